@@ -1,0 +1,2 @@
+//! The broker.
+pub mod api;

@@ -1,0 +1,230 @@
+//! `effects/*.yaml`: a call to the outside.
+//!
+//! ```yaml
+//! effect: charge_card
+//! http:
+//!   method: POST
+//!   url: "${var:services}/payments/charges"
+//!   headers: { x-shop: "= command.tenant_id" }
+//!   body: { order: = command.payload.order, cents: = command.payload.cents }
+//! timeout_ms: 2000
+//! delivery: at_least_once                  # or at_most_once
+//! retry: { backoff_ms: 100, backoff_ms_max: 10000 }   # and attempts_max, else it never gives up
+//! succeeded: [200, 201]                    # default: 200–299
+//! failed: [402]                            # default: 400–499 but 408, 425 and 429
+//! ```
+//!
+//! Every request carries `Idempotency-Key: <command id>`. A status in neither list, and every failure to get one, is
+//! tried again. `${var:NAME}` is replaced by the application's variables before anything is read.
+
+use super::reader::{Fields, Reader};
+use super::yaml::Node;
+use crate::program::dag::Filling;
+use crate::program::{Gas, Inputs, ProgramError};
+use crate::wire::id::Name;
+use serde_json::Value;
+
+/// Longest a single attempt may take, in milliseconds.
+const TIMEOUT_MS_MAX: u64 = 300_000;
+
+/// What an effect command reads: `command` with `payload`, `command_id` and `tenant_id`.
+const INPUTS: [&str; 1] = ["command"];
+
+/// How often an effect may happen outside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// At least once, under one idempotency key: exactly once where the peer honours it.
+    AtLeastOnce,
+    /// At most once: after an attempt without an answer it waits for a person.
+    AtMostOnce,
+}
+
+/// When to try again, and when to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Retry {
+    /// Most attempts; `None` to go on for ever.
+    pub attempts_max: Option<u32>,
+    /// First pause, in milliseconds.
+    pub backoff_ms: u64,
+    /// Longest pause, in milliseconds.
+    pub backoff_ms_max: u64,
+}
+
+/// What a status means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meaning {
+    /// It was done.
+    Succeeded,
+    /// It was definitely refused.
+    Failed,
+    /// Not now.
+    Retry,
+}
+
+/// A request, filled in.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: &'static str,
+    /// The URL.
+    pub url: String,
+    /// Headers besides those the provider sets.
+    pub headers: Vec<(String, String)>,
+    /// The JSON body.
+    pub body: Option<Value>,
+}
+
+/// An effect.
+#[derive(Clone, PartialEq, Debug)]
+pub struct EffectDef {
+    /// Its name.
+    pub name: Name,
+    method: &'static str,
+    url: Filling,
+    headers: Vec<(String, Filling)>,
+    body: Option<Filling>,
+    /// How long one attempt may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// How often it may happen.
+    pub delivery: Delivery,
+    /// When to try again.
+    pub retry: Retry,
+    succeeded: Option<Vec<u16>>,
+    failed: Option<Vec<u16>>,
+}
+
+impl EffectDef {
+    pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, "effect", reader);
+        let name = fields.required("effect", reader).and_then(|name| reader.name(name));
+        let http = fields.required("http", reader);
+        let timeout_ms = fields.optional("timeout_ms");
+        let delivery = fields.optional("delivery");
+        let retry = fields.optional("retry");
+        let succeeded = fields.optional("succeeded");
+        let failed = fields.optional("failed");
+        fields.finish(reader);
+        let timeout_ms = timeout_ms.map_or(Some(10_000), |node| reader.integer(node, 1, TIMEOUT_MS_MAX));
+        let delivery = delivery.map_or(Some(Delivery::AtLeastOnce), |node| read_delivery(node, reader));
+        let retry = read_retry(retry, reader);
+        let succeeded = succeeded.map(|node| read_statuses(node, reader));
+        let failed = failed.map(|node| read_statuses(node, reader));
+
+        let http = http?;
+        let mut fields = Fields::of(http, "http request", reader);
+        let method = fields.required("method", reader).and_then(|node| read_method(node, reader));
+        let url = fields.required("url", reader).map(|node| Filling::compile(node, &INPUTS, reader));
+        let headers_node = fields.optional("headers");
+        let body = fields.optional("body").map(|node| Filling::compile(node, &INPUTS, reader));
+        fields.finish(reader);
+        let mut headers = Vec::new();
+        for (key, value) in headers_node.map(|node| reader.entries(node)).unwrap_or_default() {
+            let name = key.text.to_ascii_lowercase();
+            let token =
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if !token || ["idempotency-key", "host", "content-length"].contains(&name.as_str()) {
+                reader.fault(key.span, format!("header `{}` cannot be set here", key.text), None);
+            }
+            headers.push((name, Filling::compile(value, &INPUTS, reader)));
+        }
+        Some(Self {
+            name: name?,
+            method: method?,
+            url: url?,
+            headers,
+            body,
+            timeout_ms: timeout_ms?,
+            delivery: delivery?,
+            retry: retry?,
+            succeeded,
+            failed,
+        })
+    }
+
+    /// The request for a command.
+    ///
+    /// # Errors
+    /// [`ProgramError`] when an expression fails or the URL or a header does not come out as text.
+    pub fn request(&self, command: &Value, gas: &mut Gas) -> Result<HttpRequest, ProgramError> {
+        let inputs: &Inputs<'_> = &[("command", command)];
+        let text = |filling: &Filling, what: &str, gas: &mut Gas| {
+            let value = filling.run(inputs, gas)?;
+            match value.as_str() {
+                Some(text) if !text.contains(['\r', '\n']) => Ok(text.to_owned()),
+                Some(_) | None => Err(ProgramError::Output {
+                    detail: format!("{what} came out as {value}, not as a line of text"),
+                }),
+            }
+        };
+        let mut headers = Vec::with_capacity(self.headers.len());
+        for (name, filling) in &self.headers {
+            headers.push((name.clone(), text(filling, "a header", gas)?));
+        }
+        let body = self.body.as_ref().map(|body| body.run(inputs, gas)).transpose()?;
+        Ok(HttpRequest { method: self.method, url: text(&self.url, "the url", gas)?, headers, body })
+    }
+
+    /// What a status means for this effect.
+    #[must_use]
+    pub fn meaning(&self, status: u16) -> Meaning {
+        let listed =
+            |list: &Option<Vec<u16>>, default: bool| list.as_ref().map_or(default, |l| l.contains(&status));
+        let refused = (400..500).contains(&status) && ![408, 425, 429].contains(&status);
+        if listed(&self.succeeded, (200..300).contains(&status)) {
+            Meaning::Succeeded
+        } else if listed(&self.failed, refused) {
+            Meaning::Failed
+        } else {
+            Meaning::Retry
+        }
+    }
+}
+
+fn read_method(node: &Node, reader: &mut Reader<'_>) -> Option<&'static str> {
+    const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+    let text = reader.text(node)?;
+    let method = METHODS.into_iter().find(|method| *method == text);
+    if method.is_none() {
+        reader.fault(
+            node.span,
+            format!("unknown method `{text}`"),
+            Some(format!("one of {}", METHODS.join(", "))),
+        );
+    }
+    method
+}
+
+fn read_delivery(node: &Node, reader: &mut Reader<'_>) -> Option<Delivery> {
+    match reader.text(node)?.as_str() {
+        "at_least_once" => Some(Delivery::AtLeastOnce),
+        "at_most_once" => Some(Delivery::AtMostOnce),
+        _ => {
+            reader.fault(node.span, "expected `at_least_once` or `at_most_once`".into(), None);
+            None
+        }
+    }
+}
+
+fn read_retry(node: Option<&Node>, reader: &mut Reader<'_>) -> Option<Retry> {
+    let default = Retry { attempts_max: None, backoff_ms: 100, backoff_ms_max: 10_000 };
+    let Some(node) = node else { return Some(default) };
+    let mut fields = Fields::of(node, "retry policy", reader);
+    let attempts = fields.optional("attempts_max");
+    let backoff = fields.optional("backoff_ms");
+    let backoff_max = fields.optional("backoff_ms_max");
+    fields.finish(reader);
+    let attempts_max = match attempts {
+        Some(node) => Some(u32::try_from(reader.integer(node, 1, 1_000)?).unwrap_or(1_000)),
+        None => None,
+    };
+    let backoff_ms = backoff.map_or(Some(default.backoff_ms), |node| reader.integer(node, 1, 3_600_000))?;
+    let backoff_ms_max = backoff_max.map_or(Some(default.backoff_ms_max.max(backoff_ms)), |node| {
+        reader.integer(node, backoff_ms, 86_400_000)
+    })?;
+    Some(Retry { attempts_max, backoff_ms, backoff_ms_max })
+}
+
+fn read_statuses(node: &Node, reader: &mut Reader<'_>) -> Vec<u16> {
+    let items = reader.items(node);
+    items.iter().filter_map(|item| u16::try_from(reader.integer(item, 100, 599)?).ok()).collect()
+}

@@ -1,0 +1,32 @@
+//! Manifests: an application as a folder of YAML files, checked as a whole before anything runs.
+//!
+//! ```text
+//! shop/
+//!   app.yaml             name, variables, egress allow-list, services for development
+//!   aggregates/*.yaml    state, commands (decide), events (evolve)
+//!   projections/*.yaml   which events feed which view, and how
+//!   sagas/*.yaml         correlation, on_event, compensation
+//!   effects/*.yaml       HTTP calls: request, timeout, retry, meaning of statuses
+//! ```
+//!
+//! Loading never stops at the first fault: it reports every one it can see, each with the place in the author's file.
+//! Unknown fields are faults with a did-you-mean. References across files (events, effects, aggregates) must resolve.
+//!
+//! The core does not read files: whoever runs it hands over paths and texts.
+
+mod aggregate;
+mod app;
+pub mod diagnostic;
+mod effect;
+mod projection;
+pub mod reader;
+mod saga;
+pub mod suggest;
+pub mod yaml;
+
+pub use aggregate::AggregateDef;
+pub use app::{App, DevService, SourceFile};
+pub use diagnostic::Diagnostic;
+pub use effect::{Delivery, EffectDef, HttpRequest, Meaning, Retry};
+pub use projection::{ProjectionDef, ProjectionSource};
+pub use saga::{SagaDef, Trigger, WorkKind, WorkOutcome};

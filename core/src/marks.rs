@@ -1,0 +1,106 @@
+//! Sometimes-assertions as data: which rare branches a run reached.
+//!
+//! A machine says `cx.mark(Mark::GateDuplicate)`; the driver counts. The simulator fails when a registered mark is
+//! never hit over its seeds; nodes export the counts, because a mark that production hits and simulation does not is
+//! the best bug report there is.
+
+macro_rules! marks {
+    ($($mark:ident = $id:literal, $sentence:literal;)*) => {
+        /// Every registered rare branch.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Mark { $(#[doc = $sentence] $mark,)* }
+
+        impl Mark {
+            /// All of them, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$mark,)*];
+
+            /// Stable name, as metrics and reports print it.
+            #[must_use]
+            pub const fn id(self) -> &'static str {
+                match self { $(Self::$mark => $id,)* }
+            }
+
+            /// What happened when it is hit.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$mark => $sentence,)* }
+            }
+        }
+    };
+}
+
+marks! {
+    GateDuplicate = "gate_duplicate", "a message at or below the checkpoint was acked again and not applied";
+    GateGap = "gate_gap", "a delivery skipped a consumer sequence: the consumer was positioned anew from the checkpoint";
+    GateStaleGeneration = "gate_stale_generation", "a delivery of an earlier consumer generation was dropped";
+    GatePullLost = "gate_pull_lost", "no message and no heartbeat for two heartbeats: the pull was given up";
+    GateConsumerLost = "gate_consumer_lost", "the durable consumer vanished and was made again from the checkpoint";
+    GateTailGap = "gate_tail_gap", "a heartbeat named a later delivery than was seen";
+    GateBindUnknown = "gate_bind_unknown", "inspecting or positioning had no answer and was tried again";
+    OutboxRetryUnknown = "outbox_retry_unknown", "a dispatch without an answer was tried again under the same id";
+    OutboxRetryBusy = "outbox_retry_busy", "a dispatch was definitely not done and was tried again";
+    OutboxStale = "outbox_stale", "a completion of an earlier attempt was dropped";
+    OutboxFoundOwn = "outbox_found_own", "the expectation failed and the look found our own earlier publish";
+    OutboxForeign = "outbox_foreign", "the subject of a unique id holds somebody else's message";
+    OutboxWindowFull = "outbox_window_full", "the window of tracked entries was full: the rest waits on disk";
+    OutboxLaneBlocked = "outbox_lane_blocked", "an entry waited for an earlier one of its lane";
+    SagaDuplicateCause = "saga_duplicate_cause", "an event that was already applied to its saga was ignored";
+    SagaAbsorbed = "saga_absorbed", "an event for a finished saga was ignored";
+    SagaCompensated = "saga_compensated", "a saga finished by compensating";
+    SagaCompensationWaited = "saga_compensation_waited", "compensation waited for work still in flight";
+    SagaUncorrelated = "saga_uncorrelated", "a result arrived for a saga that does not exist";
+    EffectDuplicate = "effect_duplicate", "a command whose effect is already known was not executed again";
+    EffectRetryUnknown = "effect_retry_unknown", "a call without an answer was repeated under the same idempotency key";
+    EffectResumed = "effect_resumed", "a call that had started before a restart was repeated under the same key";
+    EffectStale = "effect_stale", "the answer to an earlier attempt was dropped";
+    EffectParked = "effect_parked", "an effect ran out of attempts, or may not be repeated, and waits for a person";
+    EffectQueued = "effect_queued", "an effect waited on disk for a place among the running ones";
+    QuarantineParked = "quarantine_parked", "a message that cannot be applied was parked";
+    QuarantineFollowed = "quarantine_followed", "a later message of a quarantined key was parked behind it";
+    AggregateDuplicate = "aggregate_duplicate", "a command id that was already answered got the same answer";
+    AggregateConflict = "aggregate_conflict", "somebody else appended first: the command was decided again";
+    AggregateFoundOwn = "aggregate_found_own", "after a conflict or an unknown append, the look found our own events";
+    AggregateUnknown = "aggregate_unknown", "an append had no answer";
+    AggregateGaveUp = "aggregate_gave_up", "the attempts for a command ran out and its outcome stayed unknown";
+    AggregateBusy = "aggregate_busy", "a command was refused because a queue was full";
+    AggregateVerified = "aggregate_verified", "a refusal was decided again on the state read from the stream";
+    AggregateStale = "aggregate_stale", "an answer to an earlier attempt was dropped";
+    AggregateUnreadable = "aggregate_unreadable", "an aggregate's history cannot be read: its commands are refused";
+    AggregateSameRefusal = "aggregate_same_refusal", "a refused command id got the same refusal again";
+    ProjectionDeleted = "projection_deleted", "a view row was removed by its program";
+    DrainForced = "drain_forced", "the drain deadline passed with work still in flight";
+}
+
+/// How often each mark was hit.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MarkCounts([u64; Mark::ALL.len()]);
+
+impl Default for MarkCounts {
+    fn default() -> Self {
+        Self([0; Mark::ALL.len()])
+    }
+}
+
+impl MarkCounts {
+    pub(crate) fn hit(&mut self, mark: Mark) {
+        self.0[mark as usize] += 1;
+    }
+
+    /// How often this one was hit.
+    #[must_use]
+    pub const fn count(&self, mark: Mark) -> u64 {
+        self.0[mark as usize]
+    }
+
+    /// Adds another run's counts.
+    pub fn add(&mut self, other: &Self) {
+        for (own, other) in self.0.iter_mut().zip(other.0) {
+            *own += other;
+        }
+    }
+
+    /// Every mark with its count, in the order of declaration.
+    pub fn iter(&self) -> impl Iterator<Item = (Mark, u64)> {
+        Mark::ALL.iter().map(|mark| (*mark, self.count(*mark)))
+    }
+}

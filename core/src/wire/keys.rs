@@ -1,0 +1,136 @@
+//! Store keys, composed in one place.
+//!
+//! Components are [`token`](super::token)s joined by `:`, which no token contains: two tuples never share a key. The
+//! longest composition stays within [`KEY_BYTES_MAX`](crate::store::KEY_BYTES_MAX); a test adds up the limits.
+//! Ordered indexes use eight big-endian bytes instead.
+
+use super::id::{CommandId, EntityId, Name, TenantId, derive_hex};
+use super::stream::ConsumerName;
+use super::token;
+
+fn compose(space: &str, parts: &[&str]) -> Vec<u8> {
+    let mut out = String::with_capacity(96);
+    out.push_str(space);
+    for part in parts {
+        out.push(':');
+        token::escape_into(&mut out, part);
+    }
+    out.into_bytes()
+}
+
+/// Key of an ordered index: big-endian, so that byte order is numeric order.
+#[must_use]
+pub fn position(seq: u64) -> [u8; 8] {
+    seq.to_be_bytes()
+}
+
+/// Reads a position back; `None` when it is not one.
+#[must_use]
+pub fn parse_position(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
+}
+
+/// An aggregate's row.
+#[must_use]
+pub fn aggregate(tenant: &TenantId, kind: &Name, id: &EntityId) -> Vec<u8> {
+    compose("aggregate", &[tenant.as_str(), kind.as_str(), id.as_str()])
+}
+
+/// The answer to a command of an aggregate.
+#[must_use]
+pub fn command(tenant: &TenantId, kind: &Name, id: &EntityId, command: &CommandId) -> Vec<u8> {
+    compose("command", &[tenant.as_str(), kind.as_str(), id.as_str(), command.as_str()])
+}
+
+/// The checkpoint of a consumer.
+#[must_use]
+pub fn checkpoint(consumer: &ConsumerName) -> Vec<u8> {
+    compose("checkpoint", &[consumer.as_str()])
+}
+
+/// A view's row.
+#[must_use]
+pub fn view(tenant: &TenantId, view: &Name, id: &EntityId) -> Vec<u8> {
+    compose("view", &[tenant.as_str(), view.as_str(), id.as_str()])
+}
+
+/// What the rows of a tenant's view begin with.
+#[must_use]
+pub fn view_prefix(tenant: &TenantId, view: &Name) -> Vec<u8> {
+    let mut key = compose("view", &[tenant.as_str(), view.as_str()]);
+    key.push(b':');
+    key
+}
+
+/// The id at the end of a view row's key.
+#[must_use]
+pub fn view_id(key: &[u8]) -> Option<EntityId> {
+    let text = std::str::from_utf8(key).ok()?;
+    EntityId::from_token(text.rsplit(':').next()?)
+}
+
+/// A saga instance.
+#[must_use]
+pub fn saga(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Vec<u8> {
+    compose("saga", &[tenant.as_str(), saga.as_str(), correlation.as_str()])
+}
+
+/// The mark that a cause was applied to a saga instance. Causes are hashed: they may be longer than a key.
+#[must_use]
+pub fn saga_cause(tenant: &TenantId, saga: &Name, correlation: &EntityId, cause: &str) -> Vec<u8> {
+    compose("dedupe", &[tenant.as_str(), saga.as_str(), correlation.as_str(), &derive_hex(&[cause])])
+}
+
+/// What the causes of a saga instance begin with.
+#[must_use]
+pub fn saga_cause_prefix(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Vec<u8> {
+    let mut key = compose("dedupe", &[tenant.as_str(), saga.as_str(), correlation.as_str()]);
+    key.push(b':');
+    key
+}
+
+/// The ledger entry of an effect command.
+#[must_use]
+pub fn effect(tenant: &TenantId, command: &CommandId) -> Vec<u8> {
+    compose("dedupe", &[tenant.as_str(), "effect", command.as_str()])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::KEY_BYTES_MAX;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_longest_keys_fit() {
+        let tenant = TenantId::parse(&"t".repeat(64)).expect("tenant");
+        let name = Name::parse(&"n".repeat(64)).expect("name");
+        let id = EntityId::parse(&".".repeat(64)).expect("escapes to 192 bytes");
+        let command_id = CommandId::parse(&".".repeat(32)).expect("escapes to 96 bytes");
+        for key in [
+            command(&tenant, &name, &id, &command_id),
+            saga_cause(&tenant, &name, &id, "x"),
+            view(&tenant, &name, &id),
+            effect(&tenant, &command_id),
+        ] {
+            assert!(key.len() <= KEY_BYTES_MAX, "{} bytes", key.len());
+        }
+    }
+
+    #[test]
+    fn view_ids_come_back() {
+        let tenant = TenantId::default_tenant();
+        let name = Name::parse("orders").expect("name");
+        let id = EntityId::parse("a:b").expect("id");
+        let key = view(&tenant, &name, &id);
+        assert!(key.starts_with(&view_prefix(&tenant, &name)));
+        assert_eq!(view_id(&key), Some(id));
+    }
+
+    proptest! {
+        #[test]
+        fn two_tuples_never_share_a_key(a in "[a:_=]{0,3}", b in "[a:_=]{1,3}", c in "[a:_=]{0,3}", d in "[a:_=]{1,3}") {
+            prop_assert_eq!((&a, &b) == (&c, &d), compose("x", &[&a, &b]) == compose("x", &[&c, &d]));
+        }
+    }
+}
