@@ -68,6 +68,7 @@ invariants! {
     Agg7 = "INV-AGG-7", "a refusal is decided only on a state read from the stream after the command arrived";
     Prj1 = "INV-PRJ-1", "a row and the checkpoint past its event are one commit";
     Prj2 = "INV-PRJ-2", "a view equals the fold of the stream up to its checkpoint";
+    Prj3 = "INV-PRJ-3", "per source, the versions applied by a view are contiguous";
     Drn1 = "INV-DRN-1", "nothing is taken in after a stop";
     Drn2 = "INV-DRN-2", "a drain is clean only if nothing is in flight";
     Drn3 = "INV-DRN-3", "a drain ends by its deadline, with an honest report";

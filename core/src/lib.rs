@@ -1,15 +1,26 @@
 //! Cloudlysis core.
 #![forbid(unsafe_code)]
+pub mod aggregate;
+pub mod backoff;
 pub mod cx;
+pub mod drain;
 pub mod driver;
+pub mod effect;
+pub mod gate;
 pub mod halt;
 pub mod invariants;
 pub mod jetstream;
 pub mod manifest;
 pub mod marks;
+pub mod outbox;
 pub mod outcome;
 pub mod program;
+pub mod projection;
+pub mod quarantine;
+pub mod query;
 pub mod quirks;
+pub mod runner;
+pub mod saga;
 pub mod store;
 pub mod time;
 pub mod wire;

@@ -68,6 +68,8 @@ marks! {
     AggregateUnreadable = "aggregate_unreadable", "an aggregate's history cannot be read: its commands are refused";
     AggregateSameRefusal = "aggregate_same_refusal", "a refused command id got the same refusal again";
     ProjectionDeleted = "projection_deleted", "a view row was removed by its program";
+    ProjectionRepeated = "projection_repeated", "events that a view has applied came again under another sequence";
+    ProjectionHole = "projection_hole", "an event came whose predecessor a view has never seen";
     DrainForced = "drain_forced", "the drain deadline passed with work still in flight";
 }
 

@@ -49,6 +49,8 @@ tables! {
     Refusal = "refusal",
     /// View and view id → the row.
     View = "view",
+    /// View and aggregate → the last version applied.
+    ViewSource = "view_source",
     /// Saga instance → its state and work items.
     Saga = "saga",
     /// Saga instance and cause → already applied.

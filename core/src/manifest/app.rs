@@ -78,13 +78,16 @@ impl App {
             return Err(vec![Diagnostic::new("app.yaml", Span::default(), message)]);
         };
         let mut header = Header::default();
+        let mut vars = BTreeMap::new();
         match yaml::parse(&main.path, &main.text) {
-            Ok(node) => header = Header::read(&node, &mut Reader::new(&main.path, &mut faults)),
+            Ok(mut node) => {
+                let mut reader = Reader::new(&main.path, &mut faults);
+                vars = read_vars(&node, &mut reader);
+                vars.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
+                substitute(&mut node, &vars, &mut reader);
+                header = Header::read(&node, &mut reader);
+            }
             Err(fault) => faults.push(*fault),
-        }
-        let mut vars = header.vars.clone();
-        for (name, value) in overrides {
-            vars.insert(name.clone(), value.clone());
         }
         let mut parts = Parts::default();
         for file in files.iter().filter(|file| file.path != "app.yaml") {
@@ -107,11 +110,7 @@ impl App {
                 projections: parts.projections.into_defs(),
                 sagas: parts.sagas.into_defs(),
                 effects: parts.effects.into_defs(),
-                egress: header
-                    .egress
-                    .iter()
-                    .map(|target| replace_vars(target, &vars).unwrap_or_default())
-                    .collect(),
+                egress: header.egress,
                 dev_services: header.dev_services,
             }),
             _ => Err(faults),
@@ -122,33 +121,28 @@ impl App {
 #[derive(Default)]
 struct Header {
     name: Option<Name>,
-    vars: BTreeMap<String, String>,
     egress: Vec<String>,
     dev_services: Vec<DevService>,
+}
+
+/// The variables, before anything they may stand in is read.
+fn read_vars(node: &Node, reader: &mut Reader<'_>) -> BTreeMap<String, String> {
+    let Yaml::Map(entries) = &node.value else { return BTreeMap::new() };
+    let section = entries.iter().find(|(key, _)| key.text == "vars").map(|(_, section)| section);
+    let vars = section.map(|section| reader.entries(section)).unwrap_or_default();
+    vars.iter().filter_map(|(key, value)| Some((key.text.clone(), reader.text(value)?))).collect()
 }
 
 impl Header {
     fn read(node: &Node, reader: &mut Reader<'_>) -> Self {
         let mut fields = Fields::of(node, "application", reader);
         let name = fields.required("app", reader).and_then(|name| reader.name(name));
-        let vars_node = fields.optional("vars");
+        fields.optional("vars");
         let egress_node = fields.optional("egress");
         let dev_node = fields.optional("dev");
         fields.finish(reader);
-        let mut vars = BTreeMap::new();
-        for (key, value) in vars_node.map(|node| reader.entries(node)).unwrap_or_default() {
-            if let Some(text) = reader.text(value) {
-                vars.insert(key.text.clone(), text);
-            }
-        }
-        let mut egress = Vec::new();
-        for item in egress_node.map(|node| reader.items(node)).unwrap_or_default() {
-            let Some(text) = reader.text(item) else { continue };
-            match replace_vars(&text, &vars) {
-                Ok(_) => egress.push(text),
-                Err(unknown) => unknown_var(item, &unknown, &vars, reader),
-            }
-        }
+        let egress_items = egress_node.map(|node| reader.items(node)).unwrap_or_default();
+        let egress = egress_items.iter().filter_map(|item| reader.text(item)).collect();
         let mut dev_services = Vec::new();
         if let Some(dev) = dev_node {
             let mut fields = Fields::of(dev, "dev section", reader);
@@ -158,7 +152,7 @@ impl Header {
                 dev_services.extend(read_service(item, reader));
             }
         }
-        Self { name, vars, egress, dev_services }
+        Self { name, egress, dev_services }
     }
 }
 

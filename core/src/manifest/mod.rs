@@ -24,6 +24,9 @@ mod saga;
 pub mod suggest;
 pub mod yaml;
 
+#[cfg(test)]
+mod tests;
+
 pub use aggregate::AggregateDef;
 pub use app::{App, DevService, SourceFile};
 pub use diagnostic::Diagnostic;

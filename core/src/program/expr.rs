@@ -231,8 +231,9 @@ impl Walk<'_> {
                     self.node(target, depth, Place::Operand)?;
                 }
                 for (at, arg) in call.args.iter().enumerate() {
-                    let branch = name == operators::CONDITIONAL && at > 0;
-                    self.node(arg, depth, if branch { place } else { Place::Operand })?;
+                    // A branch is the result, and so is what a list is extended by.
+                    let result = (name == operators::CONDITIONAL && at > 0) || name == operators::ADD;
+                    self.node(arg, depth, if result { place } else { Place::Operand })?;
                 }
                 Ok(())
             }
@@ -325,6 +326,7 @@ mod tests {
             ("state.o == state.o", json!(true)),
             ("state.o", json!({ "b": "x", "z": 1 })),
             ("state.list + [4]", json!([3, 1, 2, 4])),
+            ("state.list + [{'k': 1}]", json!([3, 1, 2, { "k": 1 }])),
             ("state.list.map(x, {'v': x, 'o': state.o})[0].o.b", json!("x")),
             ("state.a == 1 ? {'k': [1]} : {'k': []}", json!({ "k": [1] })),
             ("state.big", json!(u64::MAX)),

@@ -84,6 +84,27 @@ impl Headers {
     }
 }
 
+impl Headers {
+    /// Reads a header block as it came over the wire; `None` when it is not one. An inline status is skipped.
+    #[must_use]
+    pub fn decode(block: &str) -> Option<Self> {
+        let mut lines = block.strip_prefix("NATS/1.0")?.split("\r\n");
+        lines.next()?;
+        let mut out = Self::default();
+        for line in lines {
+            if line.is_empty() {
+                return Some(out);
+            }
+            let (name, value) = line.split_once(':')?;
+            if name.is_empty() || name.contains(' ') {
+                return None;
+            }
+            out.0.push((name.to_owned(), value.trim().to_owned()));
+        }
+        None
+    }
+}
+
 impl<'h> FromIterator<(&'h str, &'h str)> for Headers {
     fn from_iter<T: IntoIterator<Item = (&'h str, &'h str)>>(headers: T) -> Self {
         let mut out = Self::default();
@@ -106,5 +127,10 @@ mod tests {
         assert_eq!(Headers::default().encoded_len(), 0);
         assert_eq!(headers.get("a"), Some("1"));
         assert_eq!(headers.get("A"), None);
+        assert_eq!(Headers::decode(&headers.encode()), Some(headers));
+        assert_eq!(Headers::decode("NATS/1.0 503 No Responders\r\n\r\n"), Some(Headers::default()));
+        for bad in ["", "HTTP/1.1\r\n\r\n", "NATS/1.0\r\na: 1", "NATS/1.0\r\nno colon\r\n\r\n"] {
+            assert_eq!(Headers::decode(bad), None, "{bad:?}");
+        }
     }
 }

@@ -54,6 +54,12 @@ pub fn view(tenant: &TenantId, view: &Name, id: &EntityId) -> Vec<u8> {
     compose("view", &[tenant.as_str(), view.as_str(), id.as_str()])
 }
 
+/// The last version of an aggregate that a view has applied.
+#[must_use]
+pub fn view_source(tenant: &TenantId, view: &Name, kind: &Name, id: &EntityId) -> Vec<u8> {
+    compose("source", &[tenant.as_str(), view.as_str(), kind.as_str(), id.as_str()])
+}
+
 /// What the rows of a tenant's view begin with.
 #[must_use]
 pub fn view_prefix(tenant: &TenantId, view: &Name) -> Vec<u8> {
@@ -95,6 +101,16 @@ pub fn effect(tenant: &TenantId, command: &CommandId) -> Vec<u8> {
     compose("dedupe", &[tenant.as_str(), "effect", command.as_str()])
 }
 
+/// Reads the key of an effect command back.
+#[must_use]
+pub fn parse_effect(key: &[u8]) -> Option<(TenantId, CommandId)> {
+    let mut parts = std::str::from_utf8(key).ok()?.strip_prefix("dedupe:")?.split(':');
+    let tenant = TenantId::from_token(parts.next()?)?;
+    let command =
+        if parts.next()? == "effect" { CommandId::from_token(parts.next()?)? } else { return None };
+    parts.next().is_none().then_some((tenant, command))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +127,7 @@ mod tests {
             command(&tenant, &name, &id, &command_id),
             saga_cause(&tenant, &name, &id, "x"),
             view(&tenant, &name, &id),
+            view_source(&tenant, &name, &name, &id),
             effect(&tenant, &command_id),
         ] {
             assert!(key.len() <= KEY_BYTES_MAX, "{} bytes", key.len());
@@ -125,6 +142,8 @@ mod tests {
         let key = view(&tenant, &name, &id);
         assert!(key.starts_with(&view_prefix(&tenant, &name)));
         assert_eq!(view_id(&key), Some(id));
+        let command_id = CommandId::parse("a:effect:b").expect("id");
+        assert_eq!(parse_effect(&effect(&tenant, &command_id)), Some((tenant, command_id)));
     }
 
     proptest! {

@@ -54,29 +54,46 @@ impl PlatformStream {
         }
     }
 
-    /// The policy: what we create, and what we validate against.
+    /// The policy: what we create, and what we validate against. The room is the operator's choice.
     ///
     /// Limits retention everywhere: work-queue retention forgets message ids when the broker restarts, and interest
     /// retention drops messages while nobody listens. A full stream refuses new messages; it never drops old ones.
     /// Aggregate events have no age: a subject that empties would let an aggregate be created twice.
     #[must_use]
-    pub fn policy(self, replicas: u8) -> StreamConfig {
+    pub fn policy(self, room: StreamRoom) -> StreamConfig {
         let (bytes_max, age_max_ns) = match self {
-            Self::AggregateEvents => (64 << 30, 0),
-            Self::WorkflowCommands | Self::WorkflowEvents => (16 << 30, 30 * DAY_NS),
+            Self::AggregateEvents => (room.events_bytes_max, 0),
+            Self::WorkflowCommands | Self::WorkflowEvents => (room.workflow_bytes_max, 30 * DAY_NS),
         };
         StreamConfig {
             retention: Retention::Limits,
-            max_bytes: bytes_max,
+            max_bytes: i64::try_from(bytes_max).unwrap_or(i64::MAX),
             max_age_ns: age_max_ns,
             max_msg_size: 1 << 20,
             discard: Discard::New,
             storage: Storage::File,
-            num_replicas: replicas,
+            num_replicas: room.replicas,
             duplicate_window_ns: 120 * SECOND_NS,
             ..StreamConfig::new(self.name(), self.subjects())
         }
     }
+}
+
+/// How much room the streams get when they are created. The server reserves it: creation fails without the disk for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StreamRoom {
+    /// How many servers keep each stream.
+    pub replicas: u8,
+    /// Bytes for aggregate events.
+    pub events_bytes_max: u64,
+    /// Bytes for each of the two workflow streams.
+    pub workflow_bytes_max: u64,
+}
+
+impl StreamRoom {
+    /// For one machine: 1 GiB of events.
+    pub const DEVELOPMENT: Self =
+        Self { replicas: 1, events_bytes_max: 1 << 30, workflow_bytes_max: 256 << 20 };
 }
 
 impl fmt::Display for PlatformStream {
@@ -249,7 +266,7 @@ mod tests {
     #[test]
     fn a_policy_validates_against_itself_and_against_generous_operators() {
         for stream in PlatformStream::ALL {
-            let policy = stream.policy(1);
+            let policy = stream.policy(StreamRoom::DEVELOPMENT);
             assert_eq!(validate(&policy, &policy), Ok(()));
             let generous = StreamConfig {
                 subjects: vec!["tenant.>".into()],
@@ -266,7 +283,7 @@ mod tests {
 
     #[test]
     fn every_dangerous_difference_is_named() {
-        let policy = PlatformStream::AggregateEvents.policy(1);
+        let policy = PlatformStream::AggregateEvents.policy(StreamRoom::DEVELOPMENT);
         let wrong = StreamConfig {
             subjects: vec!["tenant.a.aggregate.>".into()],
             retention: Retention::Workqueue,
@@ -299,7 +316,8 @@ mod tests {
 
     #[test]
     fn policies_do_not_overlap_and_survive_json() {
-        let policies = PlatformStream::ALL.map(|stream| stream.policy(3));
+        let policies = PlatformStream::ALL
+            .map(|stream| stream.policy(StreamRoom { replicas: 3, ..StreamRoom::DEVELOPMENT }));
         for a in &policies {
             let json = serde_json::to_string(a).expect("serialises");
             assert_eq!(&serde_json::from_str::<StreamConfig>(&json).expect("parses"), a);

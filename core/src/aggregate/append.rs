@@ -1,0 +1,165 @@
+//! Appending: all events of a command as one message, expecting the sequence they were decided on.
+
+use super::command::invalid;
+use super::load::subject;
+use super::record::{CommandRow, Record};
+use super::{Aggregate, AggregateKey, Effect, Input, Reply, Stage};
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::invariant;
+use crate::manifest::AggregateDef;
+use crate::marks::Mark;
+use crate::outcome::{Outcome, Token};
+use crate::quirks::Quirk;
+use crate::store::Table;
+use crate::time::Now;
+use crate::wire::answer::{PublishRefused, Published};
+use crate::wire::envelope::{Event, EventMessage, MESSAGE_BYTES_MAX};
+use crate::wire::headers;
+use crate::wire::keys;
+use crate::wire::stream::PlatformStream;
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Aggregate {
+    pub(super) fn append(
+        &mut self,
+        now: Now,
+        key: &AggregateKey,
+        definition: &Arc<AggregateDef>,
+        record: Record,
+        events: Vec<Event>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let Some(current) = self.lanes.get_mut(key).and_then(|lane| lane.current.as_mut()) else { return };
+        let command = &current.pending.command;
+        let expected_seq = record.last_seq;
+        let message = EventMessage {
+            tenant: key.tenant.clone(),
+            aggregate: key.kind.clone(),
+            id: key.id.clone(),
+            version: record.version + 1,
+            events,
+            command_id: Some(command.command_id.clone()),
+            timestamp: Some(now.wall.rfc3339()),
+            context: command.context.caused_by(command.command_id.as_str()),
+        };
+        // What cannot be applied must not get into the log, where nobody could ever apply it.
+        let mut next = record;
+        for event in &message.events {
+            if let Err(error) = next.evolve(definition, event, self.config.gas_max) {
+                self.finish(key, invalid("program_failed", error.to_string()), cx);
+                return;
+            }
+        }
+        let payload = message.encode();
+        if payload.len() > MESSAGE_BYTES_MAX {
+            let detail = format!("its events take {} bytes; at most {MESSAGE_BYTES_MAX} fit", payload.len());
+            self.finish(key, invalid("too_large", detail), cx);
+            return;
+        }
+        let mut message_headers = message.context.headers(&key.tenant);
+        message_headers.append(headers::NATS_MSG_ID, &message_id(key, &message));
+        message_headers.append(headers::NATS_EXPECTED_STREAM, PlatformStream::AggregateEvents.name());
+        if !self.config.quirks.has(Quirk::AggregateNoExpectation) {
+            let expected = expected_seq.to_string();
+            message_headers.append(headers::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, &expected);
+        }
+        current.attempts += 1;
+        current.appended = true;
+        let token = self.tokens.issue();
+        let give_up_at = now.mono.plus_ms(self.config.limits.answer_timeout_ms);
+        current.stage = Stage::Appending { token, give_up_at, next };
+        self.live.insert(token, key.clone());
+        self.due.insert((give_up_at, key.clone()));
+        let payload = Bytes::from(payload);
+        cx.emit(Effect::Append { token, subject: subject(key), headers: message_headers, payload });
+    }
+
+    pub(super) fn on_appended(
+        &mut self,
+        now: Now,
+        token: Token,
+        outcome: Outcome<Published, PublishRefused>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        let next = self.live.get(&token).and_then(|key| self.lanes.get(key)).and_then(|lane| {
+            match &lane.current.as_ref()?.stage {
+                Stage::Appending { next, .. } => Some(next.clone()),
+                Stage::Deciding | Stage::Loading { .. } | Stage::Backoff { .. } => None,
+            }
+        });
+        let Some(key) = self.take_live(token, cx) else { return Ok(()) };
+        let Some(next) = next else { return Ok(()) };
+        match outcome {
+            Outcome::Done(Published { seq, duplicate: false }) => self.appended(&key, next, seq, cx)?,
+            // Ours from before, or somebody else's: either way the tail says.
+            Outcome::Done(Published { duplicate: true, .. }) => self.look(now, &key, cx),
+            Outcome::Refused(PublishRefused::Conflict) => {
+                if let Some(current) = self.lanes.get_mut(&key).and_then(|lane| lane.current.as_mut()) {
+                    current.conflicted = true;
+                }
+                self.look(now, &key, cx);
+            }
+            Outcome::Refused(PublishRefused::TooLarge) => {
+                let message = "its events are larger than the broker allows".to_owned();
+                self.finish(&key, invalid("too_large", message), cx);
+            }
+            Outcome::Refused(PublishRefused::Full) => {
+                self.finish(&key, Reply::Busy { reason: "stream_full" }, cx);
+            }
+            Outcome::Refused(PublishRefused::Misconfigured { .. }) => {
+                self.finish(&key, Reply::Busy { reason: "broker_misconfigured" }, cx);
+            }
+            Outcome::Unknown => {
+                cx.mark(Mark::AggregateUnknown);
+                self.try_again(now, &key, cx);
+            }
+        }
+        Ok(())
+    }
+
+    fn appended(
+        &mut self,
+        key: &AggregateKey,
+        mut next: Record,
+        seq: u64,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        let Some(current) = self.lanes.get(key).and_then(|lane| lane.current.as_ref()) else { return Ok(()) };
+        let expects = !self.config.quirks.has(Quirk::AggregateNoExpectation);
+        invariant!(seq > next.last_seq || !expects, Agg1, "{key:?}: stored at {seq} after {}", next.last_seq);
+        let command_id = current.pending.command.command_id.clone();
+        next.last_seq = seq;
+        let version = next.version;
+        if self.config.quirks.has(Quirk::AggregateSnapshotOffByOne) && next.version > 1 {
+            next.version -= 1;
+        }
+        cx.put(Table::Aggregate, &keys::aggregate(&key.tenant, &key.kind, &key.id), &next.encode());
+        let row = CommandRow { seq, version };
+        cx.put(Table::Command, &keys::command(&key.tenant, &key.kind, &key.id, &command_id), &row.encode());
+        self.saw(seq, cx);
+        self.finish(key, Reply::Accepted { command_id, seq, version, duplicate: false }, cx);
+        Ok(())
+    }
+
+    /// Reads the tail at once; a bounded number of times in a row.
+    fn look(&mut self, now: Now, key: &AggregateKey, cx: &mut Cx<'_, Input, Effect>) {
+        let Some(current) = self.lanes.get(key).and_then(|lane| lane.current.as_ref()) else { return };
+        if current.attempts >= self.config.limits.attempts_max {
+            // Each conflict was somebody else's progress; this attempt was definitely not stored, but an earlier one
+            // without an answer may have been.
+            self.finish(key, Reply::Unknown, cx);
+            return;
+        }
+        let Some(definition) = self.config.definitions.get(&key.kind) else { return };
+        let last_seq = Record::read(key, definition, cx.view()).map_or(0, |record| record.last_seq);
+        self.load(now, key, last_seq + 1, cx);
+    }
+}
+
+/// Names the command on this aggregate: the broker's window spans all subjects of the stream.
+fn message_id(key: &AggregateKey, message: &EventMessage) -> String {
+    let command = message.command_id.as_ref().map(|id| id.token()).unwrap_or_default();
+    format!("{}:{}:{}:{command}", key.tenant.token(), key.kind, key.id.token())
+}

@@ -1,0 +1,365 @@
+//! Attempts: taking commands in, calling, and what answers do.
+
+use super::ledger::{Call, LedgerRow, Phase};
+use super::{Answered, Effect, Effects, NotSent, State, TAIL, Tracked};
+use crate::backoff::full_jitter_ms;
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::manifest::{Delivery, EffectDef, Meaning};
+use crate::marks::Mark;
+use crate::outbox::Entry;
+use crate::outcome::{Outcome, Token};
+use crate::program::Gas;
+use crate::quirks::Quirk;
+use crate::store::{Table, View};
+use crate::time::Now;
+use crate::wire::envelope::{EffectCommand, EffectOutcome, EffectResult, PAYLOAD_BYTES_MAX};
+use crate::wire::id::{CommandId, TenantId};
+use crate::wire::keys;
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Effects read from disk at once.
+const FILL_MAX: usize = 256;
+
+/// An open effect, read back.
+struct Opened {
+    key: Vec<u8>,
+    tenant: TenantId,
+    command_id: CommandId,
+    row: LedgerRow,
+}
+
+impl Effects {
+    /// A command arrived.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn on_command<I>(
+        &mut self,
+        now: Now,
+        command: &EffectCommand,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        let key = keys::effect(&command.tenant, &command.command_id);
+        let known = cx.view().get(Table::Effect, &key)?.is_some();
+        if known && !self.config.quirks.has(Quirk::EffectForgetLedger) {
+            cx.mark(Mark::EffectDuplicate);
+            return Ok(());
+        }
+        let row = LedgerRow {
+            effect: command.effect.clone(),
+            phase: Phase::Open,
+            attempts: 0,
+            ambiguous: 0,
+            since: now.wall,
+            call: Some(Call {
+                payload: command.payload.clone(),
+                saga: command.saga.clone(),
+                context: command.context.clone(),
+            }),
+        };
+        let position = self.tail;
+        self.tail += 1;
+        self.open += 1;
+        cx.put(Table::Effect, &key, &row.encode());
+        cx.put(Table::EffectOpen, &keys::position(position), &key);
+        cx.put(Table::Meta, TAIL, &keys::position(self.tail));
+        let room = self.tracked.len() < self.config.limits.tracked_max;
+        if self.cursor != position || !room {
+            cx.mark(Mark::EffectQueued);
+        }
+        // It starts with the tick at the end of this turn, which sees the row and shares its commit.
+        Ok(())
+    }
+
+    pub(super) fn on_returned<I>(
+        &mut self,
+        now: Now,
+        token: Token,
+        outcome: Outcome<Answered, NotSent>,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<Option<Entry>, Halt> {
+        let Some(position) = self.live_position(token) else {
+            cx.mark(Mark::EffectStale);
+            return Ok(None);
+        };
+        self.leave_flight(position);
+        let Some(opened) = self.opened(position, cx.view())? else { return Ok(None) };
+        let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {
+            return Ok(None);
+        };
+        match outcome {
+            Outcome::Done(Answered { status, body }) => match definition.meaning(status) {
+                Meaning::Succeeded => {
+                    Ok(Some(self.settle(now, position, opened, EffectOutcome::Succeeded, body, cx)))
+                }
+                Meaning::Failed => {
+                    let payload = json!({ "status": status, "body": body });
+                    Ok(Some(self.settle(now, position, opened, EffectOutcome::Failed, payload, cx)))
+                }
+                // The outside may have done part of it before it said "not now".
+                Meaning::Retry => self.unanswered(now, position, opened, &definition, cx).map(|()| None),
+            },
+            Outcome::Refused(NotSent { detail, forbidden: true }) => {
+                let payload = json!({ "error": detail });
+                Ok(Some(self.settle(now, position, opened, EffectOutcome::Failed, payload, cx)))
+            }
+            Outcome::Refused(NotSent { forbidden: false, .. }) => {
+                self.again_or_park(now, position, opened, &definition, cx);
+                Ok(None)
+            }
+            Outcome::Unknown => self.unanswered(now, position, opened, &definition, cx).map(|()| None),
+        }
+    }
+
+    fn live_position(&mut self, token: Token) -> Option<u64> {
+        if let Some(position) = self.live.remove(&token) {
+            return Some(position);
+        }
+        if self.config.quirks.has(Quirk::EffectAcceptStale) {
+            let (token, position) = self.live.iter().next().map(|(token, position)| (*token, *position))?;
+            self.live.remove(&token);
+            return Some(position);
+        }
+        None
+    }
+
+    fn opened(&self, position: u64, view: &dyn View) -> Result<Option<Opened>, Halt> {
+        let Some(Tracked { tenant, command_id, .. }) = self.tracked.get(&position) else { return Ok(None) };
+        let key = keys::effect(tenant, command_id);
+        let row = view.get(Table::Effect, &key)?.ok_or_else(|| Halt::Corrupt {
+            table: Table::Effect,
+            detail: format!("open effect {position} has no row"),
+        })?;
+        let row = LedgerRow::decode(row)?;
+        Ok(Some(Opened { key, tenant: tenant.clone(), command_id: command_id.clone(), row }))
+    }
+
+    /// An attempt that may have happened: counted, and repeated only if it may be.
+    fn unanswered<I>(
+        &mut self,
+        now: Now,
+        position: u64,
+        mut opened: Opened,
+        definition: &EffectDef,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        opened.row.ambiguous += 1;
+        if definition.delivery == Delivery::AtMostOnce
+            && !self.config.quirks.has(Quirk::EffectRetryAtMostOnce)
+        {
+            self.park(position, opened, "it may happen at most once, and an attempt had no answer", cx);
+            return Ok(());
+        }
+        cx.mark(Mark::EffectRetryUnknown);
+        self.again_or_park(now, position, opened, definition, cx);
+        Ok(())
+    }
+
+    fn again_or_park<I>(
+        &mut self,
+        now: Now,
+        position: u64,
+        opened: Opened,
+        definition: &EffectDef,
+        cx: &mut Cx<'_, I, Effect>,
+    ) {
+        let retry = definition.retry;
+        if retry.attempts_max.is_some_and(|max| opened.row.attempts >= max) {
+            self.park(position, opened, "every attempt is used up", cx);
+            return;
+        }
+        let pause = full_jitter_ms(
+            opened.row.attempts,
+            retry.backoff_ms,
+            retry.backoff_ms_max,
+            self.config.seed ^ position,
+        );
+        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        let until = now.mono.plus_ms(pause);
+        if let Some(tracked) = self.tracked.get_mut(&position) {
+            tracked.state = State::Backoff { until };
+            self.due.insert((until, position));
+        }
+    }
+
+    fn park<I>(&mut self, position: u64, mut opened: Opened, reason: &str, cx: &mut Cx<'_, I, Effect>) {
+        cx.mark(Mark::EffectParked);
+        opened.row.phase = Phase::Parked { reason: reason.to_owned() };
+        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        self.close(position, cx);
+    }
+
+    /// INV-EFF-4: the row, the open index and the result move in one commit.
+    fn settle<I>(
+        &mut self,
+        now: Now,
+        position: u64,
+        mut opened: Opened,
+        outcome: EffectOutcome,
+        payload: Value,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Entry {
+        let call = opened.row.call.take();
+        opened.row.phase = Phase::Settled { outcome };
+        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        self.close(position, cx);
+        let Opened { tenant, command_id, row, .. } = opened;
+        let size = serde_json::to_vec(&payload).map_or(usize::MAX, |json| json.len());
+        let payload = if size > PAYLOAD_BYTES_MAX {
+            json!({ "truncated": true, "bytes": size, "note": "the answer was too large to carry" })
+        } else {
+            payload
+        };
+        let (saga, context) = match call {
+            Some(call) => (call.saga, call.context),
+            None => (None, crate::wire::context::Context::generate(command_id.as_str())),
+        };
+        Entry::result(&EffectResult {
+            tenant,
+            effect: row.effect,
+            context: context.caused_by(command_id.as_str()),
+            command_id,
+            outcome,
+            payload,
+            saga,
+            timestamp: Some(now.wall.rfc3339()),
+        })
+    }
+
+    fn close<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
+        cx.delete(Table::EffectOpen, &keys::position(position));
+        self.open -= 1;
+        self.tracked.remove(&position);
+    }
+
+    pub(super) fn wake<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
+        while let Some((at, position)) = self.due.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.due.pop_first();
+            let Some(tracked) = self.tracked.get_mut(&position) else { continue };
+            match tracked.state {
+                State::Backoff { .. } => {
+                    tracked.state = State::Waiting;
+                    self.ready.insert(position);
+                }
+                State::InFlight { token, .. } => {
+                    self.on_returned(now, token, Outcome::Unknown, cx)?;
+                }
+                State::Waiting => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn fill(&mut self, view: &dyn View) -> Result<(), Halt> {
+        while self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max {
+            let room = (self.config.limits.tracked_max - self.tracked.len()).min(FILL_MAX);
+            let mut found = Vec::new();
+            view.scan(Table::EffectOpen, &keys::position(self.cursor), &mut |key, row| {
+                found.push((keys::parse_position(key), row.to_vec()));
+                if found.len() < room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            let Some((last, _)) = found.last() else { return Ok(()) };
+            let corrupt =
+                || Halt::Corrupt { table: Table::EffectOpen, detail: "a row cannot be read".into() };
+            self.cursor = last.ok_or_else(corrupt)? + 1;
+            for (position, key) in found {
+                let position = position.ok_or_else(corrupt)?;
+                let (tenant, command_id) = keys::parse_effect(&key).ok_or_else(corrupt)?;
+                self.tracked.insert(position, Tracked { tenant, command_id, state: State::Waiting });
+                self.ready.insert(position);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn start_ready<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
+        while self.in_flight < self.config.limits.in_flight_max {
+            let Some(position) = self.ready.pop_first() else { break };
+            let Some(opened) = self.opened(position, cx.view())? else { continue };
+            let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {
+                self.park(position, opened, "the application has no such effect", cx);
+                continue;
+            };
+            self.start(now, position, opened, &definition, cx);
+        }
+        Ok(())
+    }
+
+    fn start<I>(
+        &mut self,
+        now: Now,
+        position: u64,
+        mut opened: Opened,
+        definition: &Arc<EffectDef>,
+        cx: &mut Cx<'_, I, Effect>,
+    ) {
+        let token = self.tokens.issue();
+        if let Phase::Started { incarnation } = opened.row.phase
+            && incarnation != token.incarnation
+        {
+            // The life that called did not live to hear the answer.
+            opened.row.ambiguous += 1;
+            cx.mark(Mark::EffectResumed);
+            if definition.delivery == Delivery::AtMostOnce
+                && !self.config.quirks.has(Quirk::EffectRetryAtMostOnce)
+            {
+                self.park(position, opened, "it may happen at most once, and an attempt was interrupted", cx);
+                return;
+            }
+        }
+        let (tenant, command_id) = (opened.tenant.clone(), opened.command_id.clone());
+        let payload = opened.row.call.as_ref().map(|call| call.payload.clone()).unwrap_or_default();
+        let command = json!({ "tenant_id": tenant, "command_id": command_id, "payload": payload });
+        let request = match definition.request(&command, &mut Gas::new(self.config.gas_max)) {
+            Ok(request) => request,
+            Err(error) => {
+                self.park(position, opened, &format!("the request cannot be filled in: {error}"), cx);
+                return;
+            }
+        };
+        opened.row.attempts += 1;
+        opened.row.phase = Phase::Started { incarnation: token.incarnation };
+        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        let give_up_at = now.mono.plus_ms(definition.timeout_ms + self.config.limits.answer_slack_ms);
+        let Some(tracked) = self.tracked.get_mut(&position) else { return };
+        tracked.state = State::InFlight { token, give_up_at };
+        self.in_flight += 1;
+        self.live.insert(token, position);
+        self.due.insert((give_up_at, position));
+        cx.emit(Effect::Execute {
+            token,
+            idempotency_key: self.idempotency_key(&tenant, &command_id, opened.row.attempts),
+            tenant,
+            effect: opened.row.effect.clone(),
+            attempt: opened.row.attempts,
+            request,
+            timeout_ms: definition.timeout_ms,
+        });
+    }
+
+    /// INV-EFF-2: what names the effect, nothing about the attempt. Ids are unique per tenant only, and the outside may
+    /// know several.
+    fn idempotency_key(&self, tenant: &TenantId, command_id: &CommandId, attempt: u32) -> String {
+        let key = format!("{}:{}", tenant.token(), command_id.token());
+        if self.config.quirks.has(Quirk::EffectKeyPerAttempt) { format!("{key}#{attempt}") } else { key }
+    }
+
+    fn leave_flight(&mut self, position: u64) {
+        let Some(tracked) = self.tracked.get_mut(&position) else { return };
+        match tracked.state {
+            State::InFlight { token, give_up_at } => {
+                self.live.remove(&token);
+                self.due.remove(&(give_up_at, position));
+                self.in_flight -= 1;
+                tracked.state = State::Waiting;
+            }
+            State::Waiting | State::Backoff { .. } => {}
+        }
+    }
+}

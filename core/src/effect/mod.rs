@@ -1,0 +1,290 @@
+//! Effect idempotency: calls to the outside, each under one key, each settled once.
+//!
+//! ```text
+//! command ─► Open ── place free ─► Started ── succeeded, failed ─► Settled  (+ result into the outbox)
+//!   │                    ▲            │
+//!   └ known: ignored     └─ Backoff ◄─┤ not sent, no answer, "not now"
+//!                                     └─ attempts used up, or at most once and no answer ─► Parked
+//! ```
+//!
+//! The ledger row is written before anything is called: `Started` is durable when `Execute` is released, because both
+//! come from one turn. After a restart every started call is repeated under the same key, which the outside sees as
+//! `Idempotency-Key`; such attempts are counted as ambiguous and never hidden. An effect declared at most once is
+//! parked instead.
+//!
+//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses.
+//!
+//! - INV-EFF-1: that an attempt started is durable before the attempt is released.
+//! - INV-EFF-2: the idempotency key never changes across attempts.
+//! - INV-EFF-3: an effect has at most one live attempt.
+//! - INV-EFF-4: an effect is settled once, and its result commits with that.
+//! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer.
+//!
+//! Limits: `in_flight_max` calls at once; `tracked_max` in memory, the rest waits on disk in order.
+//!
+//! Not here: how a call is made, circuit breakers, rate limits, what a result means to a saga.
+
+mod attempt;
+mod ledger;
+#[cfg(test)]
+mod tests;
+
+pub use ledger::{LedgerRow, Phase};
+
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::invariant;
+use crate::manifest::{EffectDef, HttpRequest};
+use crate::outbox::Entry;
+use crate::outcome::{Outcome, Token, Tokens};
+use crate::quirks::Quirks;
+use crate::store::{Table, View};
+use crate::time::{Mono, Now};
+use crate::wire::id::{CommandId, Name, TenantId};
+use crate::wire::keys;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+pub(super) const TAIL: &[u8] = b"effect_tail";
+
+/// Bounds of the effects of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Calls at once.
+    pub in_flight_max: usize,
+    /// Effects in memory at once.
+    pub tracked_max: usize,
+    /// Added to an effect's own timeout before its answer is given up, in milliseconds.
+    pub answer_slack_ms: u64,
+}
+
+/// What effects need besides their tables.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The definitions.
+    pub definitions: BTreeMap<Name, Arc<EffectDef>>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Budget for filling in one request.
+    pub gas_max: u64,
+    /// Jitter.
+    pub seed: u64,
+    /// Planted faults.
+    pub quirks: Quirks,
+}
+
+/// What the outside answered.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Answered {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body: JSON where it was JSON, text otherwise.
+    pub body: Value,
+}
+
+/// The call was definitely not made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NotSent {
+    /// Why.
+    pub detail: String,
+    /// Trying again cannot help: the request itself is not allowed.
+    pub forbidden: bool,
+}
+
+/// Facts for effects. Commands have an entrance of their own: [`Effects::on_command`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// A call came back.
+    Returned {
+        /// Which attempt.
+        token: Token,
+        /// What came back.
+        outcome: Outcome<Answered, NotSent>,
+    },
+}
+
+/// Requests of effects.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Make the call.
+    Execute {
+        /// Names the attempt.
+        token: Token,
+        /// Whose.
+        tenant: TenantId,
+        /// The effect.
+        effect: Name,
+        /// The idempotency key: the same in every attempt.
+        idempotency_key: String,
+        /// Counts from one.
+        attempt: u32,
+        /// The request.
+        request: HttpRequest,
+        /// How long to wait for an answer, in milliseconds.
+        timeout_ms: u64,
+    },
+}
+
+/// What effects wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timer {
+    /// Another attempt, or giving up on an answer.
+    Retry,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum State {
+    /// For want of a place.
+    Waiting,
+    /// Called.
+    InFlight { token: Token, give_up_at: Mono },
+    /// Until the next attempt.
+    Backoff { until: Mono },
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Tracked {
+    tenant: TenantId,
+    command_id: CommandId,
+    state: State,
+}
+
+/// The effects of one partition. See the module text.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Effects {
+    config: Config,
+    tokens: Tokens,
+    /// Durable: the position of the next open effect.
+    tail: u64,
+    /// Derived: rows of the open index.
+    open: u64,
+    /// Positions below are tracked or gone; the rest is on disk only.
+    cursor: u64,
+    tracked: BTreeMap<u64, Tracked>,
+    ready: BTreeSet<u64>,
+    due: BTreeSet<(Mono, u64)>,
+    in_flight: usize,
+    live: BTreeMap<Token, u64>,
+}
+
+impl Effects {
+    /// Reads the tail back and counts what is open.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        let corrupt = || Halt::Corrupt { table: Table::EffectOpen, detail: "a key is not a position".into() };
+        let mut open = 0;
+        let mut first = None;
+        view.scan(Table::EffectOpen, b"", &mut |key, _| {
+            open += 1;
+            first = first.or(Some(keys::parse_position(key)));
+            ControlFlow::Continue(())
+        })?;
+        let first = first.map(|first| first.ok_or_else(corrupt)).transpose()?;
+        let tail = match view.get(Table::Meta, TAIL)? {
+            Some(row) => keys::parse_position(row).ok_or_else(corrupt)?,
+            None => 0,
+        };
+        Ok(Self {
+            config,
+            tokens: Tokens::new(incarnation),
+            tail,
+            open,
+            cursor: first.unwrap_or(tail),
+            tracked: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            due: BTreeSet::new(),
+            in_flight: 0,
+            live: BTreeMap::new(),
+        })
+    }
+
+    /// Answers a fact; an entry is the result, for the outbox.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn handle<I>(
+        &mut self,
+        now: Now,
+        input: Input,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<Option<Entry>, Halt> {
+        match input {
+            Input::Returned { token, outcome } => self.on_returned(now, token, outcome, cx),
+        }
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn tick<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
+        self.wake(now, cx)?;
+        self.fill(cx.view())?;
+        self.start_ready(now, cx)
+    }
+
+    /// When it next wants a tick.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Mono, Timer)> {
+        let behind = self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max;
+        if behind || (!self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max) {
+            return Some((Mono::ZERO, Timer::Retry));
+        }
+        self.due.first().map(|(at, _)| (*at, Timer::Retry))
+    }
+
+    /// Effects that are not settled, the parked ones not counted.
+    #[must_use]
+    pub const fn open(&self) -> u64 {
+        self.open
+    }
+
+    /// Calls under way.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// What a recovered machine must agree with.
+    #[must_use]
+    pub const fn durable(&self) -> (u64, u64) {
+        (self.tail, self.open)
+    }
+
+    /// Its invariants.
+    ///
+    /// # Errors
+    /// [`Halt::Broken`] naming the one that does not hold.
+    pub fn check(&self, view: &dyn View) -> Result<(), Halt> {
+        let mut rows = Vec::new();
+        view.scan(Table::EffectOpen, b"", &mut |key, row| {
+            rows.push((keys::parse_position(key), row.to_vec()));
+            ControlFlow::Continue(())
+        })?;
+        invariant!(rows.len() as u64 == self.open, Eff4, "{} open rows, {} counted", rows.len(), self.open);
+        for (position, key) in rows {
+            let ledger = view.get(Table::Effect, &key)?.map(LedgerRow::decode).transpose()?;
+            let phase = ledger.as_ref().map(|row| &row.phase);
+            let open = matches!(phase, Some(Phase::Open | Phase::Started { .. }));
+            invariant!(open, Eff4, "open index {position:?} points at {phase:?}");
+            let tracked = position.and_then(|position| self.tracked.get(&position));
+            if let Some(Tracked { state: State::InFlight { .. }, .. }) = tracked {
+                let started = matches!(phase, Some(Phase::Started { .. }));
+                invariant!(started, Eff1, "{position:?} is in flight, its row says {phase:?}");
+            }
+        }
+        let busy = self.tracked.values().filter(|own| matches!(own.state, State::InFlight { .. })).count();
+        invariant!(
+            busy == self.in_flight && busy == self.live.len(),
+            Eff3,
+            "{busy} busy, {} live",
+            self.live.len()
+        );
+        invariant!(busy <= self.config.limits.in_flight_max, Eff3, "{busy} in flight");
+        Ok(())
+    }
+}

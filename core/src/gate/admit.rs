@@ -1,0 +1,91 @@
+//! Admission: is this delivery the next one, an old one, or one too many ahead?
+
+use super::{Delivery, Effect, Gate, Phase};
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::invariant;
+use crate::marks::Mark;
+use crate::quirks::Quirk;
+use crate::time::Now;
+
+/// What to do with a delivery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It is the next one: apply it and call [`Gate::applied`] or [`Gate::parked`] in the same turn.
+    Apply,
+    /// Nothing: it was applied before, or something before it is missing.
+    Drop,
+}
+
+impl Gate {
+    /// Decides about a delivery.
+    pub fn admit<I>(&mut self, now: Now, delivery: &Delivery, cx: &mut Cx<'_, I, Effect>) -> Admission {
+        let Phase::Bound(bound) = &mut self.phase else { return Admission::Drop };
+        if bound.generation != delivery.generation {
+            cx.mark(Mark::GateStaleGeneration);
+            return Admission::Drop;
+        }
+        bound.count_delivery(now);
+        let skipped = delivery.consumer_seq != bound.next_consumer_seq;
+        if skipped && !self.config.quirks.has(Quirk::GateIgnoreGap) {
+            cx.mark(Mark::GateGap);
+            self.rebind_later(now, 1);
+            return Admission::Drop;
+        }
+        bound.next_consumer_seq = delivery.consumer_seq + 1;
+        self.pending = delivery.pending;
+        self.fetch(now, cx);
+        let seen = delivery.stream_seq <= self.checkpoint.seq;
+        let reapply = self.config.quirks.has(Quirk::GateResumeAtCheckpoint)
+            && delivery.stream_seq == self.checkpoint.seq;
+        if seen && !reapply {
+            cx.mark(Mark::GateDuplicate);
+            cx.emit(Effect::Ack { ack: delivery.ack.clone() });
+            return Admission::Drop;
+        }
+        Admission::Apply
+    }
+
+    /// The delivery was applied: the checkpoint moves past it in this commit, the ack leaves after it.
+    ///
+    /// # Errors
+    /// [`Halt::Broken`] when it was applied out of order.
+    pub fn applied<I>(
+        &mut self,
+        stream_seq: u64,
+        ack: String,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        self.advance(stream_seq, cx)?;
+        cx.emit(Effect::Ack { ack });
+        Ok(())
+    }
+
+    /// The delivery was quarantined: the checkpoint moves past it in this commit, then the broker may forget it.
+    ///
+    /// # Errors
+    /// [`Halt::Broken`] when it was parked out of order.
+    pub fn parked<I>(
+        &mut self,
+        stream_seq: u64,
+        ack: String,
+        reason: &str,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        self.advance(stream_seq, cx)?;
+        cx.emit(Effect::Term { ack, reason: reason.to_owned() });
+        Ok(())
+    }
+
+    fn advance<I>(&mut self, stream_seq: u64, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
+        let before = self.checkpoint.seq;
+        let forwards = stream_seq > before || self.config.quirks.has(Quirk::GateResumeAtCheckpoint);
+        invariant!(forwards, Gate2, "{stream_seq} applied after {before}");
+        self.checkpoint.seq = stream_seq;
+        let late = self.config.quirks.has(Quirk::GateCheckpointLate) && stream_seq.is_multiple_of(2);
+        if !late {
+            self.stage_checkpoint(cx);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Binding: is this the stream our checkpoint belongs to, and put the cursor where the checkpoint says.
+
+use super::{Effect, Gate, NoStream, Phase, PositionRefused, StreamFacts};
+use crate::backoff::full_jitter_ms;
+use crate::cx::Cx;
+use crate::halt::{Fence, Halt};
+use crate::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
+use crate::marks::Mark;
+use crate::outcome::{Outcome, Token};
+use crate::quirks::Quirk;
+use crate::time::{Mono, Now};
+use crate::wire::stream::{OWNER_METADATA, PlatformStream};
+
+const MS: u64 = 1_000_000;
+
+/// Not consuming, and on the way to it.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Unbound {
+    /// Will inspect at this moment.
+    Waiting { at: Mono, attempt: u32 },
+    /// There was no stream; will inspect again.
+    NoStream { at: Mono, attempt: u32 },
+    /// The broker is away; nothing to wait for but its return.
+    Disconnected,
+    /// An inspection is out.
+    Inspecting { token: Token, give_up_at: Mono, attempt: u32 },
+    /// A positioning is out.
+    Positioning { token: Token, give_up_at: Mono, attempt: u32 },
+}
+
+impl Unbound {
+    pub(super) const fn at_once() -> Self {
+        Self::Waiting { at: Mono::ZERO, attempt: 0 }
+    }
+
+    pub(super) const fn deadline(&self) -> Option<Mono> {
+        match self {
+            Self::Waiting { at, .. } | Self::NoStream { at, .. } => Some(*at),
+            Self::Inspecting { give_up_at, .. } | Self::Positioning { give_up_at, .. } => Some(*give_up_at),
+            Self::Disconnected => None,
+        }
+    }
+}
+
+impl Gate {
+    pub(super) fn bind_if_due<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) {
+        let Phase::Unbound(unbound) = &self.phase else { return };
+        match *unbound {
+            Unbound::Waiting { at, attempt } | Unbound::NoStream { at, attempt } if at <= now.mono => {
+                self.inspect(now, attempt, cx);
+            }
+            Unbound::Inspecting { give_up_at, attempt, .. }
+            | Unbound::Positioning { give_up_at, attempt, .. }
+                if give_up_at <= now.mono =>
+            {
+                cx.mark(Mark::GateBindUnknown);
+                self.inspect(now, attempt, cx);
+            }
+            Unbound::Waiting { .. }
+            | Unbound::NoStream { .. }
+            | Unbound::Inspecting { .. }
+            | Unbound::Positioning { .. }
+            | Unbound::Disconnected => {}
+        }
+    }
+
+    fn inspect<I>(&mut self, now: Now, attempt: u32, cx: &mut Cx<'_, I, Effect>) {
+        let token = self.tokens.issue();
+        let give_up_at = now.mono.plus_ms(self.config.limits.request_timeout_ms);
+        self.phase = Phase::Unbound(Unbound::Inspecting { token, give_up_at, attempt: attempt + 1 });
+        cx.emit(Effect::Inspect {
+            token,
+            stream: self.config.stream,
+            consumer: self.config.consumer.clone(),
+        });
+    }
+
+    /// Binds anew after a pause that grows with every attempt in a row.
+    pub(super) fn rebind_later(&mut self, now: Now, attempt: u32) {
+        let limits = &self.config.limits;
+        let pause = full_jitter_ms(attempt, limits.rebind_ms, limits.rebind_ms_max, self.config.seed);
+        self.phase = Phase::Unbound(Unbound::Waiting { at: now.mono.plus_ms(pause), attempt });
+    }
+
+    pub(super) fn on_connection_changed(&mut self, connected: bool) {
+        match (&self.phase, connected) {
+            (Phase::Unbound(_) | Phase::Bound(_), false) => {
+                self.phase = Phase::Unbound(Unbound::Disconnected);
+            }
+            (Phase::Unbound(Unbound::Disconnected), true) => self.phase = Phase::Unbound(Unbound::at_once()),
+            (Phase::Unbound(_) | Phase::Bound(_), true) | (Phase::Stopped, _) => {}
+        }
+    }
+
+    pub(super) fn on_inspected<I>(
+        &mut self,
+        now: Now,
+        token: Token,
+        outcome: Outcome<StreamFacts, NoStream>,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        let attempt = match &self.phase {
+            Phase::Unbound(Unbound::Inspecting { token: live, attempt, .. }) if *live == token => *attempt,
+            Phase::Unbound(_) | Phase::Bound(_) | Phase::Stopped => return Ok(()),
+        };
+        match outcome {
+            Outcome::Done(facts) => {
+                self.compare(&facts)?;
+                if self.checkpoint.incarnation.is_none() {
+                    self.checkpoint.incarnation = Some(facts.incarnation);
+                    self.stage_checkpoint(cx);
+                }
+                if let Some(consumer) = facts.consumer
+                    && self.config.quirks.has(Quirk::GateTrustAckFloor)
+                    && consumer.ack_floor_seq > self.checkpoint.seq
+                {
+                    self.checkpoint.seq = consumer.ack_floor_seq;
+                    self.stage_checkpoint(cx);
+                }
+                self.position(now, attempt, cx);
+            }
+            Outcome::Refused(NoStream) => {
+                if self.checkpoint.incarnation.is_some() {
+                    return Err(Fence::StreamGone { stream: self.config.stream.to_string() }.into());
+                }
+                self.rebind_later(now, attempt);
+                if let Phase::Unbound(Unbound::Waiting { at, attempt }) = self.phase {
+                    self.phase = Phase::Unbound(Unbound::NoStream { at, attempt });
+                }
+            }
+            Outcome::Unknown => {
+                cx.mark(Mark::GateBindUnknown);
+                self.rebind_later(now, attempt);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the checkpoint may be continued on this stream.
+    fn compare(&self, facts: &StreamFacts) -> Result<(), Fence> {
+        let stream = self.config.stream.to_string();
+        let owner = facts.consumer.as_ref().and_then(|consumer| consumer.owner.as_ref());
+        if let Some(owner) = owner
+            && *owner != self.config.store_id
+            && !self.config.adopt
+        {
+            return Err(Fence::ForeignConsumer {
+                consumer: self.config.consumer.to_string(),
+                owner: owner.clone(),
+                own: self.config.store_id.clone(),
+            });
+        }
+        if let Some(expected) = &self.checkpoint.incarnation
+            && *expected != facts.incarnation
+        {
+            let (expected, found) = (expected.clone(), facts.incarnation.clone());
+            return Err(Fence::StreamReplaced { stream, expected, found });
+        }
+        if self.checkpoint.seq > facts.last_seq {
+            let (seen_seq, last_seq) = (self.checkpoint.seq, facts.last_seq);
+            return Err(Fence::StreamTruncated { stream, seen_seq, last_seq });
+        }
+        let next_seq = self.checkpoint.seq + 1;
+        // A fresh store may begin in the middle of a stream whose messages expire; of events nothing may be missing.
+        let fresh =
+            self.checkpoint.incarnation.is_none() && self.config.stream != PlatformStream::AggregateEvents;
+        if facts.first_seq > next_seq && !fresh && !self.config.adopt {
+            return Err(Fence::StreamTrimmed { stream, next_seq, first_seq: facts.first_seq });
+        }
+        Ok(())
+    }
+
+    fn position<I>(&mut self, now: Now, attempt: u32, cx: &mut Cx<'_, I, Effect>) {
+        let token = self.tokens.issue();
+        let limits = &self.config.limits;
+        let give_up_at = now.mono.plus_ms(limits.request_timeout_ms);
+        self.phase = Phase::Unbound(Unbound::Positioning { token, give_up_at, attempt });
+        let resume_at = if self.config.quirks.has(Quirk::GateResumeAtCheckpoint) {
+            self.checkpoint.seq.max(1)
+        } else {
+            self.checkpoint.seq + 1
+        };
+        let consumer = ConsumerConfig {
+            durable_name: Some(self.config.consumer.to_string()),
+            name: Some(self.config.consumer.to_string()),
+            deliver_policy: DeliverPolicy::ByStartSequence,
+            opt_start_seq: Some(resume_at),
+            ack_policy: AckPolicy::Explicit,
+            ack_wait_ns: limits.ack_wait_ms * MS,
+            // The node itself gives up on a message, by quarantining it; the broker never should.
+            max_deliver: -1,
+            filter_subjects: self.config.filters.iter().map(ToString::to_string).collect(),
+            replay_policy: ReplayPolicy::Instant,
+            max_ack_pending: i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX),
+            metadata: [(OWNER_METADATA.to_owned(), self.config.store_id.clone())].into(),
+            ..ConsumerConfig::default()
+        };
+        cx.emit(Effect::Position { token, stream: self.config.stream, consumer: Box::new(consumer) });
+    }
+
+    pub(super) fn on_positioned<I>(
+        &mut self,
+        now: Now,
+        token: Token,
+        outcome: &Outcome<(), PositionRefused>,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        let attempt = match &self.phase {
+            Phase::Unbound(Unbound::Positioning { token: live, attempt, .. }) if *live == token => *attempt,
+            Phase::Unbound(_) | Phase::Bound(_) | Phase::Stopped => return Ok(()),
+        };
+        match outcome {
+            Outcome::Done(()) => self.begin(now, token, cx),
+            Outcome::Refused(PositionRefused { .. }) => self.rebind_later(now, attempt),
+            Outcome::Unknown => {
+                cx.mark(Mark::GateBindUnknown);
+                self.rebind_later(now, attempt);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! Manifests as authors write them, and every fault they can have.
+
+use super::{App, Diagnostic, SourceFile};
+use std::collections::BTreeMap;
+
+fn file(path: &str, text: &str) -> SourceFile {
+    SourceFile { path: path.to_owned(), text: text.to_owned() }
+}
+
+/// The example application, as every document and test uses it.
+fn shop() -> Vec<SourceFile> {
+    macro_rules! shop {
+        ($($path:literal),* $(,)?) => {
+            vec![$(file($path, include_str!(concat!("../../../examples/shop/", $path)))),*]
+        };
+    }
+    shop![
+        "app.yaml",
+        "aggregates/order.yaml",
+        "aggregates/stock.yaml",
+        "projections/order_summary.yaml",
+        "projections/stock_level.yaml",
+        "sagas/checkout.yaml",
+        "effects/charge_card.yaml",
+        "effects/refund_card.yaml",
+        "effects/ship_parcel.yaml",
+    ]
+}
+
+/// The shop with one file replaced, loaded; every fault as `file@text: message (help)`.
+fn faults_with(path: &str, text: &str) -> Vec<String> {
+    let mut files = shop();
+    match files.iter_mut().find(|own| own.path == path) {
+        Some(own) => own.text = text.to_owned(),
+        None => files.push(file(path, text)),
+    }
+    let show = |fault: &Diagnostic| {
+        let source = &files.iter().find(|own| own.path == fault.file).map_or("", |own| own.text.as_str());
+        let at = source.get(fault.span.start..fault.span.end).unwrap_or_default();
+        let help = fault.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}@{at}: {}{help}", fault.file, fault.message)
+    };
+    App::load(&files, &BTreeMap::new()).err().unwrap_or_default().iter().map(show).collect()
+}
+
+#[test]
+fn the_shop_loads() {
+    let app = App::load(&shop(), &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    assert_eq!(app.aggregates.len(), 2);
+    assert_eq!(app.projections.len(), 2);
+    assert_eq!(app.effects.len(), 3);
+    assert_eq!(app.egress, ["127.0.0.1:7070"]);
+    let saga = app.sagas.values().next().expect("a saga");
+    assert_eq!(saga.aggregates().len(), 1);
+    assert_eq!(saga.effects().len(), 3);
+    assert_eq!(app.dev_services[0].command.last().map(String::as_str), Some("127.0.0.1:7070"));
+}
+
+#[test]
+fn variables_can_be_overridden() {
+    let overrides = BTreeMap::from([("services_host".to_owned(), "example.test:1".to_owned())]);
+    let app = App::load(&shop(), &overrides).expect("loads");
+    assert_eq!(app.egress, ["example.test:1"]);
+}
+
+#[test]
+fn unknown_fields_are_faults_with_a_suggestion() {
+    let text = "aggregate: cart\ninital_state: {}\ncommands: {}\nevents: {}\n";
+    assert_eq!(
+        faults_with("aggregates/cart.yaml", text),
+        [
+            "aggregates/cart.yaml@a: `initial_state` is missing from this aggregate",
+            "aggregates/cart.yaml@inital_state: unknown field `inital_state` in this aggregate (did you mean \
+             `initial_state`?)",
+        ]
+    );
+}
+
+#[test]
+fn cycles_are_named() {
+    let text = "aggregate: cart\ninitial_state: {}\nevents: { added: {} }\ncommands:\n  add:\n    steps: { a: b + 1, b: c + 1, c: a + 1 }\n    cases: [{ events: [{ type: added, payload: = a }] }]\n";
+    assert_eq!(
+        faults_with("aggregates/cart.yaml", text),
+        [
+            "aggregates/cart.yaml@a: steps form a cycle: a → b → c → a (a step may only use steps that do not, \
+          directly or not, use it)"
+        ]
+    );
+}
+
+#[test]
+fn expressions_that_do_not_compile_point_at_the_place() {
+    let text = "aggregate: cart\ninitial_state: {}\nevents: { added: {} }\ncommands:\n  add:\n    when: comand.payload.qty > 0\n    events: [{ type: added, payload: \"= command.payload.qty +\" }]\n";
+    let faults = faults_with("aggregates/cart.yaml", text);
+    assert_eq!(faults[0], "aggregates/cart.yaml@comand: unknown variable `comand` (did you mean `command`?)");
+    assert!(faults[1].contains("does not parse"), "{faults:?}");
+}
+
+#[test]
+fn references_across_files_must_resolve() {
+    let saga = include_str!("../../../examples/shop/sagas/checkout.yaml");
+    let broken = saga
+        .replace("order.order_placed: event", "order.order_plced: event")
+        .replace("starts_on: [order.order_placed]", "starts_on: []")
+        .replace("name: charge_card", "name: charge_crd")
+        .replace("charge.succeeded:", "charge.suceeded:");
+    let faults = faults_with("sagas/checkout.yaml", &broken).join("\n");
+    for expected in [
+        "`order.order_placed` is not correlated",
+        "unknown event of `order` `order_plced` (did you mean `order_placed`?)",
+        "unknown effect `charge_crd` (did you mean `charge_card`?)",
+        "work `charge` has no outcome `suceeded` (`charge` ends `succeeded` or `failed`)",
+    ] {
+        assert!(faults.contains(expected), "{expected} in\n{faults}");
+    }
+    let projection =
+        "projection: p\non:\n  ordr.order_placed:\n    view_id: event.aggregate_id\n    project: {}\n";
+    assert_eq!(
+        faults_with("projections/p.yaml", projection),
+        ["projections/p.yaml@ordr.order_placed: unknown aggregate `ordr` (did you mean `order`?)"]
+    );
+}
+
+#[test]
+fn what_a_manifest_cannot_say() {
+    for (path, text, expected) in [
+        ("effects/e.yaml", "effect: e\nhttp: { method: FETCH, url: x }\n", "unknown method `FETCH`"),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: \"${var:servces}\" }\n",
+            "unknown variable `${var:servces}` (did you mean `${var:services}`?)",
+        ),
+        ("effects/e.yaml", "effect: e\nhttp: { method: GET, url: x }\ntimeout_ms: soon\n", "whole number"),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: x, headers: { Idempotency-Key: mine } }\n",
+            "cannot be set here",
+        ),
+        ("sagas/s.yaml", "saga: s\ncorrelate: {}\nstarts_on: []\non_event: { nonsense: {} }\n", "neither"),
+        (
+            "sagas/s.yaml",
+            "saga: s\ncorrelate: { order.order_placed: event.aggregate_id }\nstarts_on: []\non_event:\n  order.order_placed: { work: [{ name: x, effect: { name: ship_parcel }, command: {} }] }\n",
+            "either a `command` or an `effect`",
+        ),
+        (
+            "aggregates/other.yaml",
+            "aggregate: order\ninitial_state: {}\ncommands: {}\nevents: {}\n",
+            "already defined",
+        ),
+        ("misc/x.yaml", "a: 1\n", "nothing is read from `misc`"),
+        ("app.yaml", "app: 1shop\n", "name has '1' at byte 0"),
+        ("aggregates/cart.yaml", "- 1\n", "expected an object, found a list"),
+        (
+            "aggregates/cart.yaml",
+            "aggregate: cart\ninitial_state: {}\nevents: {}\ncommands: { add: { events: [{ type: added }] } }\n",
+            "event `added` is not declared by this aggregate",
+        ),
+    ] {
+        let faults = faults_with(path, text).join("\n");
+        assert!(faults.contains(expected), "{expected} in\n{faults}");
+    }
+    assert!(App::load(&[], &BTreeMap::new()).expect_err("empty")[0].message.contains("no `app.yaml`"));
+}

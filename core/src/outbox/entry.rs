@@ -1,0 +1,163 @@
+//! What waits to leave.
+
+use crate::halt::Halt;
+use crate::store::Table;
+use crate::wire::context::Context;
+use crate::wire::envelope::{Command, EffectCommand, EffectResult, SagaRef};
+use crate::wire::headers::{self, Headers};
+use crate::wire::id::{CommandId, TenantId};
+use crate::wire::stream::PlatformStream;
+use serde::{Deserialize, Serialize};
+
+/// One entry.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// Who asked for it.
+    pub origin: Origin,
+    /// What it is.
+    pub body: Body,
+}
+
+/// Who asked for an entry.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A saga instance, for a command of its.
+    Command(WorkRef),
+    /// A saga instance, for an effect of its.
+    EffectCommand(WorkRef),
+    /// An effect that ended.
+    EffectResult {
+        /// Whose.
+        tenant: TenantId,
+        /// The command it answers.
+        command_id: CommandId,
+    },
+}
+
+/// A work item of a saga instance.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct WorkRef {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which instance, which item.
+    pub saga: SagaRef,
+    /// The id of the work.
+    pub work_id: CommandId,
+}
+
+/// What leaves.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// A command for an aggregate.
+    Command(Command),
+    /// A message for a stream.
+    Message {
+        /// The stream.
+        stream: Destination,
+        /// A subject that nothing else is published on.
+        subject: String,
+        /// Whose.
+        tenant: TenantId,
+        /// What it belongs to.
+        context: Context,
+        /// JSON.
+        payload: String,
+    },
+}
+
+/// The streams a relay publishes to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Destination {
+    /// Effect commands.
+    Commands,
+    /// Effect results.
+    Events,
+}
+
+impl Destination {
+    pub(super) const fn stream(self) -> PlatformStream {
+        match self {
+            Self::Commands => PlatformStream::WorkflowCommands,
+            Self::Events => PlatformStream::WorkflowEvents,
+        }
+    }
+}
+
+impl Entry {
+    /// A saga's command for an aggregate.
+    #[must_use]
+    pub fn command(saga: SagaRef, command: Command) -> Self {
+        let work = WorkRef { tenant: command.tenant.clone(), saga, work_id: command.command_id.clone() };
+        Self { origin: Origin::Command(work), body: Body::Command(command) }
+    }
+
+    /// A saga's command for an effect.
+    #[must_use]
+    pub fn effect(saga: SagaRef, command: &EffectCommand) -> Self {
+        let work = WorkRef { tenant: command.tenant.clone(), saga, work_id: command.command_id.clone() };
+        let body = Body::Message {
+            stream: Destination::Commands,
+            subject: command.route().subject().to_string(),
+            tenant: command.tenant.clone(),
+            context: command.context.clone(),
+            payload: String::from_utf8(command.encode()).expect("JSON is text"),
+        };
+        Self { origin: Origin::EffectCommand(work), body }
+    }
+
+    /// The result of an effect.
+    #[must_use]
+    pub fn result(result: &EffectResult) -> Self {
+        let origin =
+            Origin::EffectResult { tenant: result.tenant.clone(), command_id: result.command_id.clone() };
+        let body = Body::Message {
+            stream: Destination::Events,
+            subject: result.route().subject().to_string(),
+            tenant: result.tenant.clone(),
+            context: result.context.clone(),
+            payload: String::from_utf8(result.encode()).expect("JSON is text"),
+        };
+        Self { origin, body }
+    }
+
+    /// Entries of one lane leave in order: one saga instance, or one effect command.
+    pub(super) fn lane(&self) -> String {
+        match &self.origin {
+            Origin::Command(WorkRef { tenant, saga, .. })
+            | Origin::EffectCommand(WorkRef { tenant, saga, .. }) => {
+                format!("s:{}:{}:{}", tenant.token(), saga.saga, saga.correlation.token())
+            }
+            Origin::EffectResult { tenant, command_id } => {
+                format!("e:{}:{}", tenant.token(), command_id.token())
+            }
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an entry serialises")
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Result<Self, Halt> {
+        serde_json::from_slice(row)
+            .map_err(|error| Halt::Corrupt { table: Table::Outbox, detail: error.to_string() })
+    }
+}
+
+/// The headers of a message that must be the first on its subject.
+///
+/// The subject names the entry, so it is the message id too: the same in every attempt and every life.
+pub(super) fn message_headers(
+    tenant: &TenantId,
+    context: &Context,
+    stream: PlatformStream,
+    subject: &str,
+) -> Headers {
+    let mut out = context.headers(tenant);
+    out.append(headers::NATS_MSG_ID, subject);
+    out.append(headers::NATS_EXPECTED_STREAM, stream.name());
+    out.append(headers::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    out
+}

@@ -1,0 +1,347 @@
+//! Attempts: dispatching lane heads, and what answers do to them.
+
+use super::entry::{Body, Entry, message_headers};
+use super::{CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Tracked};
+use crate::backoff::full_jitter_ms;
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::marks::Mark;
+use crate::outcome::{Outcome, Token};
+use crate::program::contract::Refusal;
+use crate::quirks::Quirk;
+use crate::store::{Table, View};
+use crate::time::{Mono, Now};
+use crate::wire::answer::PublishRefused;
+use crate::wire::headers;
+use crate::wire::keys;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Entries read from disk at once.
+const FILL_MAX: usize = 256;
+
+impl Outbox {
+    /// Answers a fact; a settlement is for whoever asked for the entry.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn handle<I>(
+        &mut self,
+        now: Now,
+        input: Input,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<Option<Settlement>, Halt> {
+        let (token, answer) = match input {
+            Input::CommandAnswered { token, outcome } => (
+                token,
+                match outcome {
+                    Outcome::Done(accepted) => Answer::End(End::Accepted(accepted)),
+                    Outcome::Refused(CommandRefused::Refusal(refusal)) => Answer::End(End::Refused(refusal)),
+                    Outcome::Refused(CommandRefused::Busy) => Answer::NotDone,
+                    Outcome::Unknown => Answer::Unknown,
+                },
+            ),
+            Input::PublishAnswered { token, outcome } => (
+                token,
+                match outcome {
+                    Outcome::Done(published) => Answer::End(End::Published { seq: published.seq }),
+                    Outcome::Refused(PublishRefused::Conflict) => Answer::Conflict,
+                    Outcome::Refused(PublishRefused::Full | PublishRefused::Misconfigured { .. }) => {
+                        Answer::NotDone
+                    }
+                    Outcome::Refused(PublishRefused::TooLarge) => Answer::End(End::Refused(Refusal {
+                        code: "too_large".into(),
+                        message: "the message is larger than the broker allows".into(),
+                    })),
+                    Outcome::Unknown => Answer::Unknown,
+                },
+            ),
+            Input::Looked { token, outcome } => (token, Answer::Looked(outcome)),
+        };
+        let Some(position) = self.live_position(token, cx)? else {
+            cx.mark(Mark::OutboxStale);
+            return Ok(None);
+        };
+        self.on_answer(now, position, answer, cx)
+    }
+
+    /// The entry whose live attempt this token names.
+    fn live_position<I>(&mut self, token: Token, cx: &Cx<'_, I, Effect>) -> Result<Option<u64>, Halt> {
+        if let Some(position) = self.live.remove(&token) {
+            return Ok(Some(position));
+        }
+        if self.config.quirks.has(Quirk::OutboxAcceptStale) {
+            let any =
+                self.tracked.iter().find(|(_, tracked)| tracked.is_busy()).map(|(position, _)| *position);
+            if let Some(position) = any
+                && cx.view().get(Table::Outbox, &keys::position(position))?.is_some()
+            {
+                self.live.retain(|_, live| *live != position);
+                return Ok(Some(position));
+            }
+        }
+        Ok(None)
+    }
+
+    fn on_answer<I>(
+        &mut self,
+        now: Now,
+        position: u64,
+        answer: Answer,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<Option<Settlement>, Halt> {
+        self.leave_flight(position);
+        let row = cx.view().get(Table::Outbox, &keys::position(position))?;
+        let row = row.ok_or_else(|| Halt::Corrupt {
+            table: Table::Outbox,
+            detail: format!("entry {position} is tracked but not there"),
+        })?;
+        let entry = Entry::decode(row)?;
+        let settled = match answer {
+            Answer::End(end) => Some(end),
+            Answer::Unknown => {
+                cx.mark(Mark::OutboxRetryUnknown);
+                let delete = self.config.quirks.has(Quirk::OutboxDeleteOnUnknown);
+                delete.then_some(End::Published { seq: 0 })
+            }
+            Answer::NotDone => {
+                cx.mark(Mark::OutboxRetryBusy);
+                None
+            }
+            Answer::Conflict => {
+                if !self.config.quirks.has(Quirk::OutboxConflictIsForeign) {
+                    self.look(now, position, &entry, cx);
+                    return Ok(None);
+                }
+                None
+            }
+            Answer::Looked(outcome) => match outcome {
+                Outcome::Done(Found::Message { seq, msg_id }) => {
+                    if msg_id.as_deref() == entry.subject() {
+                        cx.mark(Mark::OutboxFoundOwn);
+                        Some(End::Published { seq })
+                    } else {
+                        cx.mark(Mark::OutboxForeign);
+                        Some(End::Refused(Refusal {
+                            code: "subject_taken".into(),
+                            message: format!("sequence {seq} already holds another message under this id"),
+                        }))
+                    }
+                }
+                Outcome::Done(Found::Nothing) => None,
+                Outcome::Unknown => {
+                    cx.mark(Mark::OutboxRetryUnknown);
+                    None
+                }
+                Outcome::Refused(never) => match never {},
+            },
+        };
+        match settled {
+            Some(end) => {
+                self.remove(position, cx);
+                self.fill(cx.view())?;
+                self.dispatch_ready(now, None, cx)?;
+                Ok(Some(Settlement { origin: entry.origin, end }))
+            }
+            None => {
+                self.back_off(now, position);
+                self.dispatch_ready(now, None, cx)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Entries whose pause is over become ready; answers that never came count as unknown.
+    pub(super) fn wake<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) {
+        while let Some((at, position)) = self.due.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.due.pop_first();
+            let Some(tracked) = self.tracked.get_mut(&position) else { continue };
+            match tracked.state {
+                State::Backoff { .. } => {
+                    tracked.state = State::Waiting;
+                    self.ready.insert(position);
+                }
+                State::InFlight { token, .. } | State::Looking { token, .. } => {
+                    cx.mark(Mark::OutboxRetryUnknown);
+                    self.live.remove(&token);
+                    self.leave_flight(position);
+                    self.back_off(now, position);
+                }
+                State::Waiting => {}
+            }
+        }
+    }
+
+    /// Tracks entries that were on disk only, while there is room.
+    pub(super) fn fill(&mut self, view: &dyn View) -> Result<(), Halt> {
+        while self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max {
+            let room = (self.config.limits.tracked_max - self.tracked.len()).min(FILL_MAX);
+            let mut found = Vec::new();
+            let mut broken = None;
+            view.scan(Table::Outbox, &keys::position(self.cursor), &mut |key, row| {
+                match keys::parse_position(key).zip(Entry::decode(row).ok()) {
+                    Some((position, entry)) => found.push((position, entry.lane())),
+                    None => {
+                        let detail = "an entry cannot be read".to_owned();
+                        broken = Some(Halt::Corrupt { table: Table::Outbox, detail });
+                        return ControlFlow::Break(());
+                    }
+                }
+                if found.len() < room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            if let Some(halt) = broken {
+                return Err(halt);
+            }
+            // Rows staged in this very step are not visible yet; whoever staged them tracks them or leaves them here.
+            let Some((last, _)) = found.last() else { return Ok(()) };
+            self.cursor = last + 1;
+            for (position, lane) in found {
+                self.track(position, lane);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn track(&mut self, position: u64, lane: String) {
+        let lane: Arc<str> = lane.into();
+        let queue = self.lanes.entry(Arc::clone(&lane)).or_default();
+        if queue.is_empty() {
+            self.ready.insert(position);
+        }
+        queue.push_back(position);
+        self.tracked.insert(position, Tracked { lane, attempt: 0, state: State::Waiting });
+    }
+
+    /// Dispatches ready entries while there are places. `fresh` is an entry staged in this very step.
+    pub(super) fn dispatch_ready<I>(
+        &mut self,
+        now: Now,
+        fresh: Option<(u64, &Entry)>,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Result<(), Halt> {
+        if let Some((position, _)) = fresh
+            && !self.ready.contains(&position)
+        {
+            cx.mark(Mark::OutboxLaneBlocked);
+        }
+        while self.in_flight < self.config.limits.in_flight_max {
+            let Some(position) = self.ready.pop_first() else { break };
+            match fresh {
+                Some((fresh, entry)) if fresh == position => self.dispatch(now, position, entry, cx),
+                _ => {
+                    let row = cx.view().get(Table::Outbox, &keys::position(position))?;
+                    let Some(row) = row else {
+                        let detail = format!("entry {position} is tracked but not there");
+                        return Err(Halt::Corrupt { table: Table::Outbox, detail });
+                    };
+                    let entry = Entry::decode(row)?;
+                    self.dispatch(now, position, &entry, cx);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dispatch<I>(&mut self, now: Now, position: u64, entry: &Entry, cx: &mut Cx<'_, I, Effect>) {
+        let (token, give_up_at) = self.enter_flight(now, position);
+        let Some(tracked) = self.tracked.get_mut(&position) else { return };
+        tracked.attempt += 1;
+        tracked.state = State::InFlight { token, give_up_at };
+        let effect = match &entry.body {
+            Body::Command(command) => Effect::Submit { token, command: command.clone() },
+            Body::Message { stream, subject, tenant, context, payload } => {
+                let stream = stream.stream();
+                let message_headers = if self.config.quirks.has(Quirk::OutboxFreshIdPerAttempt) {
+                    let mut out = context.headers(tenant);
+                    out.append(
+                        headers::NATS_MSG_ID,
+                        &format!("{subject}#{}.{}", token.incarnation, token.seq),
+                    );
+                    out
+                } else {
+                    message_headers(tenant, context, stream, subject)
+                };
+                let (subject, payload) = (subject.clone(), payload.clone());
+                Effect::Publish { token, stream, subject, headers: message_headers, payload }
+            }
+        };
+        cx.emit(effect);
+    }
+
+    fn look<I>(&mut self, now: Now, position: u64, entry: &Entry, cx: &mut Cx<'_, I, Effect>) {
+        let Body::Message { stream, subject, .. } = &entry.body else { return };
+        let (token, give_up_at) = self.enter_flight(now, position);
+        if let Some(tracked) = self.tracked.get_mut(&position) {
+            tracked.state = State::Looking { token, give_up_at };
+        }
+        cx.emit(Effect::Look { token, stream: stream.stream(), subject: subject.clone() });
+    }
+
+    fn enter_flight(&mut self, now: Now, position: u64) -> (Token, Mono) {
+        let token = self.tokens.issue();
+        let give_up_at = now.mono.plus_ms(self.config.limits.attempt_timeout_ms);
+        self.in_flight += 1;
+        self.live.insert(token, position);
+        self.due.insert((give_up_at, position));
+        (token, give_up_at)
+    }
+
+    fn leave_flight(&mut self, position: u64) {
+        let Some(tracked) = self.tracked.get_mut(&position) else { return };
+        match tracked.state {
+            State::InFlight { give_up_at, .. } | State::Looking { give_up_at, .. } => {
+                self.due.remove(&(give_up_at, position));
+                self.in_flight -= 1;
+                tracked.state = State::Waiting;
+            }
+            State::Waiting | State::Backoff { .. } => {}
+        }
+    }
+
+    fn back_off(&mut self, now: Now, position: u64) {
+        let limits = self.config.limits;
+        let Some(tracked) = self.tracked.get_mut(&position) else { return };
+        let seed = self.config.seed ^ position;
+        let pause = full_jitter_ms(tracked.attempt, limits.backoff_ms, limits.backoff_ms_max, seed);
+        let until = now.mono.plus_ms(pause);
+        tracked.state = State::Backoff { until };
+        self.due.insert((until, position));
+    }
+
+    /// INV-OUT-2: the only place where a row is removed.
+    fn remove<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
+        cx.delete(Table::Outbox, &keys::position(position));
+        self.depth -= 1;
+        let Some(tracked) = self.tracked.remove(&position) else { return };
+        let Some(queue) = self.lanes.get_mut(&tracked.lane) else { return };
+        queue.retain(|own| *own != position);
+        match queue.front() {
+            Some(next) => {
+                self.ready.insert(*next);
+            }
+            None => {
+                self.lanes.remove(&tracked.lane);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn subject(&self) -> Option<&str> {
+        match &self.body {
+            Body::Command(_) => None,
+            Body::Message { subject, .. } => Some(subject),
+        }
+    }
+}
+
+enum Answer {
+    End(End),
+    NotDone,
+    Unknown,
+    Conflict,
+    Looked(Outcome<Found, std::convert::Infallible>),
+}

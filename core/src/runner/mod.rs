@@ -1,0 +1,431 @@
+//! The runner: sagas, outbox, effects and quarantine of one partition, moving in one commit.
+//!
+//! ```text
+//! AGGREGATE_EVENTS ──► gate ─┐                         ┌─► commands to aggregates
+//! WORKFLOW_EVENTS ───► gate ─┼─► saga ──work──► outbox ┤
+//!                            │    ▲               │    └─► WORKFLOW_COMMANDS, WORKFLOW_EVENTS
+//!                            │    └──settlement───┘                      ▲
+//! WORKFLOW_COMMANDS ─► gate ─┴─► effects ───────── result ───────────────┘
+//! ```
+//!
+//! This machine only routes: a delivery goes through its gate, then to the saga or the effect it is for; what they ask
+//! for goes to the outbox; how that ended goes back to the saga. All of it is staged by follow-ups of one input, so it
+//! commits together with the checkpoint.
+//!
+//! Durable, derived, lost: those of the parts. Invariants: those of the parts.
+//!
+//! Not here: any decision.
+
+mod route;
+#[cfg(test)]
+mod tests;
+
+use crate::cx::{Cx, Machine, Tick};
+use crate::drain::{Drain, Left, Report};
+use crate::effect::{self, Effects};
+use crate::gate::{self, Checkpoint, Delivery, Gate, Standing};
+use crate::halt::Halt;
+use crate::manifest::{EffectDef, SagaDef};
+use crate::outbox::{self, Entry, Outbox, Settlement};
+use crate::quarantine::Quarantine;
+use crate::quirks::Quirks;
+use crate::saga::{Happened, SagaConfig, Sagas, WorkEnded};
+use crate::store::View;
+use crate::time::{Mono, Now};
+use crate::wire::id::Name;
+use crate::wire::stream::{ConsumerName, ConsumerRole, PlatformStream};
+use crate::wire::subject::Filter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What a runner needs besides its tables.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Config {
+    /// The sagas.
+    pub sagas: BTreeMap<Name, Arc<SagaDef>>,
+    /// The effects.
+    pub effects: BTreeMap<Name, Arc<EffectDef>>,
+    /// Which partition this is.
+    pub partition: u32,
+    /// The id of our store.
+    pub store_id: String,
+    /// Take over consumers of another store.
+    pub adopt: bool,
+    /// Bounds of each gate.
+    pub gate_limits: gate::Limits,
+    /// Bounds of the outbox.
+    pub outbox_limits: outbox::Limits,
+    /// Bounds of the effects.
+    pub effect_limits: effect::Limits,
+    /// Most messages parked.
+    pub parked_max: u64,
+    /// Budget of one program run.
+    pub gas_max: u64,
+    /// Jitter.
+    pub seed: u64,
+    /// Planted faults.
+    pub quirks: Quirks,
+}
+
+/// The streams a runner reads.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Source {
+    /// Aggregate events, for sagas.
+    Events,
+    /// Effect results, for sagas.
+    Results,
+    /// Effect commands, for effects.
+    Commands,
+}
+
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Events, Self::Results, Self::Commands];
+
+    /// The stream behind it.
+    #[must_use]
+    pub const fn stream(self) -> PlatformStream {
+        match self {
+            Self::Events => PlatformStream::AggregateEvents,
+            Self::Results => PlatformStream::WorkflowEvents,
+            Self::Commands => PlatformStream::WorkflowCommands,
+        }
+    }
+
+    const fn role(self) -> ConsumerRole {
+        match self {
+            Self::Events => ConsumerRole::SagaEvents,
+            Self::Results => ConsumerRole::SagaResults,
+            Self::Commands => ConsumerRole::EffectCommands,
+        }
+    }
+}
+
+/// How a delivery is to be settled once everything it caused is staged.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Settling {
+    /// Where it came from.
+    source: Source,
+    /// Its sequence.
+    stream_seq: u64,
+    /// Where to answer.
+    ack: String,
+}
+
+/// Facts.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// A message arrived.
+    Delivered {
+        /// From which stream.
+        source: Source,
+        /// The message.
+        delivery: Delivery,
+    },
+    /// Something for a gate.
+    Gate {
+        /// Which.
+        source: Source,
+        /// What.
+        input: gate::Input,
+    },
+    /// Something for the outbox.
+    Outbox(outbox::Input),
+    /// Something for the effects.
+    Effect(effect::Input),
+    /// The connection to the broker came or went.
+    ConnectionChanged {
+        /// Whether it is there now.
+        connected: bool,
+    },
+    /// The node is to stop.
+    Stopped {
+        /// How long it may take, in milliseconds.
+        deadline_ms: u64,
+    },
+    /// An event belongs to a saga instance. Only this machine sends it.
+    SagaHappened(Box<Happened>),
+    /// A saga's work ended. Only this machine sends it.
+    SagaWorkEnded(Box<WorkEnded>),
+    /// Work must leave. Only this machine sends it.
+    Enqueued(Box<Entry>),
+    /// Everything a delivery caused is staged. Only this machine sends it.
+    Caused(Settling),
+    /// Time has passed.
+    Tick(Tick),
+}
+
+impl From<Tick> for Input {
+    fn from(tick: Tick) -> Self {
+        Self::Tick(tick)
+    }
+}
+
+/// Requests.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Of a gate.
+    Gate {
+        /// Which.
+        source: Source,
+        /// What.
+        effect: gate::Effect,
+    },
+    /// Of the outbox.
+    Outbox(outbox::Effect),
+    /// Of the effects.
+    Effect(effect::Effect),
+    /// The drain is over.
+    Drained(Report),
+}
+
+/// What a runner waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Timer {
+    /// A gate.
+    Gate(gate::Timer),
+    /// The outbox.
+    Outbox(outbox::Timer),
+    /// The effects.
+    Effect(effect::Timer),
+    /// The end of a drain.
+    Drain,
+}
+
+/// What the tables determine of a runner.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Durable {
+    /// How far each stream is applied.
+    pub checkpoints: BTreeMap<Source, Checkpoint>,
+    /// Tail and depth of the outbox.
+    pub outbox: (u64, u64),
+    /// Tail and open effects.
+    pub effects: (u64, u64),
+    /// Messages and keys held back.
+    pub quarantine: (u64, u64),
+}
+
+/// A runner's machine. See the module text.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Runner {
+    config: Config,
+    gates: BTreeMap<Source, Gate>,
+    sagas: Sagas,
+    outbox: Outbox,
+    effects: Effects,
+    quarantine: Quarantine,
+    drain: Drain,
+    /// Why the delivery in hand cannot be applied; set and taken within one turn.
+    poison: Option<String>,
+}
+
+impl Runner {
+    /// Where each gate stands.
+    pub fn gates(&self) -> impl Iterator<Item = (&Source, &Gate)> {
+        self.gates.iter()
+    }
+
+    /// The outbox, to look at.
+    #[must_use]
+    pub const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// The effects, to look at.
+    #[must_use]
+    pub const fn effects(&self) -> &Effects {
+        &self.effects
+    }
+
+    /// What is held back.
+    #[must_use]
+    pub const fn quarantine(&self) -> &Quarantine {
+        &self.quarantine
+    }
+
+    /// Why it is not ready; empty when it is.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.drain.is_stopping() {
+            reasons.push("draining".to_owned());
+        }
+        for (source, gate) in &self.gates {
+            let stream = source.stream();
+            match gate.standing() {
+                Standing::Bound | Standing::Stopped => {}
+                Standing::NoStream => reasons.push(format!("{stream}: stream_missing")),
+                Standing::Unbound => reasons.push(format!("{stream}: consumer_unbound")),
+            }
+        }
+        reasons
+    }
+
+    fn left(&self) -> Left {
+        Left { in_flight: self.outbox.in_flight() + self.effects.in_flight(), waiting: self.outbox.depth() }
+    }
+}
+
+/// What a gate reads. The workflow streams are read whole: their messages expire, and a checkpoint that moves with
+/// every message shows whether any expired unseen.
+fn filters(source: Source, config: &Config) -> Vec<Filter> {
+    let parse = |raw: &str| Filter::parse(raw).expect("a filter of ours");
+    match source {
+        Source::Events => {
+            let kinds: BTreeSet<Name> = config.sagas.values().flat_map(|saga| saga.aggregates()).collect();
+            kinds.iter().map(Filter::aggregates).collect()
+        }
+        Source::Results => vec![parse("tenant.*.effect_result.>")],
+        Source::Commands => vec![parse("tenant.*.effect.>")],
+    }
+}
+
+impl Machine for Runner {
+    type Config = Config;
+    type Input = Input;
+    type Effect = Effect;
+    type Timer = Timer;
+    type Durable = Durable;
+
+    fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        let mut gates = BTreeMap::new();
+        for source in Source::ALL {
+            let filters = filters(source, &config);
+            if filters.is_empty() {
+                continue;
+            }
+            let gate = gate::Config {
+                consumer: ConsumerName::new(source.role(), None, config.partition),
+                stream: source.stream(),
+                filters,
+                store_id: config.store_id.clone(),
+                adopt: config.adopt,
+                limits: config.gate_limits,
+                seed: config.seed ^ source as u64,
+                quirks: config.quirks,
+            };
+            gates.insert(source, Gate::recover(gate, incarnation, view)?);
+        }
+        let outbox =
+            outbox::Config { limits: config.outbox_limits, seed: config.seed, quirks: config.quirks };
+        let effects = effect::Config {
+            definitions: config.effects.clone(),
+            limits: config.effect_limits,
+            gas_max: config.gas_max,
+            seed: config.seed,
+            quirks: config.quirks,
+        };
+        let sagas =
+            SagaConfig { definitions: config.sagas.clone(), gas_max: config.gas_max, quirks: config.quirks };
+        Ok(Self {
+            gates,
+            sagas: Sagas::new(sagas),
+            outbox: Outbox::recover(outbox, incarnation, view)?,
+            effects: Effects::recover(effects, incarnation, view)?,
+            quarantine: Quarantine::recover(config.parked_max, config.quirks, view)?,
+            drain: Drain::Running,
+            poison: None,
+            config,
+        })
+    }
+
+    fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        match input {
+            Input::Delivered { source, delivery } => self.on_delivered(now, source, &delivery, cx),
+            Input::Gate { source, input } => {
+                let Some(gate) = self.gates.get_mut(&source) else { return Ok(()) };
+                gate_cx(source, cx, |cx| gate.handle(now, input, cx))
+            }
+            Input::Outbox(input) => {
+                let settlement =
+                    cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.handle(now, input, cx))?;
+                settlement.map_or(Ok(()), |settlement| self.on_settled(settlement, cx))
+            }
+            Input::Effect(input) => {
+                let result =
+                    cx.child(Input::Effect, Effect::Effect, |cx| self.effects.handle(now, input, cx))?;
+                if let Some(result) = result {
+                    cx.then(Input::Enqueued(Box::new(result)));
+                }
+                Ok(())
+            }
+            Input::ConnectionChanged { connected } => {
+                for (source, gate) in &mut self.gates {
+                    let input = gate::Input::ConnectionChanged { connected };
+                    gate_cx(*source, cx, |cx| gate.handle(now, input, cx))?;
+                }
+                Ok(())
+            }
+            Input::Stopped { deadline_ms } => {
+                self.drain.stop(now, deadline_ms);
+                self.gates.values_mut().for_each(Gate::stop);
+                Ok(())
+            }
+            Input::SagaHappened(happened) => self.on_saga_happened(now, &happened, cx),
+            Input::SagaWorkEnded(ended) => self.on_saga_work_ended(now, &ended, cx),
+            Input::Enqueued(entry) => {
+                cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.enqueue(now, &entry, cx))
+            }
+            Input::Caused(settling) => self.on_caused(settling, cx),
+            Input::Tick(Tick) => self.on_tick(now, cx),
+        }
+    }
+
+    fn deadline(&self) -> Option<(Mono, Timer)> {
+        let gates =
+            self.gates.values().filter_map(Gate::deadline).map(|(at, timer)| (at, Timer::Gate(timer)));
+        let outbox = self.outbox.deadline().map(|(at, timer)| (at, Timer::Outbox(timer)));
+        let effects = self.effects.deadline().map(|(at, timer)| (at, Timer::Effect(timer)));
+        let drain = self.drain.deadline(self.left()).map(|at| (at, Timer::Drain));
+        gates.chain(outbox).chain(effects).chain(drain).min_by_key(|(at, _)| *at)
+    }
+
+    fn durable(&self) -> Durable {
+        Durable {
+            checkpoints: self
+                .gates
+                .iter()
+                .map(|(source, gate)| (*source, gate.checkpoint().clone()))
+                .collect(),
+            outbox: self.outbox.durable(),
+            effects: self.effects.durable(),
+            quarantine: self.quarantine.durable(),
+        }
+    }
+
+    fn check(&self, view: &dyn View) -> Result<(), Halt> {
+        self.gates.values().try_for_each(|gate| gate.check(view))?;
+        self.outbox.check(view)?;
+        self.effects.check(view)?;
+        self.quarantine.check(view)
+    }
+}
+
+fn gate_cx<R>(
+    source: Source,
+    cx: &mut Cx<'_, Input, Effect>,
+    run: impl FnOnce(&mut Cx<'_, gate::Input, gate::Effect>) -> R,
+) -> R {
+    cx.child(|input| Input::Gate { source, input }, |effect| Effect::Gate { source, effect }, run)
+}
+
+impl Runner {
+    fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        for (source, gate) in &mut self.gates {
+            gate_cx(*source, cx, |cx| gate.tick(now, cx));
+        }
+        cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.tick(now, cx))?;
+        cx.child(Input::Effect, Effect::Effect, |cx| self.effects.tick(now, cx))?;
+        if let Some(report) = self.drain.observe(now, self.left(), self.config.quirks, cx) {
+            cx.emit(Effect::Drained(report));
+        }
+        Ok(())
+    }
+
+    fn on_settled(&mut self, settlement: Settlement, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        if let Some(ended) = route::work_ended(settlement) {
+            cx.then(Input::SagaWorkEnded(Box::new(ended)));
+        }
+        Ok(())
+    }
+}

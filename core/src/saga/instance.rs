@@ -1,0 +1,93 @@
+//! The row of an instance.
+
+use crate::halt::Halt;
+use crate::store::Table;
+use crate::wire::context::Context;
+use crate::wire::id::{CommandId, Name};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// A saga instance.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Instance {
+    /// The definition it began under.
+    pub definition: String,
+    /// Where it stands.
+    pub status: Status,
+    /// What its programs keep.
+    pub state: Value,
+    /// Everything it asked for, in order.
+    pub works: Vec<Work>,
+    /// What it belongs to.
+    pub context: Context,
+}
+
+/// Where an instance stands.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Waiting for the next event.
+    Running,
+    /// Undoing.
+    Compensating {
+        /// What made it.
+        event: Value,
+        /// Works still to look at are those before this index.
+        remaining: usize,
+    },
+    /// Finished.
+    Completed,
+    /// Finished by undoing.
+    Compensated,
+}
+
+impl Status {
+    /// Whether nothing more will happen.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        match self {
+            Self::Running | Self::Compensating { .. } => false,
+            Self::Completed | Self::Compensated => true,
+        }
+    }
+}
+
+/// Something an instance asked for.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Work {
+    /// Its id, which is the id of the command.
+    pub id: CommandId,
+    /// Its name in the manifest.
+    pub name: Name,
+    /// Whether it undoes something.
+    pub compensates: bool,
+    /// How far it is.
+    pub state: WorkState,
+}
+
+/// How far a work item is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkState {
+    /// Asked for; it may have happened.
+    InFlight,
+    /// It happened.
+    Done,
+    /// It definitely did not happen.
+    NotDone,
+}
+
+impl Instance {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an instance serialises")
+    }
+
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// [`Halt::Corrupt`] when it is not an instance.
+    pub fn decode(row: &[u8]) -> Result<Self, Halt> {
+        serde_json::from_slice(row)
+            .map_err(|error| Halt::Corrupt { table: Table::Saga, detail: error.to_string() })
+    }
+}

@@ -1,0 +1,344 @@
+//! One transition: something happened, the program reacts, row and work move together.
+
+use super::instance::{Instance, Status, Work, WorkState};
+use super::{Reacted, WORKS_MAX};
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::manifest::{SagaDef, Trigger, WorkOutcome};
+use crate::marks::Mark;
+use crate::outbox::Entry;
+use crate::program::contract::{self, CommandTarget, Target, Then, WorkItem};
+use crate::program::{Gas, ProgramError};
+use crate::quarantine::Cause;
+use crate::quirks::{Quirk, Quirks};
+use crate::store::{Table, View, scan_prefix};
+use crate::time::Now;
+use crate::wire::context::Context;
+use crate::wire::envelope::{Command, EffectCommand, SagaRef};
+use crate::wire::id::{CommandId, EntityId, Name, TenantId};
+use crate::wire::keys;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Causes removed at once when an instance finishes.
+const FORGET_MAX: usize = 256;
+
+/// What sagas need besides their tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SagaConfig {
+    /// The definitions.
+    pub definitions: BTreeMap<Name, Arc<SagaDef>>,
+    /// Budget of one program run.
+    pub gas_max: u64,
+    /// Planted faults.
+    pub quirks: Quirks,
+}
+
+/// An event that belongs to an instance.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Happened {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The saga.
+    pub saga: Name,
+    /// The instance.
+    pub correlation: EntityId,
+    /// Names what happened, for good.
+    pub cause: String,
+    /// What the program is chosen by.
+    pub trigger: Trigger,
+    /// Whether an instance may begin with it.
+    pub starts: bool,
+    /// What the program sees.
+    pub event: Value,
+    /// What it belongs to.
+    pub context: Context,
+}
+
+/// The end of a work item.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkEnded {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which instance, which work item.
+    pub saga: SagaRef,
+    /// The id of the work.
+    pub work_id: CommandId,
+    /// How it ended.
+    pub outcome: WorkOutcome,
+    /// What came with it.
+    pub payload: Value,
+}
+
+/// The sagas of one partition. A plain set of definitions: all state is in the tables.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Sagas {
+    pub(super) config: SagaConfig,
+}
+
+/// The instance a transition works on.
+pub(super) struct Subject<'s> {
+    pub(super) tenant: &'s TenantId,
+    pub(super) saga: &'s Name,
+    pub(super) correlation: &'s EntityId,
+    pub(super) definition: &'s SagaDef,
+    /// What ids of work derive from.
+    pub(super) cause: &'s str,
+}
+
+impl Sagas {
+    /// Sagas with these definitions.
+    #[must_use]
+    pub const fn new(config: SagaConfig) -> Self {
+        Self { config }
+    }
+
+    /// The definitions.
+    #[must_use]
+    pub const fn definitions(&self) -> &BTreeMap<Name, Arc<SagaDef>> {
+        &self.config.definitions
+    }
+
+    /// An event happened.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn on_event<I, E>(
+        &self,
+        now: Now,
+        happened: &Happened,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<Reacted, Halt> {
+        let Some(definition) = self.config.definitions.get(&happened.saga) else {
+            return Ok(Reacted::Applied(Vec::new()));
+        };
+        let Happened { tenant, saga, correlation, cause, .. } = happened;
+        let key = keys::saga(tenant, saga, correlation);
+        let cause_key = keys::saga_cause(tenant, saga, correlation, cause);
+        let mut instance = match cx.view().get(Table::Saga, &key)? {
+            Some(row) => Instance::decode(row)?,
+            None if happened.starts => Instance {
+                definition: definition.hash.clone(),
+                status: Status::Running,
+                state: Value::Null,
+                works: Vec::new(),
+                context: happened.context.clone(),
+            },
+            None => {
+                cx.mark(Mark::SagaUncorrelated);
+                return Ok(Reacted::Applied(Vec::new()));
+            }
+        };
+        if instance.status.is_final() && !self.config.quirks.has(Quirk::SagaReactWhenFinished) {
+            cx.mark(Mark::SagaAbsorbed);
+            return Ok(Reacted::Applied(Vec::new()));
+        }
+        let seen = cx.view().get(Table::SagaCause, &cause_key)?.is_some();
+        if seen && !self.config.quirks.has(Quirk::SagaSkipDedupe) {
+            cx.mark(Mark::SagaDuplicateCause);
+            return Ok(Reacted::Applied(Vec::new()));
+        }
+        let subject = Subject { tenant, saga, correlation, definition, cause };
+        let entries =
+            match self.react(now, &subject, &mut instance, &happened.trigger, &happened.event, cx)? {
+                Ok(entries) => entries,
+                Err(cause) => return Ok(Reacted::Poisoned(cause)),
+            };
+        cx.put(Table::SagaCause, &cause_key, b"");
+        cx.put(Table::Saga, &key, &instance.encode());
+        if instance.status.is_final() {
+            forget_causes(&subject, Some(&cause_key), cx)?;
+        }
+        Ok(Reacted::Applied(entries))
+    }
+
+    /// A work item ended.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn on_work_ended<I, E>(
+        &self,
+        now: Now,
+        ended: &WorkEnded,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<Reacted, Halt> {
+        let WorkEnded { tenant, saga: SagaRef { saga, correlation, work: name }, work_id, outcome, payload } =
+            ended;
+        let key = keys::saga(tenant, saga, correlation);
+        let (Some(definition), Some(row)) =
+            (self.config.definitions.get(saga), cx.view().get(Table::Saga, &key)?)
+        else {
+            cx.mark(Mark::SagaUncorrelated);
+            return Ok(Reacted::Applied(Vec::new()));
+        };
+        let mut instance = Instance::decode(row)?;
+        let Some(work) = instance.works.iter_mut().find(|work| work.id == *work_id) else {
+            cx.mark(Mark::SagaUncorrelated);
+            return Ok(Reacted::Applied(Vec::new()));
+        };
+        if work.state != WorkState::InFlight && !self.config.quirks.has(Quirk::SagaSkipDedupe) {
+            cx.mark(Mark::SagaDuplicateCause);
+            return Ok(Reacted::Applied(Vec::new()));
+        }
+        work.state = if outcome.is_done() { WorkState::Done } else { WorkState::NotDone };
+        let compensates = work.compensates;
+        let cause = format!("work/{work_id}");
+        let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
+        let entries = match &instance.status {
+            Status::Completed | Status::Compensated => {
+                cx.mark(Mark::SagaAbsorbed);
+                Ok(Vec::new())
+            }
+            Status::Compensating { .. } if compensates && !outcome.is_done() => Err(Cause {
+                kind: "compensation_refused".into(),
+                detail: format!("`{name}` was refused: {payload}"),
+            }),
+            Status::Compensating { .. } => self.continue_compensation(now, &subject, &mut instance, cx),
+            Status::Running => {
+                let trigger = Trigger::Work { work: name.clone(), outcome: *outcome };
+                let event = json!({
+                    "type": format!("{name}.{}", outcome.as_str()),
+                    "work": name,
+                    "command_id": work_id,
+                    "payload": payload,
+                });
+                self.react(now, &subject, &mut instance, &trigger, &event, cx)?
+            }
+        };
+        match entries {
+            Ok(entries) => {
+                cx.put(Table::Saga, &key, &instance.encode());
+                if instance.status.is_final() {
+                    forget_causes(&subject, None, cx)?;
+                }
+                Ok(Reacted::Applied(entries))
+            }
+            Err(cause) => Ok(Reacted::Poisoned(cause)),
+        }
+    }
+
+    /// Runs the program for a trigger and applies what it says to the instance.
+    fn react<I, E>(
+        &self,
+        now: Now,
+        subject: &Subject<'_>,
+        instance: &mut Instance,
+        trigger: &Trigger,
+        event: &Value,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<Result<Vec<Entry>, Cause>, Halt> {
+        if matches!(instance.status, Status::Compensating { .. }) {
+            // Undoing does not look at what else happens; it has its own order.
+            return Ok(Ok(Vec::new()));
+        }
+        let Some(program) = subject.definition.on_event.get(trigger) else { return Ok(Ok(Vec::new())) };
+        let mut gas = Gas::new(self.config.gas_max);
+        let reaction = match contract::react(program, &instance.state, event, &mut gas) {
+            Ok(reaction) => reaction,
+            Err(error) => return Ok(Err(program_cause(subject.saga, &error))),
+        };
+        instance.state = reaction.state;
+        let mut entries = match self.ask(now, subject, instance, reaction.work, false) {
+            Ok(entries) => entries,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        match reaction.then {
+            Then::Continue => {}
+            Then::Complete => instance.status = Status::Completed,
+            Then::Compensate => {
+                instance.status =
+                    Status::Compensating { event: event.clone(), remaining: instance.works.len() };
+                match self.continue_compensation(now, subject, instance, cx) {
+                    Ok(more) => entries.extend(more),
+                    Err(cause) => return Ok(Err(cause)),
+                }
+            }
+        }
+        Ok(Ok(entries))
+    }
+
+    /// Turns work items into entries and remembers them.
+    pub(super) fn ask(
+        &self,
+        now: Now,
+        subject: &Subject<'_>,
+        instance: &mut Instance,
+        items: Vec<WorkItem>,
+        compensates: bool,
+    ) -> Result<Vec<Entry>, Cause> {
+        if instance.works.len() + items.len() > WORKS_MAX {
+            let detail = format!("more than {WORKS_MAX} work items over its life");
+            return Err(Cause { kind: "too_much_work".into(), detail });
+        }
+        let mut entries = Vec::with_capacity(items.len());
+        for (at, item) in items.into_iter().enumerate() {
+            let id = CommandId::derive(&[
+                subject.tenant.as_str(),
+                subject.saga.as_str(),
+                subject.correlation.as_str(),
+                subject.cause,
+                &at.to_string(),
+                item.name.as_str(),
+            ]);
+            let saga = SagaRef {
+                saga: subject.saga.clone(),
+                correlation: subject.correlation.clone(),
+                work: item.name.clone(),
+            };
+            let context = instance.context.caused_by(subject.cause);
+            entries.push(match item.target {
+                Target::Command(CommandTarget { aggregate, id: aggregate_id, name, payload }) => {
+                    let command = Command {
+                        tenant: subject.tenant.clone(),
+                        aggregate,
+                        id: aggregate_id,
+                        name,
+                        payload,
+                        command_id: id.clone(),
+                        context,
+                    };
+                    Entry::command(saga, command)
+                }
+                Target::Effect { name, payload } => {
+                    let command = EffectCommand {
+                        tenant: subject.tenant.clone(),
+                        effect: name,
+                        command_id: id.clone(),
+                        payload,
+                        saga: Some(saga.clone()),
+                        timestamp: Some(now.wall.rfc3339()),
+                        context,
+                    };
+                    Entry::effect(saga, &command)
+                }
+            });
+            instance.works.push(Work { id, name: item.name, compensates, state: WorkState::InFlight });
+        }
+        Ok(entries)
+    }
+}
+
+pub(super) fn program_cause(saga: &Name, error: &ProgramError) -> Cause {
+    Cause { kind: format!("program_{}", error.kind()), detail: format!("saga {saga}: {error}") }
+}
+
+/// A finished instance absorbs everything, so it need not remember what it applied.
+fn forget_causes<I, E>(
+    subject: &Subject<'_>,
+    staged: Option<&[u8]>,
+    cx: &mut Cx<'_, I, E>,
+) -> Result<(), Halt> {
+    let prefix = keys::saga_cause_prefix(subject.tenant, subject.saga, subject.correlation);
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    let view: &dyn View = cx.view();
+    scan_prefix(view, Table::SagaCause, &prefix, &mut |key, _| {
+        found.push(key.to_vec());
+        if found.len() < FORGET_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    for key in found.iter().map(Vec::as_slice).chain(staged) {
+        cx.delete(Table::SagaCause, key);
+    }
+    Ok(())
+}
