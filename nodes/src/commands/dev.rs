@@ -1,0 +1,128 @@
+//! `cloudlysis dev`: every node in one process.
+
+use super::node::{self, Common, Node};
+use super::validate::contents;
+use super::{CommandError, say, services};
+use crate::application;
+use crate::cli::DevArguments;
+use crate::gateway::{self, Upstreams};
+use crate::probes::{self, Probes};
+use crate::server;
+use crate::{shutdown, telemetry};
+use cloudlysis_core::wire::stream::StreamRoom;
+use cloudlysis_io_nats::broker::Broker;
+use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::streams::{self, IfMissing};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// How long `dev` waits for everything to be ready before it says what is not.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
+    let started = Instant::now();
+    let metrics = telemetry::metrics()?;
+    let app =
+        Arc::new(application::load(&arguments.application.app_dir, &arguments.application.overrides())?);
+    let aggregate_store = node::open(&arguments.data, "aggregate")?;
+    let projection_store = node::open(&arguments.data, "projection")?;
+    let runner_store = node::open(&arguments.data, "runner")?;
+    let stores = [&aggregate_store, &projection_store, &runner_store];
+    let has_history = stores.into_iter().any(node::has_history);
+    let data = arguments.data.display();
+    say(&format!(
+        "cloudlysis {} dev   {}   data {data} ({})",
+        env!("CARGO_PKG_VERSION"),
+        app.name,
+        if has_history { "kept" } else { "fresh" }
+    ));
+    let gateway_listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
+    let gateway_address = address(&gateway_listener)?;
+    let children = if arguments.services { services::start(&app.dev_services).await? } else { Vec::new() };
+    let connection = Connection::open(&Options {
+        url: arguments.broker.clone(),
+        name: "cloudlysis-dev".into(),
+        fail_fast: true,
+        seed: u64::from(std::process::id()),
+    })
+    .await?;
+    let broker = Broker::new(connection.clone());
+    say(&format!("  broker    {}", arguments.broker));
+    streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| has_history).await?;
+
+    let common = Common { app: Arc::clone(&app), broker, partition: 0, adopt: arguments.adopt };
+    let (stop_inner, stopping_inner) = watch::channel(false);
+    let (stop_edge, stopping_edge) = watch::channel(false);
+    let aggregate = node::aggregate(&common, aggregate_store)?;
+    let projection = node::projection(&common, projection_store)?;
+    let inner = server::bind("127.0.0.1:0", false).await?;
+    let inner_url = format!("http://{}", address(&inner)?);
+    let inner_router = aggregate.services.clone().merge(projection.services.clone());
+    let inner_server = server::serve(inner, inner_router, stopping_inner);
+    let upstreams =
+        Upstreams { aggregate: node::channel(&inner_url)?, projection: node::channel(&inner_url)? };
+    let gateway_url = format!("http://{gateway_address}");
+    let runner = node::runner(&common, runner_store, node::channel(&inner_url)?)?;
+
+    let nodes = [aggregate, projection, runner];
+    let settings = BTreeMap::from([("broker", arguments.broker.clone()), ("data", data.to_string())]);
+    let probes = Probes::new(probes::Parts {
+        connected: connection.changes(),
+        partitions: nodes.iter().map(|node| (node.name, node.status.clone())).collect(),
+        draining: stopping_edge.clone(),
+        metrics,
+        info: node::info(&app, &nodes, &settings),
+    });
+    let admin = nodes[1].admin.clone().merge(nodes[2].admin.clone());
+    let grpc = server::grpc(server::with_reflection(gateway::services(&upstreams)));
+    let router = gateway::router(upstreams).merge(probes.router()).merge(admin).merge(grpc);
+    let edge_server = server::serve(gateway_listener, router, stopping_edge);
+    say(&format!("  gateway   {gateway_url}"));
+    say(&format!("  loaded    {}", contents(&app)));
+    announce(&probes, started).await;
+
+    shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
+    // First nothing new comes in, then what is under way ends, and the aggregates last: the others need them.
+    stop_edge.send_replace(true);
+    let [aggregate, projection, runner] = nodes;
+    let left = runner.stop().await + projection.stop().await;
+    let left = left + stop_last(aggregate, inner_server, &stop_inner).await;
+    drop(edge_server);
+    drop(children);
+    if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
+}
+
+async fn stop_last(
+    aggregate: Node,
+    server: tokio::task::JoinHandle<()>,
+    stop: &watch::Sender<bool>,
+) -> usize {
+    stop.send_replace(true);
+    let left = aggregate.stop().await;
+    server.abort();
+    left
+}
+
+fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, CommandError> {
+    listener.local_addr().map_err(|source| CommandError::System { what: "a listener's address", source })
+}
+
+/// Says when everything is ready, or what is not.
+async fn announce(probes: &Probes, started: Instant) {
+    loop {
+        let reasons = probes.not_ready();
+        if reasons.is_empty() {
+            say(&format!("ready in {:.1} s", started.elapsed().as_secs_f64()));
+            return;
+        }
+        if started.elapsed() > READY_WITHIN || reasons.iter().any(|reason| reason.contains("halted")) {
+            say("not ready:");
+            reasons.iter().for_each(|reason| say(&format!("  {reason}")));
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}

@@ -1,0 +1,125 @@
+//! The commands of the command line.
+
+mod dev;
+mod node;
+mod serve;
+mod services;
+mod validate;
+
+use crate::application::ApplicationError;
+use crate::cli::{Cli, Command};
+use crate::server::ListenError;
+use cloudlysis_io_nats::connect::ConnectError;
+use cloudlysis_io_nats::http::SetupError;
+use cloudlysis_io_nats::store::OpenError;
+use cloudlysis_io_nats::streams::StreamsError;
+use std::process::ExitCode;
+use thiserror::Error;
+
+/// Why a command failed. The exit code says what kind of failure it was.
+#[derive(Debug, Error)]
+pub enum CommandError {
+    /// The application cannot be used.
+    #[error("{0}")]
+    Application(#[from] ApplicationError),
+    /// The broker is not there.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// The broker's streams cannot be used.
+    #[error("{0}")]
+    Streams(#[from] StreamsError),
+    /// A data directory cannot be used.
+    #[error("{0}")]
+    Store(#[from] OpenError),
+    /// An address cannot be listened on.
+    #[error("{0}")]
+    Listen(#[from] ListenError),
+    /// The HTTP client cannot be set up.
+    #[error("{0}")]
+    Http(#[from] SetupError),
+    /// An address of another node is not one.
+    #[error("`{url}` is not the address of a node: {source}; use http://host:port")]
+    Upstream {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        source: tonic::transport::Error,
+    },
+    /// A service for development does not start.
+    #[error("service `{name}`: {detail}")]
+    Service {
+        /// Which.
+        name: String,
+        /// What happened.
+        detail: String,
+    },
+    /// The system refuses something a process needs.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Metrics cannot be collected.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// The process ended with work in flight.
+    #[error("stopped with {in_flight} request(s) in flight; what was durable goes on at the next start")]
+    Unclean {
+        /// How many.
+        in_flight: usize,
+    },
+    /// A partition stopped.
+    #[error("{0}")]
+    Halted(String),
+}
+
+impl CommandError {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Application(_)
+            | Self::Http(_)
+            | Self::System { .. }
+            | Self::Metrics(_)
+            | Self::Service { .. }
+            | Self::Unclean { .. }
+            | Self::Halted(_) => 1,
+            Self::Upstream { .. } | Self::Listen(ListenError::Unauthenticated(_)) => 2,
+            Self::Store(_) | Self::Listen(ListenError::Bind { .. }) => 4,
+            Self::Connect(_) => 6,
+            Self::Streams(error) => match error {
+                StreamsError::NoAnswer(_) => 6,
+                StreamsError::Missing(_) => 3,
+                StreamsError::Mismatch(_) | StreamsError::Gone(_) | StreamsError::Refused { .. } => 4,
+            },
+        }
+    }
+}
+
+/// Runs a command. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 6 unavailable.
+pub async fn run(cli: Cli) -> ExitCode {
+    crate::telemetry::logs(cli.log_format);
+    let done = match cli.command {
+        Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Validate(arguments) => validate::run(&arguments),
+        Command::Serve(arguments) => serve::run(arguments).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line's own words, not a log")]
+fn complain(error: &CommandError) {
+    eprintln!("error: {error}");
+}
+
+#[expect(clippy::print_stdout, reason = "the command line's own words, not a log")]
+fn say(line: &str) {
+    println!("{line}");
+}

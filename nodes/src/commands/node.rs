@@ -1,0 +1,280 @@
+//! Building nodes: store, machine, partition, services.
+
+use super::CommandError;
+use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
+use crate::projection::{ProjectionEdge, Queries};
+use crate::proto::command::command_service_server::CommandServiceServer;
+use crate::proto::query::query_service_server::QueryServiceServer;
+use crate::runner::{RunnerEdge, Targets};
+use crate::settings::{
+    DRAIN_DEADLINE, GAS_MAX, PARKED_MAX, aggregate_limits, effect_limits, gate_limits, outbox_limits,
+};
+use crate::{server, shutdown};
+use axum::Router;
+use axum::routing::get;
+use cloudlysis_core::manifest::App;
+use cloudlysis_core::quarantine::Quarantine;
+use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::wire::id::derive_hex;
+use cloudlysis_core::{Table, aggregate, projection, runner};
+use cloudlysis_io_nats::broker::Broker;
+use cloudlysis_io_nats::http::HttpProvider;
+use cloudlysis_io_nats::store::{HeedStore, MapSize, Snapshots};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use tonic::service::Routes;
+use tonic::transport::{Channel, Endpoint};
+
+/// Quarantined keys shown at once.
+const QUARANTINE_SHOWN_MAX: usize = 1_000;
+
+/// What every node needs.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub(super) app: Arc<App>,
+    pub(super) broker: Broker,
+    pub(super) partition: u32,
+    pub(super) adopt: bool,
+}
+
+/// A node, running: its partition behind closures, because each has facts of its own.
+pub(super) struct Node {
+    pub(super) name: &'static str,
+    pub(super) status: watch::Receiver<Status>,
+    /// What other nodes use.
+    pub(super) services: Router,
+    /// What operators use.
+    pub(super) admin: Router,
+    pub(super) info: Value,
+    stop: Box<dyn FnOnce() -> futures_util::future::BoxFuture<'static, ()> + Send>,
+    join: Box<dyn FnOnce() + Send>,
+}
+
+impl Node {
+    /// Drains and ends the partition. How many requests were left in flight.
+    pub(super) async fn stop(self) -> usize {
+        (self.stop)().await;
+        // The machine itself ends its drain by the deadline; a little longer and something is wrong with the shell.
+        let report = shutdown::drained(self.status, DRAIN_DEADLINE * 2).await;
+        let left = match report {
+            Some(report) => {
+                tracing::info!(
+                    node = self.name,
+                    clean = report.clean,
+                    in_flight = report.left.in_flight,
+                    waiting = report.left.waiting,
+                    "drained"
+                );
+                if report.clean { 0 } else { report.left.in_flight }
+            }
+            None => 0,
+        };
+        // The thread ends when the last sender is gone; everybody else holds weak ones.
+        if tokio::task::spawn_blocking(self.join).await.is_err() {
+            tracing::error!(node = self.name, "its thread cannot be waited for");
+        }
+        left
+    }
+}
+
+/// A different jitter for every store.
+fn seed(store: &HeedStore) -> u64 {
+    let hex = derive_hex(&["seed", store.store_id()]);
+    u64::from_str_radix(&hex[..16], 16).unwrap_or_default()
+}
+
+pub(super) fn open(data: &Path, name: &str) -> Result<HeedStore, CommandError> {
+    Ok(HeedStore::open(&data.join(name), MapSize::default())?)
+}
+
+/// Whether a store has applied anything of any stream: then a missing stream is a loss, not a beginning.
+pub(super) fn has_history(store: &HeedStore) -> bool {
+    let mut found = false;
+    let scanned = store.snapshots().read(|view| {
+        view.scan(Table::Checkpoint, b"", &mut |_, _| {
+            found = true;
+            ControlFlow::Break(())
+        })
+    });
+    // A store that cannot be read is not one to recreate streams for.
+    found || !matches!(scanned, Ok(Ok(())))
+}
+
+/// Tells a partition when the broker comes and goes.
+fn follow_connection<I: Send + 'static>(broker: &Broker, inputs: &mpsc::Sender<I>, changed: fn(bool) -> I) {
+    let mut changes = broker.connection().changes();
+    let inputs = inputs.downgrade();
+    tokio::spawn(async move {
+        while changes.changed().await.is_ok() {
+            let connected = *changes.borrow_and_update();
+            let Some(inputs) = inputs.upgrade() else { return };
+            if inputs.send(changed(connected)).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+fn finish<I: Send + 'static>(
+    name: &'static str,
+    partition: Partition<I>,
+    (services, admin): (Router, Router),
+    info: Value,
+    stopped: fn(u64) -> I,
+) -> Node {
+    let status = partition.status.clone();
+    let inputs = partition.inputs.clone();
+    let deadline_ms = u64::try_from(DRAIN_DEADLINE.as_millis()).unwrap_or(u64::MAX);
+    Node {
+        name,
+        status,
+        services,
+        admin,
+        info,
+        stop: Box::new(move || {
+            Box::pin(async move {
+                // An error means that the partition has ended already.
+                drop(inputs.send(stopped(deadline_ms)).await);
+            })
+        }),
+        join: Box::new(move || partition.join()),
+    }
+}
+
+fn thread_error(source: std::io::Error) -> CommandError {
+    CommandError::System { what: "a partition's thread", source }
+}
+
+pub(super) fn aggregate(common: &Common, store: HeedStore) -> Result<Node, CommandError> {
+    let (sender, receiver) = mpsc::channel(INPUTS_MAX);
+    let (edge, commands) = crate::aggregate::node(common.broker.clone(), &sender, Handle::current());
+    follow_connection(&common.broker, &sender, |connected| aggregate::Input::ConnectionChanged { connected });
+    let info = json!({ "store": store.store_id(), "aggregates": names(common.app.aggregates.keys()) });
+    let (definitions, seed) = (common.app.aggregates.clone(), seed(&store));
+    let config = move || aggregate::Config {
+        definitions: definitions.clone(),
+        limits: aggregate_limits(),
+        gas_max: GAS_MAX,
+        seed,
+        quirks: Quirks::NONE,
+    };
+    let parts = Parts { name: "aggregate", store, config };
+    let partition =
+        partition::start::<aggregate::Aggregate, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
+    let services = server::grpc(Routes::new(CommandServiceServer::new(commands)));
+    Ok(finish("aggregate", partition, (services, Router::new()), info, |deadline_ms| {
+        aggregate::Input::Stopped { deadline_ms }
+    }))
+}
+
+pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, CommandError> {
+    let (sender, receiver) = mpsc::channel(INPUTS_MAX);
+    let edge = ProjectionEdge::new(common.broker.clone(), &sender, Handle::current());
+    follow_connection(&common.broker, &sender, |connected| projection::Input::ConnectionChanged {
+        connected,
+    });
+    let snapshots = store.snapshots();
+    let queries = Queries::new(common.app.projections.keys().cloned().collect(), snapshots.clone());
+    let info = json!({ "store": store.store_id(), "views": names(common.app.projections.keys()) });
+    let (definitions, seed) = (common.app.projections.clone(), seed(&store));
+    let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
+    let config = move || projection::Config {
+        definitions: definitions.clone(),
+        partition,
+        store_id: store_id.clone(),
+        adopt,
+        gate_limits: gate_limits(),
+        parked_max: PARKED_MAX,
+        gas_max: GAS_MAX,
+        seed,
+        quirks: Quirks::NONE,
+    };
+    let parts = Parts { name: "projection", store, config };
+    let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
+        .map_err(thread_error)?;
+    let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
+    let admin = quarantine_route("/admin/projection/quarantine", snapshots);
+    Ok(finish("projection", partition, (services, admin), info, |deadline_ms| projection::Input::Stopped {
+        deadline_ms,
+    }))
+}
+
+pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Result<Node, CommandError> {
+    let (sender, receiver) = mpsc::channel(INPUTS_MAX);
+    let http = HttpProvider::new(common.app.egress.clone())?;
+    let targets = Targets { broker: common.broker.clone(), commands, http };
+    let edge = RunnerEdge::new(targets, &sender, Handle::current());
+    follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
+    let snapshots = store.snapshots();
+    let info = json!({
+        "store": store.store_id(),
+        "sagas": names(common.app.sagas.keys()),
+        "effects": names(common.app.effects.keys()),
+    });
+    let (sagas, effects, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
+    let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
+    let config = move || runner::Config {
+        sagas: sagas.clone(),
+        effects: effects.clone(),
+        partition,
+        store_id: store_id.clone(),
+        adopt,
+        gate_limits: gate_limits(),
+        outbox_limits: outbox_limits(),
+        effect_limits: effect_limits(),
+        parked_max: PARKED_MAX,
+        gas_max: GAS_MAX,
+        seed,
+        quirks: Quirks::NONE,
+    };
+    let parts = Parts { name: "runner", store, config };
+    let partition =
+        partition::start::<runner::Runner, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
+    let admin = quarantine_route("/admin/runner/quarantine", snapshots);
+    Ok(finish("runner", partition, (Router::new(), admin), info, |deadline_ms| runner::Input::Stopped {
+        deadline_ms,
+    }))
+}
+
+/// Shows what is held back, and why.
+fn quarantine_route(path: &str, snapshots: Snapshots) -> Router {
+    let show = move || async move {
+        let keys = snapshots.read(|view| Quarantine::list(view, QUARANTINE_SHOWN_MAX));
+        match keys {
+            Ok(Ok(keys)) => {
+                axum::Json(json!({ "complete": keys.len() < QUARANTINE_SHOWN_MAX, "keys": keys }))
+            }
+            Ok(Err(halt)) => axum::Json(json!({ "error": halt.to_string() })),
+            Err(fault) => axum::Json(json!({ "error": fault.to_string() })),
+        }
+    };
+    Router::new().route(path, get(show))
+}
+
+/// A channel to another node; it connects when it is first used, and again whenever it must.
+pub(super) fn channel(url: &str) -> Result<Channel, CommandError> {
+    let fault = |source| CommandError::Upstream { url: url.to_owned(), source };
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(fault)?;
+    Ok(endpoint.connect_timeout(std::time::Duration::from_secs(3)).connect_lazy())
+}
+
+fn names<'n>(names: impl Iterator<Item = &'n cloudlysis_core::wire::id::Name>) -> Vec<&'n str> {
+    names.map(|name| name.as_str()).collect()
+}
+
+/// What `/info` says about a process.
+pub(super) fn info(app: &App, nodes: &[Node], extra: &BTreeMap<&str, String>) -> Value {
+    let nodes: BTreeMap<&str, &Value> = nodes.iter().map(|node| (node.name, &node.info)).collect();
+    json!({
+        "name": "cloudlysis",
+        "version": env!("CARGO_PKG_VERSION"),
+        "application": app.name,
+        "nodes": nodes,
+        "settings": extra,
+    })
+}

@@ -1,0 +1,48 @@
+//! The context of an HTTP request: tenant, correlation, trace.
+
+use super::problem::Problem;
+use axum::http::{HeaderMap, StatusCode};
+use cloudlysis_core::wire::context::{Context, TraceParent};
+use cloudlysis_core::wire::id::TenantId;
+
+/// Whose request it is.
+pub(super) const TENANT_HEADER: &str = "x-tenant-id";
+
+/// Who asks, and what it belongs to.
+#[derive(Clone, Debug)]
+pub(super) struct RequestContext {
+    pub(super) tenant: TenantId,
+    pub(super) context: Context,
+}
+
+impl RequestContext {
+    /// Reads the headers. A correlation id and a trace are begun here when the caller brought none.
+    ///
+    /// # Errors
+    /// A problem when the tenant id is not one.
+    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let tenant = match headers.get(TENANT_HEADER) {
+            None => TenantId::default_tenant(),
+            Some(raw) => raw
+                .to_str()
+                .map_err(|_| "it is not text".to_owned())
+                .and_then(|raw| TenantId::parse(raw).map_err(|error| error.to_string()))
+                .map_err(|error| {
+                    let detail = format!("header {TENANT_HEADER}: {error}");
+                    Problem::new(StatusCode::BAD_REQUEST, "invalid_tenant_id", detail)
+                })?,
+        };
+        let mut context = Context::extract(get, &uuid::Uuid::now_v7().to_string());
+        if context.traceparent.is_none() {
+            let trace_id = uuid::Uuid::now_v7().simple().to_string();
+            context.traceparent = TraceParent::from_trace_id(&trace_id).ok();
+        }
+        Ok(Self { tenant, context })
+    }
+
+    /// The trace id, for logs.
+    pub(super) fn trace_id(&self) -> &str {
+        self.context.traceparent.as_ref().map(TraceParent::trace_id).unwrap_or_default()
+    }
+}

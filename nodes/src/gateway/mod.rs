@@ -1,0 +1,96 @@
+//! The gateway: HTTP at the edge, gRPC inside.
+//!
+//! | request | goes to |
+//! |---|---|
+//! | `POST /v1/commands/{type}/{id}` | `CommandService.Submit` of the aggregate node |
+//! | `GET /v1/query/{view}/{id}` | `QueryService.Get` of the projection node |
+//! | `GET /v1/query/{view}?limit=&after=` | `QueryService.List` of the projection node |
+//! | `CommandService` over gRPC | the aggregate node: runners submit their commands here |
+//!
+//! Every call inside has a deadline. Reads are repeated once when the node did not answer; commands are not: their id
+//! lets the caller decide. What went wrong is an RFC 9457 problem.
+
+mod commands;
+mod context;
+pub mod problem;
+mod queries;
+mod relay;
+
+use crate::proto::command::command_service_client::CommandServiceClient;
+use crate::proto::command::command_service_server::CommandServiceServer;
+use crate::proto::query::query_service_client::QueryServiceClient;
+use crate::telemetry;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use cloudlysis_core::wire::envelope::PAYLOAD_BYTES_MAX;
+use problem::Problem;
+use std::time::Instant;
+use tonic::service::Routes;
+use tonic::transport::Channel;
+
+/// Largest request body: a payload at its limit and the fields around it.
+const BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (16 << 10);
+
+/// The nodes behind a gateway.
+#[derive(Clone, Debug)]
+pub struct Upstreams {
+    /// Takes commands.
+    pub aggregate: Channel,
+    /// Answers queries.
+    pub projection: Channel,
+}
+
+#[derive(Clone, Debug)]
+struct Gateway {
+    commands: CommandServiceClient<Channel>,
+    queries: QueryServiceClient<Channel>,
+}
+
+/// The routes of a gateway.
+pub fn router(upstreams: Upstreams) -> Router {
+    let gateway = Gateway {
+        commands: CommandServiceClient::new(upstreams.aggregate.clone()),
+        queries: QueryServiceClient::new(upstreams.projection),
+    };
+    Router::new()
+        .route("/v1/commands/{kind}/{id}", post(commands::submit))
+        .route("/v1/query/{view}", get(queries::list))
+        .route("/v1/query/{view}/{id}", get(queries::one))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn(count))
+        .with_state(gateway)
+}
+
+/// The gRPC services of a gateway.
+#[must_use]
+pub fn services(upstreams: &Upstreams) -> Routes {
+    let relay = relay::Relay::new(CommandServiceClient::new(upstreams.aggregate.clone()));
+    Routes::new(CommandServiceServer::new(relay))
+}
+
+async fn count(request: Request, next: Next) -> Response {
+    let route = match request.uri().path().split('/').nth(2) {
+        Some("commands") => "commands",
+        Some("query") => "query",
+        Some(_) | None => "other",
+    };
+    let started = Instant::now();
+    let response = next.run(request).await;
+    telemetry::gateway_request(route, response.status().as_u16(), started.elapsed());
+    response
+}
+
+async fn unknown_route() -> Response {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing at this address").into_response()
+}
+
+async fn wrong_method() -> Response {
+    let detail = "this address takes another method";
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
+}

@@ -1,0 +1,50 @@
+//! The nodes: shells around the core's machines, and the command line.
+//!
+//! No business decision is made here. A shell collects facts into a channel, runs a turn, and performs what the turn
+//! released; everything else is configuration, HTTP, gRPC, signals and metrics.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`partition`] | the loop: one thread, one store, one driver |
+//! | [`aggregate`], [`projection`], [`runner`] | what each node's machine asks for, performed |
+//! | [`gateway`] | HTTP at the edge, gRPC inside |
+//! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
+//! | [`commands`] | `dev`, `validate`, `serve` |
+
+pub mod aggregate;
+pub mod application;
+pub mod cli;
+pub mod commands;
+pub mod gateway;
+pub mod partition;
+pub mod probes;
+pub mod projection;
+pub mod runner;
+pub mod server;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+
+/// The generated protocol.
+pub mod proto {
+    /// Commands.
+    pub mod command {
+        #![allow(
+            missing_docs,
+            clippy::missing_errors_doc,
+            reason = "generated; documented in the .proto file"
+        )]
+        tonic::include_proto!("aggregate.gateway.v1");
+    }
+    /// Queries.
+    pub mod query {
+        #![allow(
+            missing_docs,
+            clippy::missing_errors_doc,
+            reason = "generated; documented in the .proto file"
+        )]
+        tonic::include_proto!("projection.gateway.v1");
+    }
+    /// For reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}

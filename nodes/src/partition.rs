@@ -1,0 +1,263 @@
+//! The shell of a partition: one thread, one store, one driver.
+//!
+//! ```text
+//!   facts ─► bounded channel ─► [ wait for input or deadline ─► turn (one commit) ─► perform what was released ] ─► …
+//!                                         ▲                           │ halt
+//!                                         └──── recover from store ◄──┤ recoverable
+//!                                                    stop, not ready ◄┘ fenced, corrupt, broken
+//! ```
+//!
+//! The thread runs a current-thread runtime only to wait; the turn itself is a plain call and holds no transaction
+//! across an `.await`. What the edges do for released effects runs on the process's shared runtime and comes back as
+//! facts through the same channel.
+
+use crate::telemetry;
+use cloudlysis_core::drain::Report;
+use cloudlysis_core::{Checks, Driver, Halt, Machine, Mono, Now, Quirks, StoreFault};
+use cloudlysis_io_nats::clock::Clock;
+use cloudlysis_io_nats::store::HeedStore;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// Facts that may wait for a partition. Everything that sends is bounded by itself; this bounds them together.
+pub const INPUTS_MAX: usize = 4096;
+/// Facts handled under one commit.
+const TURN_INPUTS_MAX: usize = 512;
+/// How often the figures for metrics are refreshed.
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// Pause before recovering again, so that a store that keeps failing is not hammered.
+const RECOVER_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the rest of the process may know about a partition.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Status {
+    /// Why it does not take work; empty when it does.
+    pub not_ready: Vec<String>,
+    /// Why it stopped for good.
+    pub halted: Option<String>,
+    /// The store refuses to be written.
+    pub store_fault: Option<String>,
+    /// How its drain ended.
+    pub drained: Option<Report>,
+}
+
+impl Status {
+    const fn starting() -> Self {
+        Self { not_ready: Vec::new(), halted: None, store_fault: None, drained: None }
+    }
+}
+
+/// Performs what a machine asks for.
+pub trait Edge<M: Machine>: Send + 'static {
+    /// Performs one released effect; what comes of it is sent back as a fact.
+    fn perform(&mut self, effect: M::Effect);
+
+    /// The machine was recovered: whoever waits for the one before waits in vain.
+    fn recovered(&mut self);
+
+    /// Reads figures off the machine: for metrics, now and then.
+    fn observe(&self, machine: &M, store: &HeedStore);
+
+    /// Why the machine does not take work.
+    fn not_ready(&self, machine: &M) -> Vec<String>;
+
+    /// A finished drain, once.
+    fn drained(&mut self) -> Option<Report>;
+}
+
+/// A running partition.
+#[derive(Debug)]
+pub struct Partition<I> {
+    /// Where facts go.
+    pub inputs: mpsc::Sender<I>,
+    /// What is known about it.
+    pub status: watch::Receiver<Status>,
+    thread: JoinHandle<()>,
+}
+
+impl<I> Partition<I> {
+    /// Waits for the thread to end; it ends when every sender is gone.
+    pub fn join(self) {
+        drop(self.inputs);
+        if self.thread.join().is_err() {
+            tracing::error!("a partition's thread panicked");
+        }
+    }
+}
+
+/// What a partition is made of.
+#[derive(Debug)]
+pub struct Parts<C> {
+    /// For the thread's name, logs and metrics.
+    pub name: &'static str,
+    /// Its store.
+    pub store: HeedStore,
+    /// Makes the machine's configuration, at every recovery.
+    pub config: C,
+}
+
+/// Starts a partition. The channel is made by the caller, because edges need its sender.
+///
+/// # Errors
+/// When the thread cannot be started.
+pub fn start<M, E>(
+    parts: Parts<impl Fn() -> M::Config + Send + 'static>,
+    inputs: (mpsc::Sender<M::Input>, mpsc::Receiver<M::Input>),
+    edge: E,
+) -> std::io::Result<Partition<M::Input>>
+where
+    M: Machine + 'static,
+    M::Input: Send + 'static,
+    E: Edge<M>,
+{
+    let (sender, receiver) = inputs;
+    let (status, watched) = watch::channel(Status::starting());
+    let name = parts.name;
+    let thread = std::thread::Builder::new().name(format!("partition-{name}")).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(
+                Shell::<M, E, _> {
+                    name,
+                    store: parts.store,
+                    config: parts.config,
+                    inputs: receiver,
+                    status,
+                    edge,
+                    clock: Clock::default(),
+                }
+                .run(),
+            ),
+            Err(error) => tracing::error!(partition = name, %error, "no runtime"),
+        }
+    })?;
+    Ok(Partition { inputs: sender, status: watched, thread })
+}
+
+struct Shell<M: Machine, E, C> {
+    name: &'static str,
+    store: HeedStore,
+    config: C,
+    inputs: mpsc::Receiver<M::Input>,
+    status: watch::Sender<Status>,
+    edge: E,
+    clock: Clock,
+}
+
+/// Why the loop over turns ended.
+enum Ended {
+    /// Nobody sends any more.
+    Closed,
+    /// The machine must be recovered, or is stopped for good.
+    Halted(Halt),
+}
+
+impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
+    /// Lives: recovers, runs turns, recovers again after what recovery may help against.
+    async fn run(mut self) {
+        loop {
+            let checks = if cfg!(debug_assertions) { Checks::EveryTurn } else { Checks::InHandlersOnly };
+            let ended = match Driver::<M>::recover((self.config)(), &mut self.store, checks, Quirks::NONE) {
+                Ok(driver) => {
+                    self.edge.recovered();
+                    self.turns(driver).await
+                }
+                Err(halt) => Ended::Halted(halt),
+            };
+            match ended {
+                Ended::Closed => return,
+                Ended::Halted(halt) if halt.is_recoverable() => {
+                    tracing::warn!(partition = self.name, %halt, "recovering from the store");
+                    telemetry::partition_recovered(self.name);
+                    self.make_room(&halt);
+                    self.status.send_modify(|status| status.store_fault = Some(halt.to_string()));
+                    tokio::time::sleep(RECOVER_PAUSE).await;
+                }
+                Ended::Halted(halt) => return self.stay_halted(&halt).await,
+            }
+        }
+    }
+
+    fn make_room(&mut self, halt: &Halt) {
+        if matches!(halt, Halt::Store(StoreFault::Full)) {
+            match self.store.grow() {
+                Ok(true) => {}
+                Ok(false) => tracing::error!(partition = self.name, "the map is full and at its limit"),
+                Err(error) => tracing::error!(partition = self.name, %error, "the map cannot grow"),
+            }
+        }
+    }
+
+    /// Stopped for good: says why, and lets senders know by taking nothing.
+    async fn stay_halted(mut self, halt: &Halt) {
+        tracing::error!(partition = self.name, %halt, "stopped");
+        self.edge.recovered();
+        self.status.send_modify(|status| {
+            status.halted = Some(halt.to_string());
+            status.not_ready = vec![format!("halted: {halt}")];
+        });
+        self.inputs.close();
+        while self.inputs.recv().await.is_some() {}
+    }
+
+    async fn turns(&mut self, mut driver: Driver<M>) -> Ended {
+        let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
+        let mut observed = Instant::now().checked_sub(OBSERVE_INTERVAL).unwrap_or_else(Instant::now);
+        loop {
+            if observed.elapsed() >= OBSERVE_INTERVAL {
+                observed = Instant::now();
+                self.edge.observe(driver.machine(), &self.store);
+                telemetry::marks(self.name, driver.marks());
+            }
+            self.publish_status(&driver);
+            inputs.clear();
+            if !self.wait(&driver, observed, &mut inputs).await {
+                return Ended::Closed;
+            }
+            let started = Instant::now();
+            let now = self.now();
+            let count = inputs.len();
+            match driver.turn(&mut self.store, now, inputs.drain(..)) {
+                Ok(released) => {
+                    telemetry::turn(self.name, count, started.elapsed());
+                    for effect in released.into_effects() {
+                        self.edge.perform(effect);
+                    }
+                }
+                Err(halt) => return Ended::Halted(halt),
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    /// Waits for facts, the machine's deadline or the next look at the figures; `false` when nobody sends any more.
+    async fn wait(&mut self, driver: &Driver<M>, observed: Instant, inputs: &mut Vec<M::Input>) -> bool {
+        let deadline = driver.deadline().map_or(Mono::from_ns(u64::MAX), |(at, _)| at);
+        let wake = self.clock.instant_of(deadline).min(observed + 4 * OBSERVE_INTERVAL);
+        tokio::select! {
+            biased;
+            received = self.inputs.recv_many(inputs, TURN_INPUTS_MAX) => received > 0,
+            () = tokio::time::sleep_until(wake.into()) => true,
+        }
+    }
+
+    fn publish_status(&mut self, driver: &Driver<M>) {
+        let next = Status {
+            not_ready: self.edge.not_ready(driver.machine()),
+            halted: None,
+            store_fault: None,
+            drained: self.edge.drained(),
+        };
+        self.status.send_if_modified(|status| {
+            let drained = next.drained.or(status.drained);
+            let next = Status { drained, ..next };
+            let changed = *status != next;
+            *status = next;
+            changed
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! `/health`, `/ready`, `/metrics`, `/info`: the same on every node.
+//!
+//! | probe | 200 when | 503 when |
+//! |---|---|---|
+//! | `/health` | the process is alive and its stores can be written | a store refuses, or a partition stopped for good |
+//! | `/ready` | it takes work | it does not; `reasons` say why |
+//! | `/metrics`, `/info` | always | – |
+//!
+//! Health does not depend on the broker: its state is in the body. `/livez`, `/readyz` and `/healthz` are aliases.
+
+use crate::partition::Status;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// What the probes of a process look at.
+#[derive(Clone)]
+pub struct Probes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    started: Instant,
+    connected: watch::Receiver<bool>,
+    partitions: Vec<(&'static str, watch::Receiver<Status>)>,
+    draining: watch::Receiver<bool>,
+    metrics: PrometheusHandle,
+    info: Value,
+}
+
+impl std::fmt::Debug for Probes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Probes").field("info", &self.inner.info).finish_non_exhaustive()
+    }
+}
+
+/// What the probes of a process are made of.
+pub struct Parts {
+    /// Whether the broker is there.
+    pub connected: watch::Receiver<bool>,
+    /// The process's partitions.
+    pub partitions: Vec<(&'static str, watch::Receiver<Status>)>,
+    /// Whether the process is on its way out.
+    pub draining: watch::Receiver<bool>,
+    /// Renders metrics.
+    pub metrics: PrometheusHandle,
+    /// What `/info` says.
+    pub info: Value,
+}
+
+impl Probes {
+    /// Probes over these parts.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        let Parts { connected, partitions, draining, metrics, info } = parts;
+        let started = Instant::now();
+        Self { inner: Arc::new(Inner { started, connected, partitions, draining, metrics, info }) }
+    }
+
+    /// Why the process is not ready; empty when it is.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if *self.inner.draining.borrow() {
+            reasons.push("draining".to_owned());
+        }
+        if !*self.inner.connected.borrow() {
+            reasons.push("broker_disconnected".to_owned());
+        }
+        for (name, status) in &self.inner.partitions {
+            let status = status.borrow();
+            reasons.extend(status.not_ready.iter().map(|reason| format!("{name}: {reason}")));
+            reasons.extend(status.store_fault.iter().map(|fault| format!("{name}: {fault}")));
+        }
+        reasons
+    }
+
+    /// The routes.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/health", get(health))
+            .route("/healthz", get(health))
+            .route("/livez", get(health))
+            .route("/ready", get(ready))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .route("/info", get(info))
+            .with_state(self.clone())
+    }
+}
+
+async fn health(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
+    let inner = &probes.inner;
+    let faults: Vec<String> = inner
+        .partitions
+        .iter()
+        .flat_map(|(name, status)| {
+            let status = status.borrow();
+            let faults = status.halted.iter().chain(&status.store_fault);
+            faults.map(|fault| format!("{name}: {fault}")).collect::<Vec<_>>()
+        })
+        .collect();
+    let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "status": if faults.is_empty() { "ok" } else { "failing" },
+        "faults": faults,
+        "nats": { "connected": *inner.connected.borrow() },
+        "uptime_s": inner.started.elapsed().as_secs(),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    (status, Json(body))
+}
+
+async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
+    let reasons = probes.not_ready();
+    let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "ready": reasons.is_empty(),
+        "reasons": reasons,
+        "nats": { "connected": *probes.inner.connected.borrow() },
+    });
+    (status, Json(body))
+}
+
+async fn metrics(State(probes): State<Probes>) -> Response {
+    crate::telemetry::nats_connected(*probes.inner.connected.borrow());
+    let text = probes.inner.metrics.render();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+async fn info(State(probes): State<Probes>) -> Json<Value> {
+    Json(probes.inner.info.clone())
+}

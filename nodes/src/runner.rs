@@ -1,0 +1,226 @@
+//! The runner node: feeds its machine from three streams, and performs what leaves: commands, messages, effects.
+
+use crate::partition::Edge;
+use crate::proto::command::command_service_client::CommandServiceClient;
+use crate::proto::command::submit_response::Outcome as WireOutcome;
+use crate::proto::command::{self as wire, SubmitRequest};
+use crate::settings::UPSTREAM_DEADLINE;
+use crate::telemetry;
+use cloudlysis_core::drain::Report;
+use cloudlysis_core::effect::{self, NotSent};
+use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found};
+use cloudlysis_core::program::contract::Refusal;
+use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::runner::{Effect, Input, Runner, Source};
+use cloudlysis_core::wire::answer::publish_outcome;
+use cloudlysis_core::wire::context::TraceParent;
+use cloudlysis_core::wire::envelope::Command;
+use cloudlysis_core::wire::headers::NATS_MSG_ID;
+use cloudlysis_core::{Outcome, Token};
+use cloudlysis_io_nats::broker::{ApiAnswer, Broker, Which};
+use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, ReportSink};
+use cloudlysis_io_nats::http::HttpProvider;
+use cloudlysis_io_nats::store::HeedStore;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tonic::Request;
+use tonic::transport::Channel;
+
+/// Hands what a stream's consumer reports to the partition.
+#[derive(Clone, Debug)]
+struct SourceSink {
+    source: Source,
+    inputs: mpsc::WeakSender<Input>,
+}
+
+impl ReportSink for SourceSink {
+    async fn report(&self, report: ConsumerReport) -> bool {
+        let source = self.source;
+        let input = match report {
+            ConsumerReport::Delivered(delivery) => Input::Delivered { source, delivery },
+            ConsumerReport::Input(input) => Input::Gate { source, input },
+        };
+        match self.inputs.upgrade() {
+            Some(inputs) => inputs.send(input).await.is_ok(),
+            None => false,
+        }
+    }
+}
+
+/// Where a runner's work goes.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// The broker.
+    pub broker: Broker,
+    /// Commands for aggregates.
+    pub commands: Channel,
+    /// Effects.
+    pub http: HttpProvider,
+}
+
+/// Performs the effects of a runner node.
+#[derive(Debug)]
+pub struct RunnerEdge {
+    targets: Targets,
+    inputs: mpsc::WeakSender<Input>,
+    runtime: Handle,
+    consumers: BTreeMap<Source, ConsumerEdge<SourceSink>>,
+    drained: Option<Report>,
+}
+
+impl RunnerEdge {
+    /// An edge whose reports go to `inputs`.
+    #[must_use]
+    pub fn new(targets: Targets, inputs: &mpsc::Sender<Input>, runtime: Handle) -> Self {
+        Self { targets, inputs: inputs.downgrade(), runtime, consumers: BTreeMap::new(), drained: None }
+    }
+
+    fn spawn_and_report(&self, work: impl Future<Output = Input> + Send + 'static) {
+        let inputs = self.inputs.clone();
+        self.runtime.spawn(async move {
+            let input = work.await;
+            if let Some(inputs) = inputs.upgrade() {
+                // An error means that the partition has ended.
+                drop(inputs.send(input).await);
+            }
+        });
+    }
+
+    fn leave(&self, effect: outbox::Effect) {
+        let broker = self.targets.broker.clone();
+        match effect {
+            outbox::Effect::Submit { token, command } => {
+                let client = CommandServiceClient::new(self.targets.commands.clone());
+                self.spawn_and_report(async move {
+                    let outcome = submit(client, command).await;
+                    Input::Outbox(outbox::Input::CommandAnswered { token, outcome })
+                });
+            }
+            outbox::Effect::Publish { token, stream: _, subject, headers, payload } => {
+                self.spawn_and_report(async move {
+                    let answer = broker.publish(subject, &headers, payload.into()).await;
+                    let outcome = publish_outcome(answer, Quirks::NONE);
+                    Input::Outbox(outbox::Input::PublishAnswered { token, outcome })
+                });
+            }
+            outbox::Effect::Look { token, stream, subject } => {
+                self.spawn_and_report(async move {
+                    let outcome = match broker.message(stream.name(), Which::LastOn(&subject)).await {
+                        ApiAnswer::Ok(None) => Outcome::Done(Found::Nothing),
+                        ApiAnswer::Ok(Some(message)) => Outcome::Done(Found::Message {
+                            seq: message.seq,
+                            msg_id: message.headers.get(NATS_MSG_ID).map(str::to_owned),
+                        }),
+                        ApiAnswer::Error(_) | ApiAnswer::NoAnswer => Outcome::Unknown,
+                    };
+                    Input::Outbox(outbox::Input::Looked { token, outcome })
+                });
+            }
+        }
+    }
+
+    fn call(&self, effect: effect::Effect) {
+        let effect::Effect::Execute { token, tenant, effect, idempotency_key, attempt, request, timeout_ms } =
+            effect;
+        let http = self.targets.http.clone();
+        self.spawn_and_report(async move {
+            let started = Instant::now();
+            let outcome = http.execute(&request, &idempotency_key, Duration::from_millis(timeout_ms)).await;
+            let ended = match &outcome {
+                Outcome::Done(_) => "answered",
+                Outcome::Refused(NotSent { .. }) => "not_sent",
+                Outcome::Unknown => "unknown",
+            };
+            telemetry::effect_attempt(effect.as_str(), ended, started.elapsed());
+            if !matches!(outcome, Outcome::Done(_)) {
+                tracing::warn!(tenant_id = %tenant, %effect, key = idempotency_key, attempt, ended, "effect");
+            }
+            returned(token, outcome)
+        });
+    }
+}
+
+fn returned(token: Token, outcome: Outcome<effect::Answered, NotSent>) -> Input {
+    Input::Effect(effect::Input::Returned { token, outcome })
+}
+
+impl Edge<Runner> for RunnerEdge {
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Gate { source, effect } => {
+                let consumer = self.consumers.entry(source).or_insert_with(|| {
+                    let sink = SourceSink { source, inputs: self.inputs.clone() };
+                    ConsumerEdge::new(self.targets.broker.clone(), sink, self.runtime.clone())
+                });
+                consumer.perform(effect);
+            }
+            Effect::Outbox(effect) => self.leave(effect),
+            Effect::Effect(effect) => self.call(effect),
+            Effect::Drained(report) => self.drained = Some(report),
+        }
+    }
+
+    fn recovered(&mut self) {
+        self.consumers.clear();
+    }
+
+    fn observe(&self, machine: &Runner, store: &HeedStore) {
+        let (used, size) = store.usage();
+        telemetry::storage("runner", used, size);
+        let (outbox, effects) = (machine.outbox(), machine.effects());
+        telemetry::runner(outbox.depth(), outbox.in_flight(), effects.open(), effects.in_flight());
+        let quarantine = machine.quarantine();
+        telemetry::dead_letters("runner", quarantine.parked(), quarantine.keys());
+        for (_, gate) in machine.gates() {
+            telemetry::consumer("runner", gate.consumer().as_str(), gate.pending(), gate.checkpoint().seq);
+        }
+    }
+
+    fn not_ready(&self, machine: &Runner) -> Vec<String> {
+        machine.not_ready()
+    }
+
+    fn drained(&mut self) -> Option<Report> {
+        self.drained.take()
+    }
+}
+
+/// Submits a command; whatever is not an answer proves nothing.
+async fn submit(
+    mut client: CommandServiceClient<Channel>,
+    command: Command,
+) -> Outcome<CommandAccepted, CommandRefused> {
+    let context = &command.context;
+    let mut request = Request::new(SubmitRequest {
+        tenant_id: command.tenant.to_string(),
+        aggregate_type: command.aggregate.to_string(),
+        aggregate_id: command.id.to_string(),
+        command: command.name.to_string(),
+        payload: serde_json::to_vec(&command.payload).expect("JSON values serialise"),
+        command_id: command.command_id.to_string(),
+        context: Some(wire::Context {
+            correlation_id: context.correlation_id.clone(),
+            traceparent: context.traceparent.as_ref().map(TraceParent::as_str).unwrap_or_default().to_owned(),
+            tracestate: context.tracestate.clone().unwrap_or_default(),
+            causation_id: context.causation_id.clone().unwrap_or_default(),
+        }),
+    });
+    request.set_timeout(UPSTREAM_DEADLINE);
+    let Ok(response) = client.submit(request).await else { return Outcome::Unknown };
+    let refusal = |wire::Refusal { code, message }| {
+        Outcome::Refused(CommandRefused::Refusal(Refusal { code, message }))
+    };
+    match response.into_inner().outcome {
+        Some(WireOutcome::Accepted(accepted)) => {
+            Outcome::Done(CommandAccepted { seq: accepted.stream_seq, version: accepted.version })
+        }
+        Some(WireOutcome::Refused(why) | WireOutcome::Invalid(why)) => refusal(why),
+        Some(WireOutcome::Unreadable(wire::Unreadable { detail })) => {
+            refusal(wire::Refusal { code: "aggregate_unreadable".into(), message: detail })
+        }
+        Some(WireOutcome::Busy(_)) => Outcome::Refused(CommandRefused::Busy),
+        Some(WireOutcome::Unknown(_)) | None => Outcome::Unknown,
+    }
+}

@@ -1,0 +1,111 @@
+//! Logs and metrics.
+//!
+//! Logs are JSON lines on standard error, filtered by `RUST_LOG`. Metrics are rendered by `/metrics`; names follow
+//! `cloudlysis_<what>_<unit>`, and no label has an unbounded set of values: tenants and ids go into logs.
+
+use cloudlysis_core::MarkCounts;
+use metrics::{counter, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// How log lines look.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// Starts logging. A second call changes nothing.
+pub fn logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_span_events(FmtSpan::NONE);
+    // The only error is that logging has been set up already.
+    drop(match format {
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    });
+}
+
+/// Starts collecting metrics.
+///
+/// # Errors
+/// When a recorder is installed already.
+pub fn metrics() -> Result<PrometheusHandle, BuildError> {
+    const SECONDS: [f64; 12] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+    let handle = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    gauge!("cloudlysis_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+pub(crate) fn turn(node: &'static str, inputs: usize, took: Duration) {
+    counter!("cloudlysis_turns_total", "node" => node).increment(1);
+    counter!("cloudlysis_turn_inputs_total", "node" => node).increment(inputs as u64);
+    histogram!("cloudlysis_turn_duration_seconds", "node" => node).record(took.as_secs_f64());
+}
+
+pub(crate) fn partition_recovered(node: &'static str) {
+    counter!("cloudlysis_partition_recoveries_total", "node" => node).increment(1);
+}
+
+pub(crate) fn marks(node: &'static str, marks: &MarkCounts) {
+    for (mark, count) in marks.iter().filter(|(_, count)| *count > 0) {
+        counter!("cloudlysis_marks_total", "node" => node, "mark" => mark.id()).absolute(count);
+    }
+}
+
+pub(crate) fn consumer(node: &'static str, consumer: &str, pending: u64, checkpoint: u64) {
+    let consumer = consumer.to_owned();
+    gauge!("cloudlysis_consumer_lag_messages", "node" => node, "consumer" => consumer.clone())
+        .set(pending as f64);
+    gauge!("cloudlysis_checkpoint_sequence", "node" => node, "consumer" => consumer).set(checkpoint as f64);
+}
+
+pub(crate) fn storage(node: &'static str, used_bytes: u64, size_bytes: u64) {
+    gauge!("cloudlysis_storage_map_used_bytes", "node" => node).set(used_bytes as f64);
+    gauge!("cloudlysis_storage_map_size_bytes", "node" => node).set(size_bytes as f64);
+}
+
+pub(crate) fn dead_letters(node: &'static str, messages: u64, keys: u64) {
+    gauge!("cloudlysis_deadletter_records", "node" => node).set(messages as f64);
+    gauge!("cloudlysis_deadletter_keys", "node" => node).set(keys as f64);
+}
+
+pub(crate) fn runner(
+    outbox_depth: u64,
+    outbox_in_flight: usize,
+    effects_open: u64,
+    effects_in_flight: usize,
+) {
+    gauge!("cloudlysis_outbox_depth").set(outbox_depth as f64);
+    gauge!("cloudlysis_outbox_in_flight").set(outbox_in_flight as f64);
+    gauge!("cloudlysis_effects_open").set(effects_open as f64);
+    gauge!("cloudlysis_effects_in_flight").set(effects_in_flight as f64);
+}
+
+pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {
+    let effect = effect.to_owned();
+    counter!("cloudlysis_effect_attempts_total", "effect" => effect.clone(), "outcome" => outcome)
+        .increment(1);
+    histogram!("cloudlysis_effect_duration_seconds", "effect" => effect).record(took.as_secs_f64());
+}
+
+pub(crate) fn commands(in_flight: usize) {
+    gauge!("cloudlysis_commands_in_flight").set(in_flight as f64);
+}
+
+pub(crate) fn gateway_request(route: &'static str, status: u16, took: Duration) {
+    counter!("cloudlysis_gateway_requests_total", "route" => route, "status" => status.to_string())
+        .increment(1);
+    histogram!("cloudlysis_gateway_request_duration_seconds", "route" => route).record(took.as_secs_f64());
+}
+
+pub(crate) fn nats_connected(connected: bool) {
+    gauge!("cloudlysis_nats_connected").set(if connected { 1.0 } else { 0.0 });
+}
