@@ -162,10 +162,31 @@ pub struct StreamState {
     pub first_seq: u64,
     /// Sequence of the last one ever stored.
     pub last_seq: u64,
+    /// When the first one was stored, RFC 3339; [`ZERO_TIME`] when empty.
+    #[serde(default)]
+    pub first_ts: String,
+    /// When the last one ever was stored, RFC 3339; [`ZERO_TIME`] before the first.
+    #[serde(default)]
+    pub last_ts: String,
+    /// How many subjects have messages.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub num_subjects: u64,
+    /// How many sequences between the first and the last are gone.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub num_deleted: u64,
+    /// Which ones, when they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deleted: Vec<u64>,
+    /// Messages by subject, when they were asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub subjects: BTreeMap<String, u64>,
     /// How many consumers it has.
     #[serde(default)]
     pub consumer_count: u64,
 }
+
+/// How the API prints a time that never was.
+pub const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 
 /// A stream as the server describes it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -246,6 +267,9 @@ pub struct ConsumerConfig {
     /// Most deliveries of one message; -1 for any number.
     #[serde(default, skip_serializing_if = "is_zero_i64")]
     pub max_deliver: i64,
+    /// Takes the place of `ack_wait`, one entry per delivery and the last for all further ones, in nanoseconds.
+    #[serde(default, rename = "backoff", skip_serializing_if = "Vec::is_empty")]
+    pub backoff_ns: Vec<u64>,
     /// One filter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter_subject: Option<String>,
@@ -257,6 +281,15 @@ pub struct ConsumerConfig {
     /// Most pull requests waiting; 0 asks for the default.
     #[serde(default, skip_serializing_if = "is_zero_i64")]
     pub max_waiting: i64,
+    /// Most messages one pull request may ask for; 0 for any number.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub max_batch: i64,
+    /// Longest time one pull request may wait, in nanoseconds; 0 for any time.
+    #[serde(default, rename = "max_expires", skip_serializing_if = "is_zero")]
+    pub max_expires_ns: u64,
+    /// Most bytes one pull request may ask for; 0 for any number.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub max_bytes: i64,
     /// Most unsettled deliveries; 0 asks for the default, -1 for any number.
     #[serde(default, skip_serializing_if = "is_zero_i64")]
     pub max_ack_pending: i64,

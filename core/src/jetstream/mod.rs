@@ -1,2 +1,413 @@
-//! The broker.
+//! The broker: JetStream as a machine, with limits retention and durable pull consumers.
+//!
+//! ```text
+//!  Published ─► admit ─► stored in the log ─► removed by a limit, an age, a purge, a delete
+//!                │            │
+//!                │            ▼ Signalled            ┌────────────── ack wait over, NAK ──────────────┐
+//!                │      consumer: never delivered ─► pending ─► settled (ACK, TERM, removed)          │
+//!                ▼            ▲                       ▲  └─► redelivery queue ◄────────────────────────┘
+//!            duplicate        └─ Pulled: waiting ─────┘          └─► exhausted (max_deliver): left in the stream
+//!            or refused                pulls, in turn
+//! ```
+//!
+//! It answers what the real server answers (`nats-server` 2.15.1, R1 file stream): the same error numbers, statuses,
+//! counts and byte totals. Streams of three and more replicas are one log here too, but check a publish in the order in
+//! which a cluster does: a retried publish is a *duplicate* there and a *wrong last sequence* on a stream of one.
+//!
+//! | what | how long it lasts |
+//! |---|---|
+//! | messages; configurations, creation times, last sequences | durable with the turn that answers for them |
+//! | a consumer's position, unsettled deliveries, counts | durable as of its last flush, `flush_gap_ms` late: a crash rolls it back, acks and delivery counts included, exactly as on the real server |
+//! | indexes by subject, message ids younger than the window | derived on recovery from the stored messages: the id of a removed message is forgotten |
+//! | waiting pulls, heartbeats, the queue of redeliveries | lost on purpose; clients ask again |
+//!
+//! - INV-BRK-1: an acknowledged message is stored, once, until something is allowed to remove it. Sequences never go
+//!   back; counts and bytes are those of the messages; a remembered id names a sequence that was given.
+//! - INV-BRK-2: a consumer delivers what matches, in order, and again until it is settled. What is pending is delivered
+//!   and still stored; the floor is below everything pending; what was never delivered is counted exactly.
+//!
+//! Time: age and message ids go by the wall clock, as they are persisted; ack wait, pulls and heartbeats by the
+//! monotonic one. The machine learns the clocks from its first input after recovery, and asks for that one at once.
+//!
+//! Limits: [`Limits`]. A publish costs one filter match per consumer of its stream and a few tree operations; a delivery
+//! and an ack a few tree operations. A purge, a delete of a stream and a lowered limit cost what they remove.
+//!
+//! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
+//! [`Input::Abandoned`]); replication; work-queue and interest retention, memory streams, push consumers, direct gets and
+//! advisories, which are refused or absent.
+
+mod ack;
+mod alarm;
 pub mod api;
+mod consumer;
+mod consumer_config;
+mod consumer_requests;
+mod dedupe;
+mod deliver;
+mod duration;
+mod error;
+mod fault;
+mod invariants;
+mod log;
+mod publish;
+mod pull;
+mod record;
+mod recover;
+mod remove;
+mod requests;
+mod stream;
+mod stream_config;
+#[cfg(test)]
+mod tests;
+mod tick;
+
+pub use ack::{AckKind, AckSubject};
+pub use fault::Fault;
+pub use log::Meta as MessageMeta;
+pub use publish::Publish;
+pub use pull::{PullStatus, Unserved};
+pub use record::{ConsumerState, PendingState};
+pub use recover::{DurableConsumer, DurableState, DurableStream};
+pub use requests::{Answer, ConsumerAction, MessageBy, Request};
+
+use crate::cx::{Cx, Machine, Tick};
+use crate::halt::Halt;
+use crate::store::View;
+use crate::time::{Mono, Now, Wall};
+use crate::wire::headers::Headers;
+use alarm::{Alarms, Owner};
+use api::{ConsumerInfo, PullRequest, StreamInfo};
+use bytes::Bytes;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use stream::Stream;
+
+/// Bounds of a broker. Streams and consumers bring their own on top.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Most streams.
+    pub streams_max: usize,
+    /// Most consumers of one stream.
+    pub consumers_per_stream_max: usize,
+    /// Most messages of one stream; beyond, publishes are refused as out of resources.
+    pub messages_per_stream_max: usize,
+    /// Most message ids remembered for one stream; beyond, publishes with an id are refused as out of resources.
+    pub message_ids_per_stream_max: usize,
+    /// Largest message, headers and payload, in bytes.
+    pub message_bytes_max: usize,
+    /// Most unsettled deliveries of a consumer that asks for any number.
+    pub ack_pending_max: usize,
+    /// Most pull requests waiting at one consumer, whatever it asks for.
+    pub waiting_max: usize,
+    /// Most deliveries in one step; the rest follows in the next turn.
+    pub deliveries_per_step_max: usize,
+    /// Most messages removed for their age in one step; the rest follows in the next turn.
+    pub expiries_per_step_max: usize,
+    /// How long after a change a consumer's state is written, in milliseconds: what a crash may roll back. The real
+    /// server leaves at least 100 ms between two writes.
+    pub flush_gap_ms: u64,
+}
+
+/// Facts the broker answers.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Input {
+    /// A client published a message.
+    Published(Publish),
+    /// A client asked the API.
+    Requested {
+        /// Where the answer goes.
+        reply: String,
+        /// What it asked.
+        request: Request,
+    },
+    /// A client asked a consumer for messages.
+    Pulled {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// Where messages and statuses go.
+        inbox: String,
+        /// How many, how long, how large.
+        request: PullRequest,
+    },
+    /// A client answered a delivery.
+    Acked {
+        /// Which delivery.
+        delivery: AckSubject,
+        /// What it said.
+        kind: AckKind,
+        /// Where the broker confirms that it has processed this, if somebody waits for it.
+        reply: Option<String>,
+    },
+    /// Nobody listens on this inbox any more: its pulls are dropped without a word.
+    Abandoned {
+        /// The inbox.
+        inbox: String,
+    },
+    /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
+    /// that stored it; from anybody else it changes nothing.
+    Signalled,
+    /// The process is about to stop in good order: consumer states are written now and waiting pulls told.
+    Stopping,
+    /// Something happened that a real cluster does on its own.
+    Faulted(Fault),
+    /// Time has passed.
+    Tick(Tick),
+}
+
+impl From<Tick> for Input {
+    fn from(tick: Tick) -> Self {
+        Self::Tick(tick)
+    }
+}
+
+/// What the broker sends.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// An answer to a publish, an API request or an ack.
+    Reply {
+        /// Where to.
+        to: String,
+        /// What.
+        answer: Answer,
+    },
+    /// A message for a pull request.
+    Deliver(Box<Delivery>),
+    /// A pull request is alive, or over.
+    Status {
+        /// Where to.
+        inbox: String,
+        /// Which.
+        status: PullStatus,
+    },
+}
+
+/// A message on its way to a client.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Delivery {
+    /// Where to.
+    pub inbox: String,
+    /// What the client answers to: its text is the message's reply subject.
+    pub ack: AckSubject,
+    /// The subject it was published on.
+    pub subject: Arc<str>,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its payload.
+    pub payload: Bytes,
+}
+
+/// A message as the log holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StoredMessage {
+    /// Its sequence.
+    pub seq: u64,
+    /// The subject it was published on.
+    pub subject: Arc<str>,
+    /// Its headers.
+    pub headers: Headers,
+    /// Its payload.
+    pub payload: Bytes,
+    /// When it was stored.
+    pub stored_at: Wall,
+}
+
+/// What the broker waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Timer {
+    /// To learn the clocks, just after recovery.
+    Waking,
+    /// There is more to deliver than one step may.
+    Delivery,
+    /// A delivery was not settled in time.
+    AckWait,
+    /// A pull request ends.
+    PullExpiry,
+    /// A pull request has been silent for its heartbeat.
+    Heartbeat,
+    /// The state of a consumer is written.
+    ConsumerFlush,
+    /// A consumer was not used for its threshold.
+    Inactivity,
+    /// The first message of a stream is as old as it may become.
+    MaxAge,
+    /// The oldest message id leaves the duplicate window.
+    DuplicateWindow,
+}
+
+/// Names one consumer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct ConsumerKey {
+    stream: Arc<str>,
+    consumer: Arc<str>,
+}
+
+/// The broker.
+#[derive(Clone, PartialEq, Debug)]
+pub struct JetStream {
+    limits: Limits,
+    /// The clocks of the last input; lost, and `None` until the first one.
+    clock: Option<Now>,
+    /// The last creation time given, in nanoseconds since 1970; lost. Two assets of one life never share one.
+    created_last_ns: u64,
+    /// Durable and derived: see [`Stream`].
+    streams: BTreeMap<Arc<str>, Stream>,
+    /// Consumers with something to do, in the order in which they were signalled; lost.
+    ready: VecDeque<ConsumerKey>,
+    /// When whom to wake; derived.
+    alarms: Alarms,
+}
+
+impl Machine for JetStream {
+    type Config = Limits;
+    type Input = Input;
+    type Effect = Effect;
+    type Timer = Timer;
+    type Durable = DurableState;
+
+    fn recover(limits: Limits, _incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        Self::from_tables(limits, view)
+    }
+
+    fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        self.wake(now);
+        match input {
+            Input::Published(publish) => self.on_published(now, publish, cx),
+            Input::Requested { reply, request } => self.on_requested(now, reply, request, cx)?,
+            Input::Pulled { stream, consumer, inbox, request } => {
+                self.on_pulled(now, &stream, &consumer, inbox, &request, cx);
+            }
+            Input::Acked { delivery, kind, reply } => self.on_acked(now, &delivery, &kind, reply, cx),
+            Input::Abandoned { inbox } => self.on_abandoned(now, &inbox),
+            Input::Stopping => self.on_stopping(now, cx),
+            Input::Faulted(fault) => self.on_faulted(now, &fault, cx),
+            Input::Tick(Tick) => self.on_tick(now, cx),
+            Input::Signalled => return self.on_signalled(now, cx),
+        }
+        if !self.ready.is_empty() {
+            cx.then(Input::Signalled);
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<(Mono, Timer)> {
+        let Some(clock) = self.clock else { return Some((Mono::ZERO, Timer::Waking)) };
+        if !self.ready.is_empty() {
+            return Some((clock.mono, Timer::Delivery));
+        }
+        self.alarms.first()
+    }
+
+    fn durable(&self) -> DurableState {
+        self.durable_state()
+    }
+
+    fn check(&self, view: &dyn View) -> Result<(), Halt> {
+        self.check_invariants(view)
+    }
+}
+
+/// Looking, for oracles and operators.
+impl JetStream {
+    /// The names of the streams, in order.
+    pub fn stream_names(&self) -> impl Iterator<Item = &str> {
+        self.streams.keys().map(AsRef::as_ref)
+    }
+
+    /// A stream as the API describes it.
+    #[must_use]
+    pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
+        self.streams.get(stream).map(|stream| stream.info(None, false))
+    }
+
+    /// A consumer as the API describes it. After recovery its position is known from the first input on.
+    #[must_use]
+    pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
+        let consumers = &self.streams.get(stream)?.consumers;
+        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name))
+    }
+
+    /// The true log: what is stored in a stream from a sequence on, in order, until `visit` breaks.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn log(
+        view: &dyn View,
+        stream: &str,
+        from_seq: u64,
+        visit: &mut dyn FnMut(StoredMessage) -> ControlFlow<()>,
+    ) -> Result<(), Halt> {
+        record::scan_messages(view, stream, from_seq, visit)
+    }
+}
+
+impl JetStream {
+    /// Turns recovered states into live ones once the clocks are known, and keeps the clocks.
+    fn wake(&mut self, now: Now) {
+        if self.clock.replace(now).is_some() {
+            return;
+        }
+        for stream in self.streams.values_mut() {
+            stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
+            for consumer in stream.consumers.values_mut() {
+                consumer.restore(now, &stream.log);
+            }
+        }
+        for name in self.streams.keys().cloned().collect::<Vec<_>>() {
+            self.arm_stream_and_consumers(now, &name);
+        }
+    }
+
+    /// Lets a consumer be served in the next step, if anybody waits there.
+    fn signal(&mut self, stream: &Arc<str>, consumer: &Arc<str>) {
+        let Some(own) = self.streams.get_mut(stream).and_then(|stream| stream.consumers.get_mut(consumer))
+        else {
+            return;
+        };
+        if !own.signalled && !own.pulls.is_empty() {
+            own.signalled = true;
+            self.ready.push_back(ConsumerKey { stream: stream.clone(), consumer: consumer.clone() });
+        }
+    }
+
+    fn arm_stream(&mut self, now: Now, name: &Arc<str>) {
+        let due = self.streams.get(name).and_then(|stream| stream.next_due(now));
+        self.alarms.set(Owner::Stream(name.clone()), due);
+    }
+
+    /// Sets a consumer's alarm; if it changed, it will be written after the flush gap.
+    fn arm_consumer(&mut self, now: Now, stream: &Arc<str>, consumer: &Arc<str>) {
+        let flush_at = now.mono.plus_ms(self.limits.flush_gap_ms);
+        let Some((_, _, own)) = self.consumer_mut(stream, consumer) else { return };
+        if own.changed && own.flush_due.is_none() {
+            own.flush_due = Some(flush_at);
+        }
+        let due = own.next_due();
+        let key = ConsumerKey { stream: stream.clone(), consumer: consumer.clone() };
+        self.alarms.set(Owner::Consumer(key), due);
+    }
+
+    /// After something that may have touched every consumer of a stream.
+    fn arm_stream_and_consumers(&mut self, now: Now, name: &Arc<str>) {
+        self.arm_stream(now, name);
+        let Some(stream) = self.streams.get(name) else { return };
+        for consumer in stream.consumers.keys().cloned().collect::<Vec<_>>() {
+            self.arm_consumer(now, name, &consumer);
+        }
+    }
+
+    /// A creation time, in nanoseconds since 1970, that no other asset of this life has.
+    fn created_ns(&mut self, now: Now) -> u64 {
+        let at = now.wall.as_ms() * 1_000_000 + now.mono.as_ns() % 1_000_000;
+        self.created_last_ns = at.max(self.created_last_ns + 1);
+        self.created_last_ns
+    }
+}
+
+fn no_responders(to: Option<String>, subject: impl FnOnce() -> String, cx: &mut Cx<'_, Input, Effect>) {
+    if let Some(to) = to {
+        cx.emit(Effect::Reply { to, answer: Answer::NoResponders { subject: subject() } });
+    }
+}

@@ -1,0 +1,188 @@
+//! Acks: the subject that names a delivery, what a client may say, and what that does.
+//!
+//! Any delivery of a message speaks for all of them: an answer to the first settles it while the second is out. An answer
+//! that is processed is confirmed, also when there was nothing to settle any more; one for a message the stream never
+//! had is not.
+
+use super::api::AckPolicy;
+use super::{Answer, Effect, Input, JetStream, duration, no_responders};
+use crate::cx::Cx;
+use crate::time::Now;
+use std::fmt;
+use std::sync::Arc;
+
+/// The reply subject of a delivery:
+/// `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<consumer seq>.<stored at, ns>.<pending>`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AckSubject {
+    /// The stream.
+    pub stream: Arc<str>,
+    /// The consumer.
+    pub consumer: Arc<str>,
+    /// How often the message was delivered, this time included.
+    pub deliveries: u64,
+    /// The message.
+    pub stream_seq: u64,
+    /// The delivery.
+    pub consumer_seq: u64,
+    /// When the message was stored, in nanoseconds since 1970.
+    pub stored_at_ns: u64,
+    /// Messages that were not delivered yet.
+    pub pending: u64,
+}
+
+impl AckSubject {
+    /// Reads one back; `None` when the subject is another one.
+    #[must_use]
+    pub fn parse(subject: &str) -> Option<Self> {
+        let mut tokens = subject.strip_prefix("$JS.ACK.")?.split('.');
+        let (stream, consumer) = (tokens.next()?.into(), tokens.next()?.into());
+        let mut number = || tokens.next()?.parse().ok();
+        let (deliveries, stream_seq, consumer_seq) = (number()?, number()?, number()?);
+        let (stored_at_ns, pending) = (number()?, number()?);
+        let own = Self { stream, consumer, deliveries, stream_seq, consumer_seq, stored_at_ns, pending };
+        tokens.next().is_none().then_some(own)
+    }
+}
+
+impl fmt::Display for AckSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stream, consumer, deliveries, stream_seq, consumer_seq, stored_at_ns, pending } = self;
+        write!(
+            f,
+            "$JS.ACK.{stream}.{consumer}.{deliveries}.{stream_seq}.{consumer_seq}.{stored_at_ns}.{pending}"
+        )
+    }
+}
+
+/// What a client says about a delivery.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AckKind {
+    /// Settled.
+    Ack,
+    /// Deliver it again.
+    Nak {
+        /// After this many nanoseconds; at once when there are none.
+        delay_ns: Option<u64>,
+    },
+    /// Still at it: the ack wait begins anew.
+    InProgress,
+    /// Settled, because nobody will ever be able to.
+    Term {
+        /// Why; may be empty.
+        reason: String,
+    },
+    /// Something the server does not know: confirmed, and ignored.
+    Unknown,
+}
+
+impl AckKind {
+    /// Reads the payload of an ack.
+    #[must_use]
+    pub fn parse(payload: &[u8]) -> Self {
+        match payload {
+            b"" | b"+ACK" | b"+OK" => return Self::Ack,
+            b"+WPI" => return Self::InProgress,
+            _ => {}
+        }
+        if let Some(delay) = payload.strip_prefix(b"-NAK") {
+            return Self::Nak { delay_ns: parse_delay(delay) };
+        }
+        match payload.strip_prefix(b"+TERM") {
+            Some(reason) => Self::Term { reason: String::from_utf8_lossy(reason).trim().to_owned() },
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// `{"delay": 300000000}` or `300ms`; anything else is no delay.
+fn parse_delay(text: &[u8]) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?.trim();
+    if text.starts_with('{') {
+        let options: serde_json::Value = serde_json::from_str(text).ok()?;
+        return options.get("delay").map_or(Some(0), serde_json::Value::as_u64);
+    }
+    duration::parse_ns(text)
+}
+
+impl JetStream {
+    pub(super) fn on_acked(
+        &mut self,
+        now: Now,
+        delivery: &AckSubject,
+        kind: &AckKind,
+        reply: Option<String>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let AckSubject { stream_seq, consumer_seq, .. } = *delivery;
+        let last_seq = self.streams.get(&delivery.stream).map_or(0, |stream| stream.log.last_seq());
+        let Some((stream, consumer, own)) = self.consumer_mut(&delivery.stream, &delivery.consumer) else {
+            return no_responders(reply, || delivery.to_string(), cx);
+        };
+        // Nobody listens for acks of a consumer that wants none.
+        if own.config.ack_policy == AckPolicy::None {
+            return no_responders(reply, || delivery.to_string(), cx);
+        }
+        own.touch(now);
+        let processed = match kind {
+            AckKind::Ack | AckKind::Term { .. } => {
+                let known = stream_seq <= last_seq;
+                if known {
+                    own.settle(stream_seq);
+                }
+                known
+            }
+            AckKind::Nak { delay_ns } => {
+                own.nak(stream_seq, consumer_seq, *delay_ns, now);
+                true
+            }
+            AckKind::InProgress => {
+                own.extend(stream_seq, now);
+                true
+            }
+            AckKind::Unknown => true,
+        };
+        self.signal(&stream, &consumer);
+        self.arm_consumer(now, &stream, &consumer);
+        if let Some(to) = reply.filter(|_| processed) {
+            cx.emit(Effect::Reply { to, answer: Answer::AckProcessed });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ack_subject_survives_its_text() {
+        let text = "$JS.ACK.P2.c.1.2.3.1795231870594117302.4";
+        let own = AckSubject::parse(text).expect("an ack subject");
+        assert_eq!((own.deliveries, own.stream_seq, own.consumer_seq, own.pending), (1, 2, 3, 4));
+        assert_eq!(own.to_string(), text);
+        for bad in ["", "$JS.ACK", "$JS.ACK.S.c.1.2.3.4", "$JS.ACK.S.c.1.2.x.4.5", "$JS.ACK.S.c.1.2.3.4.5.6"]
+        {
+            assert_eq!(AckSubject::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn payloads_mean_what_clients_mean() {
+        let nak = |delay_ns| AckKind::Nak { delay_ns };
+        for (payload, kind) in [
+            ("", AckKind::Ack),
+            ("+ACK", AckKind::Ack),
+            ("+OK", AckKind::Ack),
+            ("+WPI", AckKind::InProgress),
+            ("-NAK", nak(None)),
+            ("-NAK {\"delay\": 700000000}", nak(Some(700_000_000))),
+            ("-NAK 300ms", nak(Some(300_000_000))),
+            ("-NAK nonsense", nak(None)),
+            ("+TERM", AckKind::Term { reason: String::new() }),
+            ("+TERM bad thing", AckKind::Term { reason: "bad thing".into() }),
+            ("bogus", AckKind::Unknown),
+        ] {
+            assert_eq!(AckKind::parse(payload.as_bytes()), kind, "{payload}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The API, continued: requests about consumers.
+
+use super::alarm::Owner;
+use super::api::{ApiError, ConsumerConfig, err_code};
+use super::consumer::Consumer;
+use super::error::{consumer_not_found, error};
+use super::pull::{PullStatus, teller};
+use super::requests::Answered;
+use super::{Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, record};
+use crate::cx::Cx;
+use crate::store::Table;
+use crate::time::Now;
+use std::sync::Arc;
+
+impl JetStream {
+    /// A consumer, with the names as the broker shares them.
+    pub(super) fn consumer_mut(
+        &mut self,
+        stream: &str,
+        consumer: &str,
+    ) -> Option<(Arc<str>, Arc<str>, &mut Consumer)> {
+        let (stream, own) = self.streams.get_key_value(stream)?;
+        let (consumer, _) = own.consumers.get_key_value(consumer)?;
+        let (stream, consumer) = (stream.clone(), consumer.clone());
+        let own = self.streams.get_mut(&stream)?.consumers.get_mut(&consumer)?;
+        Some((stream, consumer, own))
+    }
+
+    pub(super) fn create_consumer(
+        &mut self,
+        now: Now,
+        stream: &str,
+        mut config: ConsumerConfig,
+        action: ConsumerAction,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        let (stream, own) = self.stream_of(stream)?;
+        let name: Arc<str> = consumer_config::name(&config)?.into();
+        let existing = own.consumers.get(&name);
+        // A durable stays one, whoever asks without saying so.
+        if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
+            config.durable_name = Some(durable);
+        }
+        let config = consumer_config::normalise(config)?;
+        check_replicas(&config, own.config.num_replicas)?;
+        match (existing, action) {
+            (None, ConsumerAction::Update) => return Err(error(400, 10_149, "consumer does not exist")),
+            (None, ConsumerAction::Create | ConsumerAction::CreateOrUpdate) => {
+                self.check_consumer_count(&stream)?;
+                self.insert_consumer(now, &stream, &name, config);
+            }
+            (Some(existing), _) if existing.config == config => {}
+            (Some(_), ConsumerAction::Create) => {
+                return Err(error(400, err_code::CONSUMER_ALREADY_EXISTS, "consumer already exists"));
+            }
+            (Some(existing), ConsumerAction::Update | ConsumerAction::CreateOrUpdate) => {
+                consumer_config::check_update(&existing.config, &config)?;
+                let limits = self.limits;
+                if let Some(own) = self.streams.get_mut(&stream)
+                    && let Some(consumer) = own.consumers.get_mut(&name)
+                {
+                    consumer.reconfigure(config, &own.log, &limits);
+                }
+            }
+        }
+        if let Some((_, _, own)) = self.consumer_mut(&stream, &name) {
+            cx.put(Table::JsConsumer, &record::consumer_key(&stream, &name), &record::to_json(&own.row()));
+        }
+        self.signal(&stream, &name);
+        self.arm_consumer(now, &stream, &name);
+        self.describe_consumer(&stream, &name)
+    }
+
+    fn check_consumer_count(&self, stream: &str) -> Result<(), ApiError> {
+        let (_, stream) = self.stream_of(stream)?;
+        let asked = usize::try_from(stream.config.max_consumers).unwrap_or(usize::MAX);
+        if stream.consumers.len() >= asked.min(self.limits.consumers_per_stream_max) {
+            return Err(error(400, 10_026, "maximum consumers limit reached"));
+        }
+        Ok(())
+    }
+
+    fn insert_consumer(&mut self, now: Now, stream: &Arc<str>, name: &Arc<str>, config: ConsumerConfig) {
+        let (created_ns, limits) = (self.created_ns(now), self.limits);
+        if let Some(own) = self.streams.get_mut(stream) {
+            let consumer = Consumer::create(config, created_ns, now, &own.log, &limits);
+            own.consumers.insert(name.clone(), consumer);
+        }
+    }
+
+    pub(super) fn describe_consumer(&self, stream: &str, consumer: &str) -> Answered {
+        let (name, stream) = self.stream_of(stream)?;
+        let own = stream.consumers.get(consumer).ok_or_else(consumer_not_found)?;
+        Ok(Answer::Consumer(Box::new(own.info(&name, consumer))))
+    }
+
+    pub(super) fn remove_consumer(
+        &mut self,
+        stream: &str,
+        consumer: &str,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        self.stream_of(stream)?;
+        let (stream, consumer, _) = self.consumer_mut(stream, consumer).ok_or_else(consumer_not_found)?;
+        self.delete_consumer(&stream, &consumer, cx);
+        Ok(Answer::ConsumerDeleted)
+    }
+
+    pub(super) fn delete_consumer(
+        &mut self,
+        stream: &Arc<str>,
+        consumer: &Arc<str>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let Some(own) = self.streams.get_mut(stream).and_then(|stream| stream.consumers.remove(consumer))
+        else {
+            return;
+        };
+        let mut pulls = own.pulls;
+        pulls.end(|_| Some(PullStatus::ConsumerDeleted), teller(cx));
+        cx.delete(Table::JsConsumer, &record::consumer_key(stream, consumer));
+        let key = ConsumerKey { stream: stream.clone(), consumer: consumer.clone() };
+        self.alarms.set(Owner::Consumer(key), None);
+    }
+}
+
+fn check_replicas(config: &ConsumerConfig, of_stream: u8) -> Result<(), ApiError> {
+    if config.num_replicas > of_stream {
+        return Err(error(400, 10_126, "consumer config replica count exceeds parent stream"));
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! The index of a stream's messages: what is stored where, how much it takes, and what comes next for a filter.
+//!
+//! Bodies stay in the table. Sequences never go back: the last one is remembered when its message is gone.
+
+use crate::time::Wall;
+use crate::wire::subject::Filter;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// What the file store adds to every message, and once more to one with headers, in bytes.
+const MESSAGE_OVERHEAD: u64 = 30;
+const HEADERS_OVERHEAD: u64 = 4;
+
+/// What the index keeps of a message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Meta {
+    /// The subject it was published on.
+    pub subject: Arc<str>,
+    /// When it was stored.
+    pub stored_at: Wall,
+    /// Its header block, in bytes; 0 without headers.
+    pub header_bytes: u32,
+    /// Its payload, in bytes.
+    pub payload_bytes: u32,
+}
+
+impl Meta {
+    /// What it takes in a file store, in bytes.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        let headers = u64::from(self.header_bytes);
+        let headers = if headers == 0 { 0 } else { headers + HEADERS_OVERHEAD };
+        MESSAGE_OVERHEAD + self.subject.len() as u64 + headers + u64::from(self.payload_bytes)
+    }
+}
+
+/// A set of subjects; without any filter, all of them.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Filters {
+    filters: Vec<Filter>,
+    /// No filter has a wildcard: the index by subject answers at once.
+    literal: bool,
+}
+
+impl Filters {
+    pub(super) fn new(filters: Vec<Filter>) -> Self {
+        let literal = !filters.is_empty() && filters.iter().all(is_literal);
+        Self { filters, literal }
+    }
+
+    pub(super) fn matches(&self, subject: &str) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(subject))
+    }
+
+    /// The last stored sequence that matches.
+    pub(super) fn last_in(&self, log: &Log) -> Option<u64> {
+        if self.filters.is_empty() {
+            return log.iter().next_back().map(|(seq, _)| seq);
+        }
+        self.filters.iter().filter_map(|filter| log.last_matching(filter)).max()
+    }
+
+    /// Whether everything that matches is covered by one filter.
+    pub(super) fn within(&self, wider: &Filter) -> bool {
+        !self.filters.is_empty() && self.filters.iter().all(|own| wider.covers(own))
+    }
+}
+
+pub(super) fn is_literal(filter: &Filter) -> bool {
+    !filter.as_str().split('.').any(|token| token == "*" || token == ">")
+}
+
+/// Derived on recovery; the last sequence and its time are durable, in the stream's row once their message is gone.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Log {
+    messages: BTreeMap<u64, Meta>,
+    subjects: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    bytes: u64,
+    last_seq: u64,
+    last_at: Option<Wall>,
+}
+
+impl Log {
+    pub(super) fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) const fn last_seq(&self) -> u64 {
+        self.last_seq
+    }
+
+    pub(super) const fn last_at(&self) -> Option<Wall> {
+        self.last_at
+    }
+
+    /// The first stored sequence; one past the last when empty, and 0 before the first message ever.
+    pub(super) fn first_seq(&self) -> u64 {
+        match self.first() {
+            Some((seq, _)) => seq,
+            None if self.last_seq == 0 => 0,
+            None => self.last_seq + 1,
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<(u64, &Meta)> {
+        self.messages.first_key_value().map(|(seq, meta)| (*seq, meta))
+    }
+
+    pub(super) fn get(&self, seq: u64) -> Option<&Meta> {
+        self.messages.get(&seq)
+    }
+
+    pub(super) fn contains(&self, seq: u64) -> bool {
+        self.messages.contains_key(&seq)
+    }
+
+    pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, &Meta)> {
+        self.messages.iter().map(|(seq, meta)| (*seq, meta))
+    }
+
+    pub(super) fn range(&self, from: u64) -> impl DoubleEndedIterator<Item = (u64, &Meta)> {
+        self.messages.range(from..).map(|(seq, meta)| (*seq, meta))
+    }
+
+    pub(super) fn subjects(&self) -> impl Iterator<Item = (&Arc<str>, &BTreeSet<u64>)> {
+        self.subjects.iter()
+    }
+
+    /// The sequences stored on exactly this subject.
+    pub(super) fn on_subject(&self, subject: &str) -> Option<&BTreeSet<u64>> {
+        self.subjects.get(subject)
+    }
+
+    /// The subject as the index shares it.
+    pub(super) fn shared_subject(&self, subject: &str) -> Arc<str> {
+        self.subjects.get_key_value(subject).map_or_else(|| subject.into(), |(shared, _)| shared.clone())
+    }
+
+    /// The last sequence stored on a subject that matches.
+    pub(super) fn last_matching(&self, filter: &Filter) -> Option<u64> {
+        if is_literal(filter) {
+            return self.on_subject(filter.as_str())?.last().copied();
+        }
+        self.subjects
+            .iter()
+            .filter(|(subject, _)| filter.matches(subject))
+            .filter_map(|(_, seqs)| seqs.last().copied())
+            .max()
+    }
+
+    /// The first sequence from `from` on that matches. With wildcards it walks what does not match: callers remember how
+    /// far it has looked, so that a message is looked at once.
+    pub(super) fn next_matching(&self, filters: &Filters, from: u64) -> Option<u64> {
+        if filters.literal {
+            let next = |filter: &Filter| self.on_subject(filter.as_str())?.range(from..).next().copied();
+            return filters.filters.iter().filter_map(next).min();
+        }
+        self.range(from).find(|(_, meta)| filters.matches(&meta.subject)).map(|(seq, _)| seq)
+    }
+
+    /// How many from `from` on match: linear, for creation and recovery.
+    pub(super) fn count_matching(&self, filters: &Filters, from: u64) -> u64 {
+        self.range(from).filter(|(_, meta)| filters.matches(&meta.subject)).count() as u64
+    }
+
+    /// The last sequence of every subject that matches, in order.
+    pub(super) fn last_per_subject(&self, filters: &Filters) -> BTreeSet<u64> {
+        let matching = self.subjects.iter().filter(|(subject, _)| filters.matches(subject));
+        matching.filter_map(|(_, seqs)| seqs.last().copied()).collect()
+    }
+
+    /// Adds a message behind the last one.
+    pub(super) fn append(&mut self, seq: u64, meta: Meta) {
+        debug_assert!(seq > self.last_seq, "{seq} is not behind {}", self.last_seq);
+        self.bytes += meta.stored_bytes();
+        self.last_seq = seq;
+        self.last_at = Some(meta.stored_at);
+        self.subjects.entry(meta.subject.clone()).or_default().insert(seq);
+        self.messages.insert(seq, meta);
+    }
+
+    /// Removes a message, if it is there.
+    pub(super) fn remove(&mut self, seq: u64) -> Option<Meta> {
+        let meta = self.messages.remove(&seq)?;
+        self.bytes -= meta.stored_bytes();
+        if let Some(seqs) = self.subjects.get_mut(&meta.subject) {
+            seqs.remove(&seq);
+            if seqs.is_empty() {
+                self.subjects.remove(&meta.subject);
+            }
+        }
+        Some(meta)
+    }
+
+    /// Lets the next message be stored behind this sequence, although the last one stored was another. `last_at` is when
+    /// the one at that sequence was stored, if it is not there any more.
+    pub(super) fn move_last(&mut self, last_seq: u64, last_at: Option<Wall>) {
+        self.last_seq = last_seq;
+        self.last_at = self.get(last_seq).map_or(last_at, |meta| Some(meta.stored_at));
+    }
+}

@@ -1,0 +1,433 @@
+//! Pull requests: accepted, waiting in turn, and every way they end.
+//!
+//! ```text
+//!  Pulled ─► refused at once (400, 404, 408, 409, 503)
+//!     └────► waiting ─► served in turn, one message each ─► batch full: over without a word, or 409 with bytes left
+//!               ├─ 100 after each silent heartbeat
+//!               ├─ 404 without wait, and nothing (more) is there
+//!               ├─ 408 expired
+//!               └─ 409 next message too large, consumer deleted, leader changed, server stopped
+//! ```
+
+use super::api::{PullRequest, SequencePair};
+use super::consumer::{Consumer, plus_ns};
+use super::{Effect, Input, JetStream, Timer, duration};
+use crate::cx::Cx;
+use crate::time::{Mono, Now};
+use crate::wire::headers::Headers;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a request did not get.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unserved {
+    /// Messages.
+    pub messages: u64,
+    /// Bytes; 0 when it set no limit.
+    pub bytes: u64,
+}
+
+/// A message without payload that says how a pull request is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PullStatus {
+    /// Still there, nothing to deliver.
+    IdleHeartbeat {
+        /// The consumer's last delivery.
+        last: SequencePair,
+    },
+    /// Does not wait, and nothing (more) is there.
+    NoMessages,
+    /// Expired.
+    RequestTimeout(Unserved),
+    /// Does not wait, and others wait for all there is.
+    RequestsPending,
+    /// The next message does not fit.
+    MessageSizeExceedsMaxBytes(Unserved),
+    /// Served, with bytes left.
+    BatchCompleted(Unserved),
+    /// Asks for more messages than the consumer allows.
+    ExceededMaxRequestBatch {
+        /// How many it allows.
+        max: u64,
+    },
+    /// Waits longer than the consumer allows.
+    ExceededMaxRequestExpires {
+        /// How long it allows, in nanoseconds.
+        max_ns: u64,
+    },
+    /// Asks for more bytes than the consumer allows.
+    ExceededMaxRequestMaxBytes {
+        /// How many it allows.
+        max: u64,
+    },
+    /// Too many requests wait.
+    ExceededMaxWaiting,
+    /// The consumer, or its stream, was deleted.
+    ConsumerDeleted,
+    /// The consumer moved to another server.
+    LeadershipChange,
+    /// The server stops.
+    ServerShutdown(Unserved),
+    /// The request makes no sense.
+    BadRequest(&'static str),
+    /// There is no such consumer: nobody listens.
+    NoResponders,
+}
+
+impl PullStatus {
+    /// The number in the status line.
+    #[must_use]
+    pub const fn code(&self) -> u16 {
+        match self {
+            Self::IdleHeartbeat { .. } => 100,
+            Self::BadRequest(_) => 400,
+            Self::NoMessages => 404,
+            Self::RequestTimeout(_) | Self::RequestsPending => 408,
+            Self::MessageSizeExceedsMaxBytes(_)
+            | Self::BatchCompleted(_)
+            | Self::ExceededMaxRequestBatch { .. }
+            | Self::ExceededMaxRequestExpires { .. }
+            | Self::ExceededMaxRequestMaxBytes { .. }
+            | Self::ExceededMaxWaiting
+            | Self::ConsumerDeleted
+            | Self::LeadershipChange
+            | Self::ServerShutdown(_) => 409,
+            Self::NoResponders => 503,
+        }
+    }
+
+    /// The text in the status line.
+    #[must_use]
+    pub fn description(&self) -> String {
+        match self {
+            Self::IdleHeartbeat { .. } => "Idle Heartbeat".into(),
+            Self::NoMessages => "No Messages".into(),
+            Self::RequestTimeout(_) => "Request Timeout".into(),
+            Self::RequestsPending => "Requests Pending".into(),
+            Self::MessageSizeExceedsMaxBytes(_) => "Message Size Exceeds MaxBytes".into(),
+            Self::BatchCompleted(_) => "Batch Completed".into(),
+            Self::ExceededMaxRequestBatch { max } => format!("Exceeded MaxRequestBatch of {max}"),
+            Self::ExceededMaxRequestExpires { max_ns } => {
+                format!("Exceeded MaxRequestExpires of {}", duration::format_ns(*max_ns))
+            }
+            Self::ExceededMaxRequestMaxBytes { max } => format!("Exceeded MaxRequestMaxBytes of {max}"),
+            Self::ExceededMaxWaiting => "Exceeded MaxWaiting".into(),
+            Self::ConsumerDeleted => "Consumer Deleted".into(),
+            Self::LeadershipChange => "Leadership Change".into(),
+            Self::ServerShutdown(_) => "Server Shutdown".into(),
+            Self::BadRequest(why) => format!("Bad Request - {why}"),
+            Self::NoResponders => String::new(),
+        }
+    }
+
+    /// The headers after the status line.
+    #[must_use]
+    pub fn headers(&self) -> Headers {
+        let numbers = match self {
+            Self::IdleHeartbeat { last } => {
+                [("Nats-Last-Consumer", last.consumer_seq), ("Nats-Last-Stream", last.stream_seq)]
+            }
+            Self::RequestTimeout(unserved)
+            | Self::MessageSizeExceedsMaxBytes(unserved)
+            | Self::BatchCompleted(unserved)
+            | Self::ServerShutdown(unserved) => {
+                [("Nats-Pending-Messages", unserved.messages), ("Nats-Pending-Bytes", unserved.bytes)]
+            }
+            Self::NoMessages
+            | Self::RequestsPending
+            | Self::ExceededMaxRequestBatch { .. }
+            | Self::ExceededMaxRequestExpires { .. }
+            | Self::ExceededMaxRequestMaxBytes { .. }
+            | Self::ExceededMaxWaiting
+            | Self::ConsumerDeleted
+            | Self::LeadershipChange
+            | Self::BadRequest(_)
+            | Self::NoResponders => return Headers::default(),
+        };
+        let mut headers = Headers::default();
+        for (name, number) in numbers {
+            headers.append(name, &number.to_string());
+        }
+        headers
+    }
+}
+
+/// A waiting request.
+#[derive(Clone, PartialEq, Debug)]
+struct Waiting {
+    inbox: String,
+    messages_left: u64,
+    bytes_left: Option<u64>,
+    no_wait: bool,
+    served: bool,
+    expires: Option<Mono>,
+    heartbeat: Option<Heartbeat>,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+struct Heartbeat {
+    every_ns: u64,
+    at: Mono,
+}
+
+impl Waiting {
+    fn new(inbox: String, request: &PullRequest, now: Now) -> Self {
+        let every_ns = request.idle_heartbeat_ns;
+        Self {
+            inbox,
+            messages_left: request.batch.max(1),
+            bytes_left: (request.max_bytes > 0).then_some(request.max_bytes),
+            no_wait: request.no_wait,
+            served: false,
+            expires: (request.expires_ns > 0).then(|| plus_ns(now.mono, request.expires_ns)),
+            heartbeat: (every_ns > 0).then(|| Heartbeat { every_ns, at: plus_ns(now.mono, every_ns) }),
+        }
+    }
+
+    fn next_due(&self) -> Option<(Mono, Timer)> {
+        let expires = self.expires.map(|at| (at, Timer::PullExpiry));
+        let heartbeat = self.heartbeat.map(|heartbeat| (heartbeat.at, Timer::Heartbeat));
+        [expires, heartbeat].into_iter().flatten().min()
+    }
+
+    const fn unserved(&self) -> Unserved {
+        Unserved {
+            messages: self.messages_left,
+            bytes: match self.bytes_left {
+                Some(bytes) => bytes,
+                None => 0,
+            },
+        }
+    }
+}
+
+/// The requests waiting at one consumer, in the order in which they are served next.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Pulls {
+    waiting: BTreeMap<u64, Waiting>,
+    due: BTreeSet<(Mono, Timer, u64)>,
+    /// Those that end when nothing is left.
+    no_wait: BTreeSet<u64>,
+}
+
+/// The request that gets the next message.
+pub(super) struct Served {
+    pub(super) inbox: String,
+    /// What it is told after the message.
+    pub(super) then: Option<PullStatus>,
+}
+
+impl Pulls {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn next_due(&self) -> Option<(Mono, Timer)> {
+        self.due.first().map(|(at, timer, _)| (*at, *timer))
+    }
+
+    /// How many messages all of them together still want.
+    fn messages_wanted(&self) -> u64 {
+        self.waiting.values().fold(0, |sum, own| sum.saturating_add(own.messages_left))
+    }
+
+    /// Lines up behind the others.
+    fn push(&mut self, own: Waiting) {
+        let place = self.waiting.last_key_value().map_or(0, |(place, _)| place + 1);
+        self.insert(place, own);
+    }
+
+    fn remove(&mut self, place: u64) -> Option<Waiting> {
+        let own = self.waiting.remove(&place)?;
+        if let Some((at, timer)) = own.next_due() {
+            self.due.remove(&(at, timer, place));
+        }
+        self.no_wait.remove(&place);
+        Some(own)
+    }
+
+    /// Ends what expired and fills silence. `last` is the consumer's last delivery.
+    pub(super) fn elapse(&mut self, now: Mono, last: SequencePair, mut tell: impl FnMut(String, PullStatus)) {
+        while let Some((_, timer, place)) = self.due.first().copied().filter(|(at, ..)| *at <= now) {
+            let Some(mut own) = self.remove(place) else { return };
+            if timer == Timer::PullExpiry || own.expires.is_some_and(|at| at <= now) {
+                let unserved = own.unserved();
+                tell(own.inbox, PullStatus::RequestTimeout(unserved));
+                continue;
+            }
+            if let Some(heartbeat) = &mut own.heartbeat {
+                heartbeat.at = plus_ns(now, heartbeat.every_ns);
+                tell(own.inbox.clone(), PullStatus::IdleHeartbeat { last });
+            }
+            self.insert(place, own);
+        }
+    }
+
+    fn insert(&mut self, place: u64, own: Waiting) {
+        if let Some((at, timer)) = own.next_due() {
+            self.due.insert((at, timer, place));
+        }
+        if own.no_wait {
+            self.no_wait.insert(place);
+        }
+        self.waiting.insert(place, own);
+    }
+
+    /// The next request in turn that can take a message of this size, in bytes; those that cannot are over.
+    pub(super) fn serve(
+        &mut self,
+        bytes: u64,
+        now: Mono,
+        mut tell: impl FnMut(String, PullStatus),
+    ) -> Option<Served> {
+        while let Some((place, _)) = self.waiting.first_key_value() {
+            let mut own = self.remove(*place)?;
+            if let Some(left) = &mut own.bytes_left {
+                let Some(rest) = left.checked_sub(bytes) else {
+                    let unserved = own.unserved();
+                    tell(own.inbox, PullStatus::MessageSizeExceedsMaxBytes(unserved));
+                    continue;
+                };
+                *left = rest;
+                if rest == 0 {
+                    own.messages_left = 1;
+                }
+            }
+            own.messages_left -= 1;
+            own.served = true;
+            let inbox = own.inbox.clone();
+            if own.messages_left > 0 {
+                if let Some(heartbeat) = &mut own.heartbeat {
+                    heartbeat.at = plus_ns(now, heartbeat.every_ns);
+                }
+                self.push(own);
+                return Some(Served { inbox, then: None });
+            }
+            let unserved = own.unserved();
+            return Some(Served {
+                inbox,
+                then: (unserved.bytes > 0).then_some(PullStatus::BatchCompleted(unserved)),
+            });
+        }
+        None
+    }
+
+    /// Nothing is left: ends those that do not wait. One that may expire waits for its first message all the same.
+    pub(super) fn reach_end(&mut self, mut tell: impl FnMut(String, PullStatus)) {
+        for place in self.no_wait.clone() {
+            if self.waiting.get(&place).is_some_and(|own| own.served || own.expires.is_none())
+                && let Some(own) = self.remove(place)
+            {
+                tell(own.inbox, PullStatus::NoMessages);
+            }
+        }
+    }
+
+    /// Ends all of them, with a word or without.
+    pub(super) fn end(
+        &mut self,
+        status: impl Fn(Unserved) -> Option<PullStatus>,
+        mut tell: impl FnMut(String, PullStatus),
+    ) {
+        for own in std::mem::take(self).waiting.into_values() {
+            if let Some(status) = status(own.unserved()) {
+                tell(own.inbox, status);
+            }
+        }
+    }
+
+    /// Drops the requests of an inbox. Returns whether there were any.
+    pub(super) fn abandon(&mut self, inbox: &str) -> bool {
+        let gone: Vec<u64> =
+            self.waiting.iter().filter(|(_, own)| own.inbox == inbox).map(|(place, _)| *place).collect();
+        for place in &gone {
+            self.remove(*place);
+        }
+        !gone.is_empty()
+    }
+}
+
+/// Sends statuses.
+pub(super) fn teller<'c>(cx: &'c mut Cx<'_, Input, Effect>) -> impl FnMut(String, PullStatus) + 'c {
+    |inbox, status| cx.emit(Effect::Status { inbox, status })
+}
+
+impl JetStream {
+    pub(super) fn on_pulled(
+        &mut self,
+        now: Now,
+        stream: &str,
+        consumer: &str,
+        inbox: String,
+        request: &PullRequest,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let waiting_max = self.limits.waiting_max;
+        let mut tell = teller(cx);
+        let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else {
+            return tell(inbox, PullStatus::NoResponders);
+        };
+        own.touch(now);
+        own.catch_up(now.mono, &mut tell);
+        match refusal(own, request, waiting_max) {
+            Ok(()) => own.pulls.push(Waiting::new(inbox, request, now)),
+            Err(Some(status)) => tell(inbox, status),
+            Err(None) => {}
+        }
+        self.signal(&stream, &consumer);
+        self.arm_consumer(now, &stream, &consumer);
+    }
+
+    pub(super) fn on_abandoned(&mut self, now: Now, inbox: &str) {
+        let mut touched = Vec::new();
+        for (stream, own) in &mut self.streams {
+            for (consumer, own) in &mut own.consumers {
+                if own.pulls.abandon(inbox) {
+                    touched.push((stream.clone(), consumer.clone()));
+                }
+            }
+        }
+        for (stream, consumer) in touched {
+            self.arm_consumer(now, &stream, &consumer);
+        }
+    }
+}
+
+/// Why a request does not wait; `None` when it is dropped without a word.
+fn refusal(own: &Consumer, request: &PullRequest, waiting_max: usize) -> Result<(), Option<PullStatus>> {
+    let config = &own.config;
+    let heartbeat_ns = request.idle_heartbeat_ns;
+    if heartbeat_ns > 0 && heartbeat_ns.saturating_mul(2) > request.expires_ns {
+        return Err(Some(PullStatus::BadRequest("heartbeat value too large")));
+    }
+    let max = config.max_batch.unsigned_abs();
+    if max > 0 && request.batch > max {
+        return Err(Some(PullStatus::ExceededMaxRequestBatch { max }));
+    }
+    let max_ns = config.max_expires_ns;
+    if max_ns > 0 && request.expires_ns > max_ns {
+        return Err(Some(PullStatus::ExceededMaxRequestExpires { max_ns }));
+    }
+    let max = config.max_bytes.unsigned_abs();
+    if max > 0 && request.max_bytes > max {
+        return Err(Some(PullStatus::ExceededMaxRequestMaxBytes { max }));
+    }
+    let waiting_max = usize::try_from(config.max_waiting).unwrap_or(usize::MAX).min(waiting_max);
+    if own.pulls.len() >= waiting_max {
+        // The server stays silent towards a client that will notice the missing heartbeat.
+        return Err((heartbeat_ns == 0).then_some(PullStatus::ExceededMaxWaiting));
+    }
+    if request.no_wait {
+        let there = own.num_pending + own.queue.len() as u64;
+        if there == 0 && request.expires_ns == 0 {
+            return Err(Some(PullStatus::NoMessages));
+        }
+        if there > 0 && there < own.pulls.messages_wanted() {
+            return Err(Some(PullStatus::RequestsPending));
+        }
+    }
+    Ok(())
+}

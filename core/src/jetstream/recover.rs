@@ -1,0 +1,125 @@
+//! Recovery: tables → streams, indexes, message ids, and consumers as of their last flush.
+//!
+//! Recovery has no clock. Message ids are remembered as of the newest message of their stream, and consumers stay what
+//! their rows say, until the first input brings the clocks and wakes them.
+
+use super::api::{ConsumerConfig, StreamConfig};
+use super::consumer::Consumer;
+use super::dedupe::MessageIds;
+use super::log::{Log, Meta};
+use super::record::{self, ConsumerState, StreamRow};
+use super::stream::Stream;
+use super::{JetStream, Limits, StoredMessage, alarm, publish, stream_config};
+use crate::halt::Halt;
+use crate::store::{Table, View};
+use crate::time::Wall;
+use crate::wire::headers;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What the tables determine.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DurableState {
+    /// By name.
+    pub streams: BTreeMap<Arc<str>, DurableStream>,
+}
+
+/// What the tables determine of a stream.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DurableStream {
+    /// How it is configured.
+    pub config: StreamConfig,
+    /// When it was created, in nanoseconds since 1970.
+    pub created_ns: u64,
+    /// The last sequence ever stored.
+    pub last_seq: u64,
+    /// When that one was stored.
+    pub last_at: Option<Wall>,
+    /// What is stored, by sequence.
+    pub messages: BTreeMap<u64, Meta>,
+    /// By name.
+    pub consumers: BTreeMap<Arc<str>, DurableConsumer>,
+}
+
+/// What the tables determine of a consumer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct DurableConsumer {
+    /// How it is configured.
+    pub config: ConsumerConfig,
+    /// When it was created, in nanoseconds since 1970.
+    pub created_ns: u64,
+    /// Its state as of the last flush.
+    pub state: ConsumerState,
+}
+
+impl JetStream {
+    pub(super) fn from_tables(limits: Limits, view: &dyn View) -> Result<Self, Halt> {
+        let mut streams = BTreeMap::new();
+        for row in record::read_streams(view)? {
+            let name: Arc<str> = row.config.name.as_str().into();
+            streams.insert(name, recover_stream(row, &limits, view)?);
+        }
+        Ok(Self {
+            limits,
+            clock: None,
+            created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
+            streams,
+            ready: VecDeque::new(),
+            alarms: alarm::Alarms::default(),
+        })
+    }
+
+    pub(super) fn durable_state(&self) -> DurableState {
+        let streams = self.streams.iter().map(|(name, stream)| {
+            let consumers = stream.consumers.iter().map(|(name, own)| {
+                let Consumer { config, created_ns, flushed, .. } = own;
+                let (config, state) = (config.clone(), flushed.clone());
+                (name.clone(), DurableConsumer { config, created_ns: *created_ns, state })
+            });
+            let own = DurableStream {
+                config: stream.config.clone(),
+                created_ns: stream.created_ns,
+                last_seq: stream.log.last_seq(),
+                last_at: stream.log.last_at(),
+                messages: stream.log.iter().map(|(seq, meta)| (seq, meta.clone())).collect(),
+                consumers: consumers.collect(),
+            };
+            (name.clone(), own)
+        });
+        DurableState { streams: streams.collect() }
+    }
+}
+
+fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<Stream, Halt> {
+    let StreamRow { config, created_ns, last_seq, last_at } = row;
+    let corrupt = |detail: &str| Halt::Corrupt { table: Table::JsStream, detail: detail.into() };
+    let subjects =
+        stream_config::parse(&config.subjects).map_err(|_| corrupt("a subject cannot be parsed"))?;
+    let mut log = Log::default();
+    let mut ids = MessageIds::default();
+    let mut last_msg_id = None;
+    record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
+        let StoredMessage { seq, headers, stored_at, .. } = &message;
+        let subject = log.shared_subject(&message.subject);
+        log.append(*seq, publish::meta(&subject, headers, message.payload.len(), *stored_at));
+        last_msg_id = headers.get(headers::NATS_MSG_ID).map(Arc::from);
+        if let Some(id) = &last_msg_id {
+            ids.insert(Arc::clone(id), *seq, *stored_at);
+        }
+        ids.trim(*stored_at, config.duplicate_window_ns);
+        ControlFlow::Continue(())
+    })?;
+    if log.last_seq() <= last_seq {
+        log.move_last(last_seq, last_at);
+    }
+    if !log.contains(log.last_seq()) {
+        last_msg_id = None;
+    }
+    let mut consumers = BTreeMap::new();
+    for row in record::read_consumers(view, &config.name)? {
+        let name: Arc<str> = row.config.name.as_deref().unwrap_or_default().into();
+        consumers.insert(name, Consumer::recovered(row, limits));
+    }
+    Ok(Stream { config, subjects, created_ns, log, ids, last_msg_id, consumers })
+}

@@ -1,0 +1,105 @@
+//! One stream: its log, the message ids it remembers, its consumers.
+
+use super::api::{StreamConfig, StreamInfo, StreamState, ZERO_TIME};
+use super::consumer::Consumer;
+use super::dedupe::MessageIds;
+use super::log::Log;
+use super::record::{self, StreamRow};
+use super::{Effect, Input, Timer};
+use crate::cx::Cx;
+use crate::store::Table;
+use crate::time::{Mono, Now, Wall};
+use crate::wire::subject::Filter;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Stream {
+    /// Durable.
+    pub(super) config: StreamConfig,
+    /// Derived: the subjects of the configuration, parsed.
+    pub(super) subjects: Vec<Filter>,
+    /// Durable: with the name, which stream this is.
+    pub(super) created_ns: u64,
+    /// Derived from the rows of its messages.
+    pub(super) log: Log,
+    /// Derived from the rows of its messages.
+    pub(super) ids: MessageIds,
+    /// The id of the message stored last; derived while that message is there, lost otherwise.
+    pub(super) last_msg_id: Option<Arc<str>>,
+    /// Durable as of their last flush.
+    pub(super) consumers: BTreeMap<Arc<str>, Consumer>,
+}
+
+impl Stream {
+    pub(super) fn captures(&self, subject: &str) -> bool {
+        self.subjects.iter().any(|filter| filter.matches(subject))
+    }
+
+    pub(super) fn overlaps(&self, subjects: &[Filter]) -> bool {
+        self.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
+    }
+
+    /// Stages everything about the stream that no message row says.
+    pub(super) fn stage(&self, cx: &mut Cx<'_, Input, Effect>) {
+        let row = StreamRow {
+            config: self.config.clone(),
+            created_ns: self.created_ns,
+            last_seq: self.log.last_seq(),
+            last_at: self.log.last_at(),
+        };
+        cx.put(Table::JsStream, &record::stream_key(&self.config.name), &record::to_json(&row));
+    }
+
+    /// When its first message or its oldest message id is too old.
+    pub(super) fn next_due(&self, now: Now) -> Option<(Mono, Timer)> {
+        let age_ms = self.config.max_age_ns.div_ceil(1_000_000);
+        let expiry =
+            self.log.first().filter(|_| age_ms > 0).map(|(_, meta)| {
+                (Wall::from_ms(meta.stored_at.as_ms().saturating_add(age_ms)), Timer::MaxAge)
+            });
+        let window = self.ids.due(self.config.duplicate_window_ns).map(|at| (at, Timer::DuplicateWindow));
+        let (at, timer) = [expiry, window].into_iter().flatten().min()?;
+        Some((now.mono.plus_ms(at.as_ms().saturating_sub(now.wall.as_ms())), timer))
+    }
+
+    /// As the API describes it: with counts by subject for those a filter matches, with the sequences that are gone.
+    pub(super) fn info(&self, subjects: Option<&Filter>, deleted: bool) -> StreamInfo {
+        let (first_seq, last_seq) = (self.log.first_seq(), self.log.last_seq());
+        let messages = self.log.len() as u64;
+        let time = |at: Option<Wall>| at.map_or_else(|| ZERO_TIME.into(), Wall::rfc3339);
+        let num_deleted = if messages == 0 { 0 } else { last_seq + 1 - first_seq - messages };
+        let by_subject = subjects.map_or_else(BTreeMap::new, |filter| {
+            let matching = self.log.subjects().filter(|(subject, _)| filter.matches(subject));
+            matching.map(|(subject, seqs)| (subject.to_string(), seqs.len() as u64)).collect()
+        });
+        let gone = if deleted && num_deleted > 0 {
+            (first_seq..=last_seq).filter(|seq| !self.log.contains(*seq)).collect()
+        } else {
+            Vec::new()
+        };
+        StreamInfo {
+            config: self.config.clone(),
+            created: rfc3339_ns(self.created_ns),
+            state: StreamState {
+                messages,
+                bytes: self.log.bytes(),
+                first_seq,
+                last_seq,
+                first_ts: time(self.log.first().map(|(_, meta)| meta.stored_at)),
+                last_ts: time(self.log.last_at()),
+                num_subjects: self.log.subjects().count() as u64,
+                num_deleted,
+                deleted: gone,
+                subjects: by_subject,
+                consumer_count: self.consumers.len() as u64,
+            },
+        }
+    }
+}
+
+/// RFC 3339 in UTC with nanoseconds.
+pub(super) fn rfc3339_ns(ns: u64) -> String {
+    let stamp = jiff::Timestamp::from_nanosecond(i128::from(ns)).unwrap_or(jiff::Timestamp::MAX);
+    format!("{stamp:.9}")
+}
