@@ -10,14 +10,13 @@
 //! it was published on and names none.
 
 use crate::broker::{ApiAnswer, Broker, core_headers};
-use crate::streams::incarnation;
 use async_nats::StatusCode;
 use bytes::Bytes;
 use cloudlysis_core::gate::{
     ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, StreamFacts,
 };
 use cloudlysis_core::jetstream::api::{ConsumerConfig, ConsumerInfo, StreamInfo, err_code};
-use cloudlysis_core::wire::stream::{ConsumerName, OWNER_METADATA, PlatformStream};
+use cloudlysis_core::wire::stream::{ConsumerName, OWNER_METADATA, PlatformStream, incarnation};
 use cloudlysis_core::{Outcome, Token};
 use futures_util::StreamExt;
 use serde::Serialize;

@@ -97,10 +97,3 @@ pub async fn ensure(
     }
     if mismatches.is_empty() { Ok(()) } else { Err(StreamsError::Mismatch(mismatches)) }
 }
-
-/// A stream's incarnation: when it was created, and the id we gave it. Recreating or restoring it changes one of them.
-#[must_use]
-pub fn incarnation(info: &StreamInfo) -> String {
-    let id = info.config.metadata.get(INCARNATION_METADATA).map_or("", String::as_str);
-    format!("{}|{id}", info.created)
-}

@@ -23,6 +23,7 @@ fn shop() -> Vec<SourceFile> {
         "sagas/checkout.yaml",
         "effects/charge_card.yaml",
         "effects/refund_card.yaml",
+        "effects/send_receipt.yaml",
         "effects/ship_parcel.yaml",
     ]
 }
@@ -48,11 +49,11 @@ fn the_shop_loads() {
     let app = App::load(&shop(), &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
     assert_eq!(app.aggregates.len(), 2);
     assert_eq!(app.projections.len(), 2);
-    assert_eq!(app.effects.len(), 3);
+    assert_eq!(app.effects.len(), 4);
     assert_eq!(app.egress, ["127.0.0.1:7070"]);
     let saga = app.sagas.values().next().expect("a saga");
     assert_eq!(saga.aggregates().len(), 1);
-    assert_eq!(saga.effects().len(), 3);
+    assert_eq!(saga.effects().len(), 4);
     assert_eq!(app.dev_services[0].command.last().map(String::as_str), Some("127.0.0.1:7070"));
 }
 

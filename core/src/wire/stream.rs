@@ -7,7 +7,7 @@
 use super::envelope::MESSAGE_BYTES_MAX;
 use super::id::Name;
 use super::subject::Filter;
-use crate::jetstream::api::{Discard, Retention, Storage, StreamConfig};
+use crate::jetstream::api::{Discard, Retention, Storage, StreamConfig, StreamInfo};
 use std::fmt;
 use thiserror::Error;
 
@@ -199,6 +199,13 @@ pub fn validate(policy: &StreamConfig, actual: &StreamConfig) -> Result<(), Vec<
     );
     require(!actual.sealed, "sealed", "true".into(), "false".into(), "nothing could be stored");
     if mismatches.is_empty() { Ok(()) } else { Err(mismatches) }
+}
+
+/// A stream's incarnation: when it was created, and the id we gave it. Recreating or restoring it changes one of them.
+#[must_use]
+pub fn incarnation(info: &StreamInfo) -> String {
+    let id = info.config.metadata.get(INCARNATION_METADATA).map_or("", String::as_str);
+    format!("{}|{id}", info.created)
 }
 
 /// What a durable consumer is for.

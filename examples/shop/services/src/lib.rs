@@ -1,6 +1,6 @@
-//! The outside world of the example shop: a payment and a shipping service.
+//! The outside world of the example shop: payments, shipping, mail.
 //!
-//! Both remember every request by its `Idempotency-Key`: the first one decides, a repeated one gets the same answer
+//! They remember every request by its `Idempotency-Key`: the first one decides, a repeated one gets the same answer
 //! and is only counted. `GET /ledger` shows what happened, so that a test, or a sceptical reader, can count charges.
 //!
 //! | request | answer |
@@ -8,6 +8,7 @@
 //! | `POST /payments/charges {order, cents, card}` | 201 with an id, or 402 when the card is `declined` |
 //! | `POST /payments/refunds {order, cents, charge}` | 201 with an id |
 //! | `POST /shipping/parcels {order, sku, qty}` | 201 with an id, or 422 when the article is `unshippable` |
+//! | `POST /mail/receipts {order, cents}` | 202 with an id |
 //! | `GET /ledger` | every operation, with how often it was requested |
 //! | `GET /health` | 200 |
 //!
@@ -30,7 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Operation {
     /// The idempotency key.
     pub key: String,
-    /// `charge`, `refund` or `parcel`.
+    /// `charge`, `refund`, `parcel` or `receipt`.
     pub kind: String,
     /// Whose.
     pub tenant: String,
@@ -85,6 +86,7 @@ impl Services {
             .route("/ledger", get(ledger))
             .route("/payments/{kind}", post(payments))
             .route("/shipping/parcels", post(parcels))
+            .route("/mail/receipts", post(receipts))
             .with_state(self.clone())
     }
 
@@ -179,13 +181,22 @@ async fn parcels(
     })
 }
 
+async fn receipts(
+    State(services): State<Services>,
+    headers: HeaderMap,
+    Json(request): Json<Value>,
+) -> (StatusCode, Json<Value>) {
+    services.operate("receipt", &headers, request, |_, id| (202, json!({ "id": id })))
+}
+
 async fn ledger(State(services): State<Services>) -> Json<Value> {
     let operations = services.operations();
-    let of = |kind: &str| operations.iter().filter(|own| own.kind == kind && own.status == 201).count();
+    let of = |kind: &str| operations.iter().filter(|own| own.kind == kind && own.status < 300).count();
     Json(json!({
         "charges": of("charge"),
         "refunds": of("refund"),
         "parcels": of("parcel"),
+        "receipts": of("receipt"),
         "operations": operations,
     }))
 }
