@@ -13,6 +13,9 @@
 //! cause, and hands the work items to the parent, which puts them into the outbox in the same commit. Ids of work items
 //! derive from the cause, so that applying a cause again asks for the same work.
 //!
+//! While undoing, the end of a work item still changes the state, because what it brought back may be needed to undo it
+//! (a charge that succeeds after the customer cancelled); it asks for no further work.
+//!
 //! A program that fails changes nothing: the instance is quarantined, and so is everything that comes for it later.
 //!
 //! Durable: `saga`, `saga_cause`. Derived on recovery: nothing. Lost on purpose: nothing.

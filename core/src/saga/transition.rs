@@ -141,11 +141,11 @@ impl Sagas {
             return Ok(Reacted::Applied(Vec::new()));
         }
         let subject = Subject { tenant, saga, correlation, definition, cause };
-        let entries =
-            match self.react(now, &subject, &mut instance, &happened.trigger, &happened.event, cx)? {
-                Ok(entries) => entries,
-                Err(cause) => return Ok(Reacted::Poisoned(cause)),
-            };
+        let Happened { trigger, event, .. } = happened;
+        let entries = match self.react(now, &subject, &mut instance, trigger, event, cx) {
+            Ok(entries) => entries,
+            Err(cause) => return Ok(Reacted::Poisoned(cause)),
+        };
         cx.put(Table::SagaCause, &cause_key, b"");
         cx.put(Table::Saga, &key, &instance.encode());
         if instance.status.is_final() {
@@ -186,6 +186,13 @@ impl Sagas {
         let compensates = work.compensates;
         let cause = format!("work/{work_id}");
         let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
+        let trigger = Trigger::Work { work: name.clone(), outcome: *outcome };
+        let event = json!({
+            "type": format!("{name}.{}", outcome.as_str()),
+            "work": name,
+            "command_id": work_id,
+            "payload": payload,
+        });
         let entries = match &instance.status {
             Status::Completed | Status::Compensated => {
                 cx.mark(Mark::SagaAbsorbed);
@@ -195,17 +202,11 @@ impl Sagas {
                 kind: "compensation_refused".into(),
                 detail: format!("`{name}` was refused: {payload}"),
             }),
-            Status::Compensating { .. } => self.continue_compensation(now, &subject, &mut instance, cx),
-            Status::Running => {
-                let trigger = Trigger::Work { work: name.clone(), outcome: *outcome };
-                let event = json!({
-                    "type": format!("{name}.{}", outcome.as_str()),
-                    "work": name,
-                    "command_id": work_id,
-                    "payload": payload,
-                });
-                self.react(now, &subject, &mut instance, &trigger, &event, cx)?
-            }
+            Status::Compensating { .. } => match self.keep_state(&subject, &mut instance, &trigger, &event) {
+                Ok(()) => self.continue_compensation(now, &subject, &mut instance, cx),
+                Err(cause) => Err(cause),
+            },
+            Status::Running => self.react(now, &subject, &mut instance, &trigger, &event, cx),
         };
         match entries {
             Ok(entries) => {
@@ -219,6 +220,25 @@ impl Sagas {
         }
     }
 
+    /// Lets the program for the end of a work item keep what it needs to undo it later; it asks for nothing any more.
+    fn keep_state(
+        &self,
+        subject: &Subject<'_>,
+        instance: &mut Instance,
+        trigger: &Trigger,
+        event: &Value,
+    ) -> Result<(), Cause> {
+        let Some(program) = subject.definition.on_event.get(trigger) else { return Ok(()) };
+        if self.config.quirks.has(Quirk::SagaIgnoreWhileUndoing) {
+            return Ok(());
+        }
+        let mut gas = Gas::new(self.config.gas_max);
+        let reaction = contract::react(program, &instance.state, event, &mut gas)
+            .map_err(|error| program_cause(subject.saga, &error))?;
+        instance.state = reaction.state;
+        Ok(())
+    }
+
     /// Runs the program for a trigger and applies what it says to the instance.
     fn react<I, E>(
         &self,
@@ -228,35 +248,27 @@ impl Sagas {
         trigger: &Trigger,
         event: &Value,
         cx: &mut Cx<'_, I, E>,
-    ) -> Result<Result<Vec<Entry>, Cause>, Halt> {
+    ) -> Result<Vec<Entry>, Cause> {
         if matches!(instance.status, Status::Compensating { .. }) {
             // Undoing does not look at what else happens; it has its own order.
-            return Ok(Ok(Vec::new()));
+            return Ok(Vec::new());
         }
-        let Some(program) = subject.definition.on_event.get(trigger) else { return Ok(Ok(Vec::new())) };
+        let Some(program) = subject.definition.on_event.get(trigger) else { return Ok(Vec::new()) };
         let mut gas = Gas::new(self.config.gas_max);
-        let reaction = match contract::react(program, &instance.state, event, &mut gas) {
-            Ok(reaction) => reaction,
-            Err(error) => return Ok(Err(program_cause(subject.saga, &error))),
-        };
+        let reaction = contract::react(program, &instance.state, event, &mut gas)
+            .map_err(|error| program_cause(subject.saga, &error))?;
         instance.state = reaction.state;
-        let mut entries = match self.ask(now, subject, instance, reaction.work, false) {
-            Ok(entries) => entries,
-            Err(cause) => return Ok(Err(cause)),
-        };
+        let mut entries = self.ask(now, subject, instance, reaction.work, false)?;
         match reaction.then {
             Then::Continue => {}
             Then::Complete => instance.status = Status::Completed,
             Then::Compensate => {
                 instance.status =
                     Status::Compensating { event: event.clone(), remaining: instance.works.len() };
-                match self.continue_compensation(now, subject, instance, cx) {
-                    Ok(more) => entries.extend(more),
-                    Err(cause) => return Ok(Err(cause)),
-                }
+                entries.extend(self.continue_compensation(now, subject, instance, cx)?);
             }
         }
-        Ok(Ok(entries))
+        Ok(entries)
     }
 
     /// Turns work items into entries and remembers them.
