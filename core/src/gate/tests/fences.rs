@@ -100,6 +100,50 @@ fn messages_that_were_removed_unseen_are_noticed() {
 }
 
 #[test]
+fn a_gap_is_taken_over_only_by_order_and_then_for_good() {
+    let adopting = Config { adopt: true, ..config() };
+    let trim = |upstream: &mut Upstream| {
+        for _ in 0..3 {
+            upstream.store(MATCHING, Headers::default(), "x");
+        }
+        upstream.expire_before(5);
+    };
+    let (mut bench, mut upstream) = over(adopting, trim);
+    bind(&mut bench, &mut upstream);
+    // Back to normal before anything after the gap was applied.
+    let mut bench = Bench::<Gated>::with(bench.store, config());
+    bind(&mut bench, &mut upstream);
+    consume(&mut bench, &mut upstream);
+    assert_eq!(log(&bench), [1, 2, 5]);
+}
+
+#[test]
+fn a_fresh_store_begins_in_the_middle_of_a_stream_whose_messages_expire_but_not_of_events() {
+    let begin = |stream_of: PlatformStream| {
+        let (mut bench, mut upstream) =
+            (Bench::<Gated>::new(Config { stream: stream_of, ..config() }), stream(5));
+        upstream.expire_before(4);
+        (fence(&mut bench, &mut upstream), bench, upstream)
+    };
+    let (fenced, ..) = begin(PlatformStream::AggregateEvents);
+    assert_eq!(fenced, Some(Fence::StreamTrimmed { stream: name(), next_seq: 1, first_seq: 4 }));
+    let (fenced, mut bench, mut upstream) = begin(PlatformStream::WorkflowCommands);
+    assert_eq!(fenced, None);
+    // It binds again before it has applied anything: what it skipped stays skipped.
+    bench.crash();
+    assert_eq!(fence(&mut bench, &mut upstream), None);
+    bench.crash();
+    upstream.expire_before(5);
+    let (next_seq, first_seq) = (4, 5);
+    let stream = PlatformStream::WorkflowCommands.to_string();
+    assert_eq!(
+        fence(&mut bench, &mut upstream),
+        Some(Fence::StreamTrimmed { stream, next_seq, first_seq }),
+        "what expired after it began was for it"
+    );
+}
+
+#[test]
 fn a_consumer_of_another_store_is_not_taken_over_unless_by_order() {
     let foreign = |upstream: &mut Upstream| upstream.leave_consumer(Some("store-b"), 2);
     let (mut bench, mut upstream) = after(foreign);
