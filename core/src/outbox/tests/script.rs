@@ -268,6 +268,19 @@ fn positions_are_never_used_again() {
 }
 
 #[test]
+fn a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly() {
+    let mut bench = bench();
+    let effects = enqueue(&mut bench, ["w-1", "w-2", "w-3"].map(result));
+    let third = bench.turn([done(&effects[1], 2)]);
+    bench.turn([done(&third[0], 3)]);
+    bench.crash();
+    assert_eq!(words(&bench.settle()), ["publish w-1"]);
+    assert_ne!(bench.deadline(), Some((Mono::ZERO, Timer::Retry)), "there is nothing to read from disk");
+    assert_eq!(words(&enqueue(&mut bench, [result("w-4")])), ["publish w-4"]);
+    assert_eq!(bench.marked(Mark::OutboxWindowFull), 0);
+}
+
+#[test]
 fn an_answer_that_names_no_attempt_changes_nothing() {
     let mut bench = bench();
     let publish = only(enqueue(&mut bench, [message("o-1", "w-1")]));
