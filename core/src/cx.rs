@@ -122,7 +122,7 @@ impl<'a, I, E> Cx<'a, I, E> {
         self.effects.push(effect);
     }
 
-    /// Handled next in the same turn and commit, after this step's writes are visible.
+    /// Handled in the same turn and commit, after what was asked for before it; it sees this step's writes.
     pub fn then(&mut self, input: I) {
         self.follow_ups.push(input);
     }

@@ -14,6 +14,9 @@
 //! On any error the driver is poisoned: the machine in memory may be ahead of the store. There is no undo code;
 //! recover another driver. A turn that staged nothing does not commit: its effects rest on what is already durable.
 
+#[cfg(test)]
+mod tests;
+
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::invariant;

@@ -2,6 +2,8 @@
 #![forbid(unsafe_code)]
 pub mod aggregate;
 pub mod backoff;
+#[cfg(test)]
+mod bench;
 pub mod cx;
 pub mod drain;
 pub mod driver;

@@ -106,8 +106,11 @@ impl Gate {
         match outcome {
             Outcome::Done(facts) => {
                 self.compare(&facts)?;
-                if self.checkpoint.incarnation.is_none() {
+                // What may be missing now is accepted for good: the next binding must not find the same gap again.
+                let skipped_seq = facts.first_seq.saturating_sub(1);
+                if self.checkpoint.incarnation.is_none() || skipped_seq > self.checkpoint.seq {
                     self.checkpoint.incarnation = Some(facts.incarnation);
+                    self.checkpoint.seq = self.checkpoint.seq.max(skipped_seq);
                     self.stage_checkpoint(cx);
                 }
                 if let Some(consumer) = facts.consumer

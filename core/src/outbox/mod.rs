@@ -296,11 +296,12 @@ impl Outbox {
     /// When the table cannot be read.
     pub fn enqueue<I>(&mut self, now: Now, entry: &Entry, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         let position = self.tail;
+        let next_to_track = !self.is_behind();
         self.tail += 1;
         self.depth += 1;
         cx.put(Table::Outbox, &keys::position(position), &entry.encode());
         cx.put(Table::Meta, TAIL, &keys::position(self.tail));
-        if self.cursor == position && self.tracked.len() < self.config.limits.tracked_max {
+        if next_to_track && self.has_room() {
             self.cursor = self.tail;
             self.track(position, entry.lane());
             self.dispatch_ready(now, Some((position, entry)), cx)?;
@@ -323,13 +324,21 @@ impl Outbox {
     /// When it next wants a tick.
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
-        let behind = self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max;
-        let startable =
-            behind || (!self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max);
-        if startable {
+        let fillable = self.is_behind() && self.has_room();
+        let startable = !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
+        if fillable || startable {
             return Some((Mono::ZERO, Timer::Retry));
         }
         self.due.first().map(|(at, _)| (*at, Timer::Retry))
+    }
+
+    /// Whether entries are on disk only. Positions do not tell: those after the last row may be gone.
+    fn is_behind(&self) -> bool {
+        (self.tracked.len() as u64) < self.depth
+    }
+
+    fn has_room(&self) -> bool {
+        self.tracked.len() < self.config.limits.tracked_max
     }
 
     /// Entries that have not left for good.

@@ -177,7 +177,7 @@ impl Outbox {
 
     /// Tracks entries that were on disk only, while there is room.
     pub(super) fn fill(&mut self, view: &dyn View) -> Result<(), Halt> {
-        while self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max {
+        while self.is_behind() && self.has_room() {
             let room = (self.config.limits.tracked_max - self.tracked.len()).min(FILL_MAX);
             let mut found = Vec::new();
             let mut broken = None;

@@ -17,16 +17,15 @@ use super::{
     AckKind, AckSubject, Answer, ConsumerAction, Delivery, Effect, Input, JetStream, Limits, MessageBy,
     Publish, PullStatus, Request,
 };
+use crate::bench::MemoryStore;
 use crate::cx::Machine;
 use crate::driver::{Checks, Driver};
-use crate::halt::{Halt, StoreFault};
+use crate::halt::Halt;
 use crate::quirks::Quirks;
-use crate::store::{Store, Table, Txn, View, Visit, Write, WriteBatch};
+use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::headers::Headers;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 pub(super) const MS: u64 = 1_000_000;
 pub(super) const S: u64 = 1_000_000_000;
@@ -43,77 +42,6 @@ pub(super) const LIMITS: Limits = Limits {
     expiries_per_step_max: 256,
     flush_gap_ms: 100,
 };
-
-type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
-
-/// What is committed survives; everything else is gone with the transaction.
-#[derive(Clone, Debug, Default)]
-pub(super) struct MemoryStore {
-    pub(super) rows: Rows,
-    /// The next commit fails, after it has landed or before.
-    pub(super) fail_commit: Option<Landed>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Landed {
-    Yes,
-    No,
-}
-
-pub(super) struct MemoryTxn<'s> {
-    store: &'s mut MemoryStore,
-    rows: Rows,
-}
-
-impl View for MemoryTxn<'_> {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreFault> {
-        Ok(self.rows.get(&(table, key.to_vec())).map(Vec::as_slice))
-    }
-
-    fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreFault> {
-        for ((_, key), value) in
-            self.rows.range((table, from.to_vec())..).take_while(|((own, _), _)| *own == table)
-        {
-            if visit(key, value) == ControlFlow::Break(()) {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Txn for MemoryTxn<'_> {
-    fn apply(&mut self, batch: &WriteBatch) -> Result<(), StoreFault> {
-        for write in batch.iter() {
-            match write {
-                Write::Put { table, key, value } => {
-                    self.rows.insert((table, key.to_vec()), value.to_vec());
-                }
-                Write::Delete { table, key } => {
-                    self.rows.remove(&(table, key.to_vec()));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn commit(self) -> Result<(), StoreFault> {
-        let failure = self.store.fail_commit.take();
-        if failure != Some(Landed::No) {
-            self.store.rows = self.rows;
-        }
-        failure.map_or(Ok(()), |_| Err(StoreFault::CommitUnknown))
-    }
-}
-
-impl Store for MemoryStore {
-    type Txn<'s> = MemoryTxn<'s>;
-
-    fn begin(&mut self) -> Result<MemoryTxn<'_>, StoreFault> {
-        let rows = self.rows.clone();
-        Ok(MemoryTxn { store: self, rows })
-    }
-}
 
 /// A broker, its store and its clock.
 #[derive(Clone)]

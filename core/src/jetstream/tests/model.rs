@@ -6,7 +6,8 @@
 
 use super::super::api::ConsumerConfig;
 use super::super::{AckKind, AckSubject, Answer, Effect, Input, Publish, Request};
-use super::{Bench, LIMITS, Landed, MS, durable};
+use super::{Bench, LIMITS, MS, durable};
+use crate::bench::Landed;
 use crate::cx::Tick;
 use crate::jetstream::api::PullRequest;
 use crate::jetstream::{ConsumerAction, Fault, JetStream, Limits};

@@ -1,7 +1,8 @@
 //! What a restart keeps and what it takes back, as `p05_restart.py` and `p11_sync.py` saw it.
 
 use super::super::{Answer, Input, JetStream};
-use super::{Bench, Landed, MS, S, waiting};
+use super::{Bench, MS, S, waiting};
+use crate::bench::Landed;
 use crate::cx::Machine;
 use crate::halt::{Halt, StoreFault};
 use crate::store::{Store, Table};
