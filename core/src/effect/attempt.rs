@@ -61,15 +61,14 @@ impl Effects {
             }),
         };
         let position = self.tail;
+        if self.open >= self.config.limits.tracked_max as u64 {
+            cx.mark(Mark::EffectQueued);
+        }
         self.tail += 1;
         self.open += 1;
         cx.put(Table::Effect, &key, &row.encode());
         cx.put(Table::EffectOpen, &keys::position(position), &key);
         cx.put(Table::Meta, TAIL, &keys::position(self.tail));
-        let room = self.tracked.len() < self.config.limits.tracked_max;
-        if self.cursor != position || !room {
-            cx.mark(Mark::EffectQueued);
-        }
         // It starts with the tick at the end of this turn, which sees the row and shares its commit.
         Ok(())
     }
@@ -257,7 +256,7 @@ impl Effects {
     }
 
     pub(super) fn fill(&mut self, view: &dyn View) -> Result<(), Halt> {
-        while self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max {
+        while self.is_behind() && self.has_room() {
             let room = (self.config.limits.tracked_max - self.tracked.len()).min(FILL_MAX);
             let mut found = Vec::new();
             view.scan(Table::EffectOpen, &keys::position(self.cursor), &mut |key, row| {

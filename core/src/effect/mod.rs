@@ -37,7 +37,7 @@ use crate::invariant;
 use crate::manifest::{EffectDef, HttpRequest};
 use crate::outbox::Entry;
 use crate::outcome::{Outcome, Token, Tokens};
-use crate::quirks::Quirks;
+use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::id::{CommandId, Name, TenantId};
@@ -230,11 +230,24 @@ impl Effects {
     /// When it next wants a tick.
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
-        let behind = self.cursor < self.tail && self.tracked.len() < self.config.limits.tracked_max;
-        if behind || (!self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max) {
+        let fillable = self.is_behind() && self.has_room();
+        let startable = !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
+        if fillable || startable {
             return Some((Mono::ZERO, Timer::Retry));
         }
         self.due.first().map(|(at, _)| (*at, Timer::Retry))
+    }
+
+    /// Whether effects are on disk only. Positions do not tell: those after the last row may be gone.
+    fn is_behind(&self) -> bool {
+        if self.config.quirks.has(Quirk::EffectCursorStays) {
+            return self.cursor < self.tail;
+        }
+        (self.tracked.len() as u64) < self.open
+    }
+
+    fn has_room(&self) -> bool {
+        self.tracked.len() < self.config.limits.tracked_max
     }
 
     /// Effects that are not settled, the parked ones not counted.
