@@ -4,63 +4,56 @@
 //! table in `sim-tests` names the oracle that must catch each one and the seeds it may take; a tidy test checks that
 //! every fault is listed there. Without the feature, [`Quirks::has`] is a constant `false` and the sites vanish.
 
-/// Every planted fault.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Quirk {
-    /// The driver releases effects although the commit failed.
-    DriverReleaseBeforeCommit,
-    /// Adapters report silence as a definite refusal.
-    AnswerTimeoutMeansRefused,
-    /// The gate positions its consumer at the checkpoint instead of after it, and applies what it has applied.
-    GateResumeAtCheckpoint,
-    /// The gate ignores a skipped consumer sequence.
-    GateIgnoreGap,
-    /// The gate believes that everything below the consumer's ack floor was applied.
-    GateTrustAckFloor,
-    /// The checkpoint is written in a later turn than what it covers.
-    GateCheckpointLate,
-    /// The outbox forgets its tail when it empties, and reuses positions.
-    OutboxTailNotPersisted,
-    /// The outbox removes an entry without an answer.
-    OutboxDeleteOnUnknown,
-    /// Every attempt leaves under an id of its own, without expecting to be the first.
-    OutboxFreshIdPerAttempt,
-    /// The outbox accepts the answer to an earlier attempt as the answer to the present one.
-    OutboxAcceptStale,
-    /// A conflict is taken for somebody else's message and the entry tried for ever.
-    OutboxConflictIsForeign,
-    /// The saga does not remember what it has applied.
-    SagaSkipDedupe,
-    /// Compensation forgets work that is still in flight.
-    SagaForgetInFlight,
-    /// Compensation runs first to last.
-    SagaCompensateForwards,
-    /// A finished saga goes on reacting.
-    SagaReactWhenFinished,
-    /// Every attempt of an effect has a key of its own.
-    EffectKeyPerAttempt,
-    /// An effect of at most once is repeated after silence.
-    EffectRetryAtMostOnce,
-    /// The answer to an earlier attempt settles the present one.
-    EffectAcceptStale,
-    /// A redelivered effect command is executed again.
-    EffectForgetLedger,
-    /// A conflict after an unknown append is taken for somebody else's.
-    AggregateConflictIsForeign,
-    /// An append does not expect the sequence it was decided on.
-    AggregateNoExpectation,
-    /// A refusal is given on the state at hand.
-    AggregateRefuseUnverified,
-    /// The version of the state on record is off by one.
-    AggregateSnapshotOffByOne,
-    /// A view's row is computed from what the row was at the start of the turn.
-    ProjectionStaleRow,
-    /// The view key ignores the tenant.
-    ProjectionForgetTenant,
-    /// A quarantined key lets later messages through.
-    QuarantineLetThrough,
-    /// A drain reports clean with work in flight.
-    DrainClaimClean,
+macro_rules! quirks {
+    ($($quirk:ident = $sentence:literal;)*) => {
+        /// Every planted fault.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum Quirk { $(#[doc = $sentence] $quirk,)* }
+
+        impl Quirk {
+            /// All of them, in the order of declaration.
+            pub const ALL: &'static [Self] = &[$(Self::$quirk,)*];
+
+            /// What is wrong.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$quirk => $sentence,)* }
+            }
+        }
+    };
+}
+
+quirks! {
+    DriverReleaseBeforeCommit = "the driver releases effects although the commit failed";
+    AnswerTimeoutMeansRefused = "adapters report silence as a definite refusal";
+    GateResumeAtCheckpoint = "the gate positions its consumer at the checkpoint instead of after it, and applies what it has applied";
+    GateIgnoreGap = "the gate ignores a skipped consumer sequence";
+    GateTrustAckFloor = "the gate believes that everything below the consumer's ack floor was applied";
+    GateCheckpointLate = "the checkpoint is written in a later turn than what it covers";
+    OutboxTailNotPersisted = "the outbox forgets its tail when it empties, and reuses positions";
+    OutboxDeleteOnUnknown = "the outbox removes an entry without an answer";
+    OutboxFreshIdPerAttempt = "every attempt leaves under an id of its own, without expecting to be the first";
+    OutboxAcceptStale = "the outbox accepts the answer to an earlier attempt as the answer to the present one";
+    OutboxConflictIsForeign = "a conflict is taken for somebody else's message and the entry tried for ever";
+    OutboxCursorStays = "the outbox goes on looking for entries where it has looked in vain";
+    SagaSkipDedupe = "the saga does not remember what it has applied";
+    SagaForgetInFlight = "compensation forgets work that is still in flight";
+    SagaCompensateForwards = "compensation runs first to last";
+    SagaReactWhenFinished = "a finished saga goes on reacting";
+    SagaIgnoreWhileUndoing = "what a work item brings back while its saga undoes is not kept";
+    EffectKeyPerAttempt = "every attempt of an effect has a key of its own";
+    EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";
+    EffectAcceptStale = "the answer to an earlier attempt settles the present one";
+    EffectForgetLedger = "a redelivered effect command is executed again";
+    EffectCursorStays = "the effects go on looking for commands where they have looked in vain";
+    AggregateConflictIsForeign = "a conflict after an unknown append is taken for somebody else's";
+    AggregateNoExpectation = "an append does not expect the sequence it was decided on";
+    AggregateRefuseUnverified = "a refusal is given on the state at hand";
+    AggregateSnapshotOffByOne = "the version of the state on record is off by one";
+    ProjectionStaleRow = "a view's row is computed from what the row was at the start of the turn";
+    ProjectionForgetTenant = "the view key ignores the tenant";
+    QuarantineLetThrough = "a quarantined key lets later messages through";
+    DrainClaimClean = "a drain reports clean with work in flight";
 }
 
 /// Which faults are planted in this machine: none, or exactly one.

@@ -33,7 +33,7 @@ mod relay;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{Body, Entry, Origin, WorkRef};
+pub use entry::{Body, Destination, Entry, Origin, WorkRef};
 
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -334,6 +334,9 @@ impl Outbox {
 
     /// Whether entries are on disk only. Positions do not tell: those after the last row may be gone.
     fn is_behind(&self) -> bool {
+        if self.config.quirks.has(Quirk::OutboxCursorStays) {
+            return self.cursor < self.tail;
+        }
         (self.tracked.len() as u64) < self.depth
     }
 
