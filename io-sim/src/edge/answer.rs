@@ -1,0 +1,209 @@
+//! What comes back: answers, deliveries and statuses, as facts or as the next request of a conversation.
+
+use super::{Conversation, Edge, Fact, GateIndex, Next, message_get, parse_token, requested};
+use cloudlysis_core::aggregate::{StoredEvents, Tail};
+use cloudlysis_core::gate::{
+    ConsumerFacts, Delivery, Input as GateInput, NoStream, PositionRefused, PullEnd, StreamFacts,
+};
+use cloudlysis_core::jetstream::api::err_code;
+use cloudlysis_core::jetstream::{
+    self, AckSubject, Answer, ConsumerAction, MessageBy, PullStatus, Request, StoredMessage,
+};
+use cloudlysis_core::outbox::Found;
+use cloudlysis_core::wire::answer::{PublishAnswer, publish_outcome};
+use cloudlysis_core::wire::headers::NATS_MSG_ID;
+use cloudlysis_core::wire::stream::{OWNER_METADATA, PlatformStream, incarnation};
+use cloudlysis_core::{Outcome, Token};
+use std::convert::Infallible;
+
+/// A tail being read.
+struct Load {
+    token: Token,
+    subject: String,
+    left: usize,
+    messages: Vec<StoredEvents>,
+}
+
+impl Edge {
+    /// The engine sent something to one of our reply subjects.
+    pub fn received(&mut self, effect: jetstream::Effect) -> Next {
+        match effect {
+            jetstream::Effect::Reply { to, answer } => self.answered(&to, answer),
+            jetstream::Effect::Deliver(delivery) => {
+                let Some((gate, generation, _)) = self.listening(&delivery.inbox) else {
+                    return Next::Ignored;
+                };
+                let AckSubject { stream_seq, consumer_seq, pending, .. } = delivery.ack;
+                Next::Done(Fact::Delivered(
+                    gate,
+                    Delivery {
+                        generation,
+                        subject: delivery.subject.to_string(),
+                        headers: delivery.headers,
+                        payload: delivery.payload,
+                        stream_seq,
+                        consumer_seq,
+                        pending,
+                        ack: delivery.ack.to_string(),
+                    },
+                ))
+            }
+            jetstream::Effect::Status { inbox, status } => {
+                let Some((gate, generation, pull)) = self.listening(&inbox) else { return Next::Ignored };
+                Next::Done(Fact::Gate(gate, pull_status(generation, pull, &status)))
+            }
+        }
+    }
+
+    /// The gate, generation and pull an inbox belongs to, if it is still listened to.
+    fn listening(&self, inbox: &str) -> Option<(GateIndex, Token, Token)> {
+        let rest = inbox.strip_prefix(&self.inbox_prefix())?.strip_prefix('g')?;
+        let mut parts = rest.split('.');
+        let gate: GateIndex = parts.next()?.parse().ok()?;
+        let (generation, pull) = (parse_token(parts.next()?)?, parse_token(parts.next()?)?);
+        (self.generations.get(&gate) == Some(&generation)).then_some((gate, generation, pull))
+    }
+
+    fn answered(&mut self, to: &str, answer: Answer) -> Next {
+        let id = to.strip_prefix(&self.inbox_prefix()).and_then(|rest| rest.strip_prefix('c')?.parse().ok());
+        let Some((id, conversation)) = id.and_then(|id: u64| Some((id, self.conversations.remove(&id)?)))
+        else {
+            return Next::Ignored;
+        };
+        match conversation {
+            Conversation::Publish { publisher, token } => {
+                let outcome = publish_outcome(publish_answer(answer), self.quirks);
+                Next::Done(Fact::Published(publisher, token, outcome))
+            }
+            Conversation::StreamInfo { gate, token, consumer, stream } => {
+                let done = |outcome| Next::Done(Fact::Gate(gate, GateInput::Inspected { token, outcome }));
+                if is_error(&answer, err_code::STREAM_NOT_FOUND) {
+                    return done(Outcome::Refused(NoStream));
+                }
+                let Answer::Stream(info) = answer else { return done(Outcome::Unknown) };
+                let facts = StreamFacts {
+                    incarnation: incarnation(&info),
+                    first_seq: info.state.first_seq,
+                    last_seq: info.state.last_seq,
+                    consumer: None,
+                };
+                let Some(consumer) = consumer else { return done(Outcome::Done(facts)) };
+                let request = Request::ConsumerInfo { stream: stream.name().to_owned(), consumer };
+                self.ask_again(id, Conversation::ConsumerInfo { gate, token, facts }, request)
+            }
+            Conversation::ConsumerInfo { gate, token, facts } => {
+                let outcome = consumer_facts(facts, answer);
+                Next::Done(Fact::Gate(gate, GateInput::Inspected { token, outcome }))
+            }
+            Conversation::Deleting { gate, token, stream, config } => {
+                if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
+                    let stream = stream.name().to_owned();
+                    let request =
+                        Request::ConsumerCreate { stream, config: *config, action: ConsumerAction::Create };
+                    return self.ask_again(id, Conversation::Creating { gate, token }, request);
+                }
+                let outcome = refused_or_unknown(answer);
+                Next::Done(Fact::Gate(gate, GateInput::Positioned { token, outcome }))
+            }
+            Conversation::Creating { gate, token } => {
+                let created = matches!(answer, Answer::Consumer(_));
+                let outcome = if created { Outcome::Done(()) } else { refused_or_unknown(answer) };
+                Next::Done(Fact::Gate(gate, GateInput::Positioned { token, outcome }))
+            }
+            Conversation::Look { token } => Next::Done(Fact::Looked(token, found(answer))),
+            Conversation::Load { token, subject, left, messages } => {
+                self.loaded(id, Load { token, subject, left, messages }, answer)
+            }
+        }
+    }
+
+    /// One more message of a tail, or its end.
+    fn loaded(&mut self, id: u64, load: Load, answer: Answer) -> Next {
+        let Load { token, subject, left, mut messages } = load;
+        let done = |outcome| Next::Done(Fact::Loaded(token, outcome));
+        if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
+            return done(Outcome::Done(Tail { messages, complete: true }));
+        }
+        let Answer::Message(message) = answer else { return done(Outcome::Unknown) };
+        let StoredMessage { seq, headers, payload, .. } = *message;
+        messages.push(StoredEvents { seq, headers, payload });
+        if left <= 1 {
+            return done(Outcome::Done(Tail { messages, complete: false }));
+        }
+        let by = MessageBy::NextBySubject { subject: subject.clone(), seq: seq + 1 };
+        let next = Conversation::Load { token, subject, left: left - 1, messages };
+        self.ask_again(id, next, message_get(PlatformStream::AggregateEvents, by))
+    }
+
+    /// Goes on with a conversation under the same name and deadline.
+    fn ask_again(&mut self, id: u64, next: Conversation, request: Request) -> Next {
+        self.conversations.insert(id, next);
+        Next::Ask(requested(self.reply(id), request))
+    }
+}
+
+fn is_error(answer: &Answer, code: u32) -> bool {
+    matches!(answer, Answer::Failed(error) if error.err_code == code)
+}
+
+fn consumer_facts(mut facts: StreamFacts, answer: Answer) -> Outcome<StreamFacts, NoStream> {
+    if is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
+        return Outcome::Done(facts);
+    }
+    let Answer::Consumer(info) = answer else { return Outcome::Unknown };
+    facts.consumer = Some(ConsumerFacts {
+        owner: info.config.metadata.get(OWNER_METADATA).cloned(),
+        ack_floor_seq: info.ack_floor.stream_seq,
+    });
+    Outcome::Done(facts)
+}
+
+fn refused_or_unknown(answer: Answer) -> Outcome<(), PositionRefused> {
+    let Answer::Failed(error) = answer else { return Outcome::Unknown };
+    Outcome::Refused(PositionRefused { detail: error.description })
+}
+
+fn found(answer: Answer) -> Outcome<Found, Infallible> {
+    if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
+        return Outcome::Done(Found::Nothing);
+    }
+    let Answer::Message(message) = answer else { return Outcome::Unknown };
+    let msg_id = message.headers.get(NATS_MSG_ID).map(str::to_owned);
+    Outcome::Done(Found::Message { seq: message.seq, msg_id })
+}
+
+/// What the client library would have made of an answer to a publish.
+fn publish_answer(answer: Answer) -> PublishAnswer {
+    if let Answer::Published { seq, duplicate, .. } = answer {
+        return PublishAnswer::Acked { seq, duplicate };
+    }
+    if let Answer::NotPublished { error, .. } | Answer::Failed(error) = answer {
+        return PublishAnswer::Error { err_code: error.err_code, description: error.description };
+    }
+    if matches!(answer, Answer::NoResponders { .. }) {
+        return PublishAnswer::NoResponders;
+    }
+    PublishAnswer::TimedOut
+}
+
+/// What a status says about a pull: the twin of `io_nats::consumer`'s table.
+fn pull_status(generation: Token, pull: Token, status: &PullStatus) -> GateInput {
+    let end = match status {
+        PullStatus::IdleHeartbeat { last } => {
+            return GateInput::Heartbeat { generation, last_consumer_seq: last.consumer_seq };
+        }
+        PullStatus::NoMessages
+        | PullStatus::RequestTimeout(_)
+        | PullStatus::RequestsPending
+        | PullStatus::MessageSizeExceedsMaxBytes(_)
+        | PullStatus::BatchCompleted(_) => PullEnd::Served,
+        PullStatus::LeadershipChange | PullStatus::ServerShutdown(_) => PullEnd::Moved,
+        PullStatus::ConsumerDeleted | PullStatus::NoResponders => PullEnd::ConsumerGone,
+        PullStatus::ExceededMaxRequestBatch { .. }
+        | PullStatus::ExceededMaxRequestExpires { .. }
+        | PullStatus::ExceededMaxRequestMaxBytes { .. }
+        | PullStatus::ExceededMaxWaiting
+        | PullStatus::BadRequest(_) => PullEnd::Refused,
+    };
+    GateInput::PullEnded { generation, pull, end }
+}
