@@ -79,7 +79,6 @@ impl Services {
     }
 
     /// The routes.
-    #[must_use]
     pub fn router(&self) -> Router {
         Router::new()
             .route("/health", get(|| async { "ok" }))

@@ -1,0 +1,43 @@
+//! The example application, as every simulated world runs it.
+
+use cloudlysis_core::manifest::{App, SourceFile};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder())));
+
+/// Where the shop's manifests are.
+#[must_use]
+pub fn shop_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/shop")
+}
+
+/// The shop, loaded once.
+#[must_use]
+pub fn shop() -> Arc<App> {
+    Arc::clone(&SHOP)
+}
+
+/// Loads an application.
+///
+/// # Panics
+/// When it cannot be read or has faults: the example must load.
+fn load(folder: &Path) -> App {
+    let mut files = vec![read(&folder.join("app.yaml"), "app.yaml".into())];
+    for kind in ["aggregates", "projections", "sagas", "effects"] {
+        let entries = fs::read_dir(folder.join(kind)).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        for entry in entries {
+            let path = entry.unwrap_or_else(|error| panic!("{kind}: {error}")).path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            files.push(read(&path, format!("{kind}/{name}")));
+        }
+    }
+    App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}
+
+fn read(path: &Path, name: String) -> SourceFile {
+    let text = fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    SourceFile { path: name, text }
+}

@@ -1,0 +1,2 @@
+//! `sim`: the simulated world from the command line.
+fn main() {}

@@ -1,0 +1,232 @@
+//! The end: money and stock, and that everything intended happened, exactly once.
+
+use super::Violation;
+use super::answers::Answers;
+use super::logs::{Logs, subject_of};
+use crate::plan::Plan;
+use crate::world::clients::{GoodsIn, OrderPlan, SKUS};
+use cloudlysis_core::aggregate::AggregateKey;
+use cloudlysis_core::effect::{LedgerRow, Phase};
+use cloudlysis_core::manifest::Delivery;
+use cloudlysis_core::saga::{Instance, Status};
+use cloudlysis_core::wire::id::{EntityId, Name, TenantId};
+use cloudlysis_core::wire::keys;
+use cloudlysis_core::wire::subject::Route;
+use cloudlysis_core::{Invariant, Table, View};
+use cloudlysis_io_sim::outside::{Execution, Keys, Service};
+use cloudlysis_io_sim::store::Committed;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// Everything, once it has ended.
+#[derive(Debug)]
+pub struct End<'w> {
+    /// What kind of run it was.
+    pub plan: &'w Plan,
+    /// What was put into stock.
+    pub goods: &'w [GoodsIn],
+    /// What was ordered.
+    pub orders: &'w [OrderPlan],
+    /// What really happened outside.
+    pub executions: &'w [Execution],
+    /// Rows of the aggregate nodes.
+    pub aggregates: Vec<Committed<'w>>,
+    /// Rows of the runner.
+    pub runner: Committed<'w>,
+    /// Rows of the projection node.
+    pub projection: Committed<'w>,
+}
+
+/// How an order ended, as its saga has it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ended {
+    /// It was never placed.
+    Never,
+    /// Paid, sent, sold.
+    Completed,
+    /// Undone.
+    Compensated,
+}
+
+fn violation(invariant: Invariant, detail: String) -> Violation {
+    Violation::new(invariant, detail)
+}
+
+fn name(raw: &str) -> Name {
+    Name::parse(raw).expect("a name")
+}
+
+pub(super) fn check(end: &End<'_>, logs: &Logs, answers: &Answers) -> Result<(), Violation> {
+    answers.check_end(logs)?;
+    let sagas = sagas(end)?;
+    check_effects(end, logs, &sagas)?;
+    for order in end.orders {
+        check_order(end, order, logs, &sagas)?;
+    }
+    check_stock(end, logs, &sagas)
+}
+
+/// Every saga by row key.
+fn sagas(end: &End<'_>) -> Result<BTreeMap<Vec<u8>, Instance>, Violation> {
+    let mut out = BTreeMap::new();
+    let mut broken = None;
+    let scanned = end.runner.scan(Table::Saga, b"", &mut |key, row| {
+        match Instance::decode(row) {
+            Ok(instance) => drop(out.insert(key.to_vec(), instance)),
+            Err(halt) => broken = Some(halt.to_string()),
+        }
+        ControlFlow::Continue(())
+    });
+    match (scanned, broken) {
+        (Ok(()), None) => Ok(out),
+        (Err(fault), _) => Err(violation(Invariant::Drv2, fault.to_string())),
+        (_, Some(detail)) => Err(violation(Invariant::Drv2, detail)),
+    }
+}
+
+/// INV-ONCE-1 and INV-EFF-5: as many executions as the ledger admits, and nothing that no saga asked for.
+fn check_effects(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>) -> Result<(), Violation> {
+    let asked: BTreeSet<&str> =
+        sagas.values().flat_map(|instance| &instance.works).map(|work| work.id.as_str()).collect();
+    let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
+    for execution in end.executions {
+        *counted.entry(execution.key.as_str()).or_default() += 1;
+    }
+    let app = crate::app::shop();
+    for subject in logs.effect_commands() {
+        let Some(Route::Effect { tenant, effect, command }) = Route::parse(subject) else { continue };
+        if !asked.contains(command.as_str()) {
+            let detail = format!("{subject} was stored, and no saga asked for it");
+            return Err(violation(Invariant::Once1, detail));
+        }
+        let row = end.runner.get(Table::Effect, &keys::effect(&tenant, &command)).ok().flatten();
+        let Some(row) = row.map(LedgerRow::decode).transpose().ok().flatten() else {
+            return Err(violation(
+                Invariant::Once1,
+                format!("{subject} was stored, and has no row in the ledger"),
+            ));
+        };
+        let happened =
+            counted.remove(format!("{}:{}", tenant.token(), command.token()).as_str()).unwrap_or(0);
+        let at_most_once =
+            app.effects.get(&effect).is_some_and(|definition| definition.delivery == Delivery::AtMostOnce);
+        if at_most_once && happened > 1 {
+            return Err(violation(Invariant::Eff5, format!("{subject} happened {happened} times")));
+        }
+        let settled = matches!(row.phase, Phase::Settled { .. });
+        let keys = if at_most_once { Keys::Ignored } else { end.plan.keys };
+        let most = match keys {
+            Keys::Honoured => 1,
+            Keys::Ignored => 1 + u64::from(row.ambiguous),
+        };
+        if happened > most || (settled && happened == 0) {
+            let detail = format!("{subject} happened {happened} times, its row says {row:?}");
+            return Err(violation(Invariant::Once1, detail));
+        }
+    }
+    match counted.into_iter().next() {
+        Some((key, times)) => Err(violation(
+            Invariant::Once1,
+            format!("{key} was executed {times} times, and nobody asked for it"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// INV-CONS-1 and INV-TEN-1 for one order's money.
+fn check_order(
+    end: &End<'_>,
+    order: &OrderPlan,
+    logs: &Logs,
+    sagas: &BTreeMap<Vec<u8>, Instance>,
+) -> Result<(), Violation> {
+    let OrderPlan { tenant, id, cents, victim, .. } = order;
+    let ended = match sagas.get(&keys::saga(tenant, &name("checkout"), id)).map(|instance| &instance.status) {
+        None => Ended::Never,
+        Some(Status::Completed) => Ended::Completed,
+        Some(Status::Compensated) => Ended::Compensated,
+        Some(status @ (Status::Running | Status::Compensating { .. })) => {
+            return Err(violation(Invariant::Live1, format!("{tenant:?} {id:?} is still {status:?}")));
+        }
+    };
+    let status = order_status(logs, tenant, id);
+    let agrees = match ended {
+        Ended::Never => status == "none",
+        Ended::Completed => status == "shipped",
+        Ended::Compensated => status == "cancelled",
+    };
+    if !agrees && !victim {
+        let detail = format!("order {tenant:?} {id:?} is {status}, its saga ended as {ended:?}");
+        return Err(violation(Invariant::Cons1, detail));
+    }
+    let mut paid = BTreeSet::new();
+    let mut returned = BTreeSet::new();
+    for execution in end.executions.iter().filter(|execution| execution.order == id.as_str()) {
+        if execution.tenant != tenant.as_str() {
+            continue;
+        }
+        if execution.cents != *cents && execution.service != Service::Parcel {
+            let detail = format!("{execution:?} for an order of {cents}");
+            return Err(violation(Invariant::Ten1, detail));
+        }
+        match execution.service {
+            Service::Charge if execution.done => drop(paid.insert(&execution.key)),
+            Service::Refund if execution.done => drop(returned.insert(&execution.key)),
+            Service::Charge | Service::Refund | Service::Parcel | Service::Receipt => {}
+        }
+    }
+    let (due, back) = match ended {
+        Ended::Never => (0, 0),
+        Ended::Completed => (1, 0),
+        Ended::Compensated => (paid.len(), paid.len()),
+    };
+    if paid.len() > 1 || paid.len() != due || returned.len() != back {
+        let detail = format!(
+            "order {tenant:?} {id:?} ended as {ended:?}: charged {} times, refunded {} times",
+            paid.len(),
+            returned.len()
+        );
+        return Err(violation(Invariant::Cons1, detail));
+    }
+    Ok(())
+}
+
+fn order_status(logs: &Logs, tenant: &TenantId, id: &EntityId) -> String {
+    let key = AggregateKey { tenant: tenant.clone(), kind: name("order"), id: id.clone() };
+    let last = logs.history(&subject_of(&key)).and_then(|history| history.points.last());
+    last.and_then(|point| point.state["status"].as_str()).unwrap_or("none").to_owned()
+}
+
+/// INV-CONS-1 for stock: what was added is on hand or sold, and nothing is reserved any more.
+fn check_stock(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>) -> Result<(), Violation> {
+    let tenants: BTreeSet<&TenantId> = end.goods.iter().map(|goods| &goods.tenant).collect();
+    for tenant in tenants {
+        for sku in SKUS {
+            let is_here = |own: &TenantId, article: &str| own == tenant && article == sku;
+            let added: u64 = end
+                .goods
+                .iter()
+                .filter(|goods| is_here(&goods.tenant, goods.sku))
+                .map(|goods| goods.qty)
+                .sum();
+            let completed = |order: &&OrderPlan| {
+                let saga = sagas.get(&keys::saga(&order.tenant, &name("checkout"), &order.id));
+                is_here(&order.tenant, order.sku)
+                    && saga.is_some_and(|instance| instance.status == Status::Completed)
+            };
+            let sold: u64 = end.orders.iter().filter(completed).map(|order| order.qty).sum();
+            let id = EntityId::parse(sku).expect("an id");
+            let key = AggregateKey { tenant: tenant.clone(), kind: name("stock"), id };
+            let state = logs.history(&subject_of(&key)).and_then(|history| history.points.last());
+            let state = state.map(|point| point.state.clone()).unwrap_or_default();
+            let number = |field: &str| state[field].as_u64().unwrap_or_default();
+            let reserved = state["reserved"].as_array().map_or(0, Vec::len);
+            if number("on_hand") + number("sold") != added || number("sold") != sold || reserved > 0 {
+                let detail =
+                    format!("{tenant:?} {sku}: {added} added, {sold} shipped, but the state is {state}");
+                return Err(violation(Invariant::Cons1, detail));
+            }
+        }
+    }
+    Ok(())
+}

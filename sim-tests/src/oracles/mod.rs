@@ -1,0 +1,213 @@
+//! The oracles: what must hold, looked at while the world runs and when it has ended.
+//!
+//! | file | looks at | invariants |
+//! |---|---|---|
+//! | [`logs`] | every message the broker stores | INV-AGG-1, INV-AGG-2, INV-ONCE-1, INV-TEN-1 |
+//! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
+//! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
+//! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
+//! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
+//!
+//! Beside them, every machine checks its own invariants after every turn, a twin is recovered after every commit
+//! (INV-DRV-2), and the world itself watches drains (INV-DRN-2) and liveness (INV-LIVE-1).
+//!
+//! They know the application's definitions and the plan of the clients, and share no code with what they judge but the
+//! programs themselves and the decoding of envelopes and rows.
+
+pub mod answers;
+pub mod end;
+pub mod logs;
+pub mod rows;
+pub mod views;
+
+pub use answers::{Definite, of_definite};
+pub use end::End;
+pub use logs::Injected;
+
+use crate::plan::Plan;
+use crate::trace::EventId;
+use crate::world::event::NodeId;
+use answers::Answers;
+use cloudlysis_core::aggregate::Reply;
+use cloudlysis_core::effect;
+use cloudlysis_core::wire::envelope::Command;
+use cloudlysis_core::wire::stream::PlatformStream;
+use cloudlysis_core::{Halt, Invariant};
+use cloudlysis_io_sim::broker::Broker;
+use cloudlysis_io_sim::store::{Change, Committed};
+use logs::Logs;
+use rows::Rows;
+use std::fmt;
+use views::Views;
+
+/// An invariant that did not hold.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What contradicts what.
+    pub detail: String,
+    /// When, in nanoseconds of the world.
+    pub at_ns: u64,
+    /// In which event.
+    pub event: EventId,
+}
+
+impl Violation {
+    /// A violation; when and where is added by the world.
+    #[must_use]
+    pub const fn new(invariant: Invariant, detail: String) -> Self {
+        Self { invariant, detail, at_ns: 0, event: 0 }
+    }
+
+    /// A machine stopped.
+    #[must_use]
+    pub fn of_halt(node: NodeId, halt: &Halt) -> Self {
+        let invariant = match halt {
+            Halt::Broken(broken) => broken.invariant,
+            // Nothing in the world justifies these: no stream is replaced, no row is damaged.
+            Halt::Store(_) | Halt::Corrupt { .. } | Halt::Fenced(_) => Invariant::Live1,
+        };
+        Self::new(invariant, format!("{node} stopped: {halt}"))
+    }
+
+    /// The broker stopped.
+    #[must_use]
+    pub fn of_broker(halt: &Halt, at_ns: u64) -> Self {
+        let invariant = match halt {
+            Halt::Broken(broken) => broken.invariant,
+            Halt::Store(_) | Halt::Corrupt { .. } | Halt::Fenced(_) => Invariant::Brk1,
+        };
+        Self { at_ns, ..Self::new(invariant, format!("the broker stopped: {halt}")) }
+    }
+
+    /// With when and where.
+    #[must_use]
+    pub fn at(self, at_ns: u64, event: EventId) -> Self {
+        Self { at_ns, event, ..self }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { invariant, detail, .. } = self;
+        write!(f, "{} ({}): {detail}", invariant.id(), invariant.sentence())
+    }
+}
+
+/// What a node did in one turn.
+#[derive(Debug)]
+pub struct Seen<'w> {
+    /// Which node.
+    pub node: NodeId,
+    /// When.
+    pub now_ns: u64,
+    /// Whether it was draining before the turn.
+    pub was_draining: bool,
+    /// The broker, for the true log.
+    pub broker: &'w Broker,
+    /// Its rows after the turn.
+    pub rows: Committed<'w>,
+}
+
+/// All oracles that remember something.
+#[derive(Clone, Debug)]
+pub struct Oracles {
+    logs: Logs,
+    answers: Answers,
+    rows: Rows,
+    views: Views,
+}
+
+impl Oracles {
+    /// The oracles of a run.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        Self { logs: Logs::default(), answers: Answers::of(plan), rows: Rows::new(), views: Views::new() }
+    }
+
+    /// A node committed.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
+        self.rows.on_changes(seen, changes, &self.logs, &self.answers)?;
+        if seen.node == NodeId::Projection { self.views.on_changes(seen, changes) } else { Ok(()) }
+    }
+
+    /// The broker was asked to store something.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_published(&mut self, broker: &Broker) -> Result<(), Violation> {
+        self.logs.on_published(broker)
+    }
+
+    /// A command is sent, or sent again.
+    pub fn on_submitted(&mut self, command: &Command) {
+        self.answers.on_submitted(command, &self.logs);
+    }
+
+    /// An aggregate node answers a command.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_answered(&mut self, command: &Command, reply: &Reply) -> Result<(), Violation> {
+        self.answers.on_answered(command, reply, &self.logs)
+    }
+
+    /// A client heard the answer to its command.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_heard(&mut self, command: &Command, answer: Option<Definite>) -> Result<(), Violation> {
+        self.answers.on_heard(command, answer)
+    }
+
+    /// A call is about to leave.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_execute(&self, rows: &Committed<'_>, effect: &effect::Effect) -> Result<(), Violation> {
+        self.rows.on_execute(rows, effect)
+    }
+
+    /// An answer to a delivery is about to leave.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_settling(&self, node: NodeId, rows: &Committed<'_>, ack: &str) -> Result<(), Violation> {
+        self.rows.on_settling(node, rows, ack)
+    }
+
+    /// The views' disk was replaced by an older one.
+    pub fn on_restored(&mut self) {
+        self.views.on_restored();
+    }
+
+    /// Everything has ended.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn on_end(&self, end: &End<'_>) -> Result<(), Violation> {
+        end::check(end, &self.logs, &self.answers)
+    }
+
+    /// Whether a message was put there by a person.
+    #[must_use]
+    pub fn is_injected(&self, stream: PlatformStream, seq: u64) -> bool {
+        self.logs.injected(stream, seq).is_some()
+    }
+
+    /// Whether an aggregate has events.
+    #[must_use]
+    pub fn has_events(&self, subject: &str) -> bool {
+        self.logs.history(subject).is_some_and(|history| history.points.len() > 1)
+    }
+
+    /// The last sequence of a stream, or of the events of one type of aggregates.
+    #[must_use]
+    pub fn last_seq(&self, stream: PlatformStream, kind: Option<&str>) -> u64 {
+        self.logs.last_seq(stream, kind)
+    }
+}

@@ -1,0 +1,332 @@
+//! Rows: what a node commits, against the true log and against what it committed before.
+
+use super::answers::Answers;
+use super::logs::Logs;
+use super::{Seen, Violation};
+use crate::world::event::NodeId;
+use crate::world::nemesis::consumers;
+use cloudlysis_core::aggregate::{CommandRow, Record};
+use cloudlysis_core::effect::{self, LedgerRow, Phase};
+use cloudlysis_core::jetstream::AckSubject;
+use cloudlysis_core::outbox::{Body, Destination, Entry};
+use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
+use cloudlysis_core::wire::envelope::EffectResult;
+use cloudlysis_core::wire::keys;
+use cloudlysis_core::wire::stream::{ConsumerName, PlatformStream};
+use cloudlysis_core::wire::subject::Route;
+use cloudlysis_core::{Halt, Invariant, Table, View};
+use cloudlysis_io_sim::store::{Change, Committed};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The undoing work of the shop's saga, in the order in which it must be asked for.
+const UNDOING: [&str; 2] = ["refund", "release"];
+
+/// Watches rows.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Checkpoint row → the stream and consumer it belongs to.
+    checkpoints: BTreeMap<Vec<u8>, (PlatformStream, ConsumerName)>,
+}
+
+fn broken(invariant: Invariant, seen: &Seen<'_>, change: &Change, detail: &str) -> Violation {
+    let key = String::from_utf8_lossy(&change.key).into_owned();
+    Violation::new(invariant, format!("{} {} {key}: {detail}", seen.node, change.table))
+}
+
+fn unreadable(halt: &Halt) -> Violation {
+    Violation::new(Invariant::Drv2, halt.to_string())
+}
+
+/// The sequence in a checkpoint row.
+pub(super) fn checkpoint_seq(row: Option<&[u8]>) -> u64 {
+    row.and_then(|row| row.first_chunk::<8>()).map_or(0, |seq| u64::from_be_bytes(*seq))
+}
+
+impl Rows {
+    pub(super) fn new() -> Self {
+        let checkpoints = consumers()
+            .into_iter()
+            .map(|(stream, consumer)| (keys::checkpoint(&consumer), (stream, consumer)))
+            .collect();
+        Self { checkpoints }
+    }
+
+    pub(super) fn on_changes(
+        &self,
+        seen: &Seen<'_>,
+        changes: &[Change],
+        logs: &Logs,
+        answers: &Answers,
+    ) -> Result<(), Violation> {
+        // What is held back explains what is missing elsewhere.
+        for change in changes.iter().filter(|change| change.table == Table::ParkedKey) {
+            check_parked(seen, change, logs)?;
+        }
+        for change in changes {
+            match change.table {
+                Table::Aggregate => check_aggregate(seen, change, logs)?,
+                Table::Command => check_command(seen, change, logs)?,
+                Table::Checkpoint => self.check_checkpoint(seen, change, logs)?,
+                Table::Saga => check_saga(seen, change)?,
+                Table::Effect => check_ledger(seen, change)?,
+                Table::Outbox => check_outbox(seen, change, logs, answers)?,
+                Table::Meta
+                | Table::Refusal
+                | Table::View
+                | Table::ViewSource
+                | Table::SagaCause
+                | Table::EffectOpen
+                | Table::Parked
+                | Table::ParkedKey
+                | Table::JsStream
+                | Table::JsMessage
+                | Table::JsConsumer => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// INV-GATE-2, INV-DRN-1, and that what is past the checkpoint has left its traces.
+    fn check_checkpoint(&self, seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Violation> {
+        let Some((stream, _)) = self.checkpoints.get(&change.key) else { return Ok(()) };
+        let (before, after) =
+            (checkpoint_seq(change.before.as_deref()), checkpoint_seq(change.after.as_deref()));
+        if before == after {
+            return Ok(());
+        }
+        if after < before {
+            return Err(broken(
+                Invariant::Gate2,
+                seen,
+                change,
+                &format!("goes back from {before} to {after}"),
+            ));
+        }
+        if seen.was_draining {
+            return Err(broken(
+                Invariant::Drn1,
+                seen,
+                change,
+                &format!("moves on to {after} while draining"),
+            ));
+        }
+        if seen.node != NodeId::Runner {
+            return Ok(());
+        }
+        let messages = seen.broker.log(stream.name(), before + 1).map_err(|halt| unreadable(&halt))?;
+        for message in messages.into_iter().take_while(|message| message.seq <= after) {
+            let subject = message.subject.as_ref();
+            if logs.is_poisoned(subject) {
+                continue;
+            }
+            let missing = match Route::parse(subject) {
+                Some(Route::Effect { tenant, command, .. }) => {
+                    let row = seen.rows.get(Table::Effect, &keys::effect(&tenant, &command));
+                    row.ok().flatten().is_none().then_some("an effect command without a row in the ledger")
+                }
+                Some(Route::EffectResult { .. }) => {
+                    missing_result(seen, subject, &message.headers, &message.payload)?
+                }
+                Some(Route::Aggregate { .. }) | None => None,
+            };
+            if let Some(missing) = missing {
+                let detail = format!("{} of {stream} is passed over: {missing}", message.seq);
+                return Err(broken(Invariant::Gate2, seen, change, &detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// INV-GATE-1: what is acked is committed.
+    pub(super) fn on_settling(&self, node: NodeId, rows: &Committed<'_>, ack: &str) -> Result<(), Violation> {
+        let Some(ack) = AckSubject::parse(ack) else { return Ok(()) };
+        let of_consumer =
+            self.checkpoints.iter().find(|(_, (_, consumer))| *consumer.as_str() == *ack.consumer);
+        let Some((key, _)) = of_consumer else { return Ok(()) };
+        let committed = checkpoint_seq(rows.get(Table::Checkpoint, key).ok().flatten());
+        if ack.stream_seq <= committed {
+            return Ok(());
+        }
+        let detail = format!("{node} acks {} of {}, committed is {committed}", ack.stream_seq, ack.consumer);
+        Err(Violation::new(Invariant::Gate1, detail))
+    }
+
+    /// INV-EFF-1 and INV-EFF-2: the row says that it started, and the key is the effect's own.
+    pub(super) fn on_execute(&self, rows: &Committed<'_>, effect: &effect::Effect) -> Result<(), Violation> {
+        let effect::Effect::Execute { tenant, idempotency_key, request, .. } = effect;
+        let broken = |invariant, detail: String| Err(Violation::new(invariant, detail));
+        let command = idempotency_key.strip_prefix(&format!("{}:", tenant.token()));
+        let Some(command) = command.and_then(cloudlysis_core::wire::id::CommandId::from_token) else {
+            return broken(
+                Invariant::Eff2,
+                format!("{idempotency_key:?} is not the key of an effect of {tenant:?}"),
+            );
+        };
+        let row = rows.get(Table::Effect, &keys::effect(tenant, &command)).ok().flatten();
+        let Some(row) = row else {
+            let detail = format!("{idempotency_key:?} names no effect in the ledger ({})", request.url);
+            return broken(Invariant::Eff2, detail);
+        };
+        match LedgerRow::decode(row).map_err(|halt| unreadable(&halt))?.phase {
+            Phase::Started { .. } => Ok(()),
+            phase @ (Phase::Open | Phase::Settled { .. } | Phase::Parked { .. }) => {
+                broken(Invariant::Eff1, format!("{idempotency_key} is called, its row says {phase:?}"))
+            }
+        }
+    }
+}
+
+/// A result that was passed must have ended the work that waited for it.
+fn missing_result(
+    seen: &Seen<'_>,
+    subject: &str,
+    headers: &cloudlysis_core::wire::headers::Headers,
+    payload: &[u8],
+) -> Result<Option<&'static str>, Violation> {
+    let Ok(result) = EffectResult::decode(subject, headers, payload, "oracle") else { return Ok(None) };
+    let Some(saga) = result.saga else { return Ok(None) };
+    let key = keys::saga(&result.tenant, &saga.saga, &saga.correlation);
+    let Some(row) = seen.rows.get(Table::Saga, &key).ok().flatten() else {
+        return Ok(Some("a result for a saga that is not there"));
+    };
+    let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
+    let work = instance.works.iter().find(|work| work.id == result.command_id);
+    let waits = work.is_some_and(|work| work.state == WorkState::InFlight) && !instance.status.is_final();
+    Ok(waits.then_some("a result whose work is still in flight"))
+}
+
+/// INV-AGG-6: state and version are those of the log at the sequence the row was read at.
+fn check_aggregate(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Violation> {
+    let Some(row) = &change.after else { return Ok(()) };
+    let record = Record::decode(row).map_err(|halt| unreadable(&halt))?;
+    let point = logs
+        .history_of_row(&change.key)
+        .and_then(|history| history.points.iter().find(|point| point.seq == record.last_seq));
+    let agrees = point.is_some_and(|point| point.version == record.version && point.state == record.state);
+    if agrees {
+        return Ok(());
+    }
+    Err(broken(Invariant::Agg6, seen, change, &format!("the row is {record:?}, the log says {point:?}")))
+}
+
+/// INV-AGG-2: a command's row says where its events are.
+fn check_command(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Violation> {
+    let Some(row) = &change.after else { return Ok(()) };
+    let CommandRow { seq, version } = CommandRow::decode(row).map_err(|halt| unreadable(&halt))?;
+    let stored = logs.command_of_row(&change.key);
+    if stored == Some((seq, version)) {
+        return Ok(());
+    }
+    let detail = format!("the row says {seq}, version {version}; the log {stored:?}");
+    Err(broken(Invariant::Agg2, seen, change, &detail))
+}
+
+/// INV-SAGA-1, INV-SAGA-2 and INV-SAGA-3 in the rows of instances.
+fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
+    let decode = |row: &Option<Vec<u8>>| row.as_deref().map(Instance::decode).transpose();
+    let before = decode(&change.before).map_err(|halt| unreadable(&halt))?;
+    let after = decode(&change.after).map_err(|halt| unreadable(&halt))?;
+    if let Some(before) = before.as_ref().filter(|before| before.status.is_final()) {
+        // How its last work ended is still written down, and nothing else.
+        let asked =
+            |instance: &Instance| instance.works.iter().map(|work| work.id.clone()).collect::<Vec<_>>();
+        let same = |after: &Instance| {
+            after.status == before.status && after.state == before.state && asked(after) == asked(before)
+        };
+        if after.as_ref().is_some_and(same) {
+            return Ok(());
+        }
+        let detail = format!("finished as {:?}, and changes to {after:?}", before.status);
+        return Err(broken(Invariant::Saga2, seen, change, &detail));
+    }
+    let Some(after) = after else {
+        return Err(broken(Invariant::Saga2, seen, change, "an instance vanishes"));
+    };
+    let ids: BTreeSet<_> = after.works.iter().map(|work| &work.id).collect();
+    if ids.len() < after.works.len() {
+        let detail = format!("the same work is asked for twice: {:?}", after.works);
+        return Err(broken(Invariant::Saga1, seen, change, &detail));
+    }
+    let known = before.map_or(0, |before| before.works.len());
+    let undoes_now = after.works.iter().skip(known).any(|work| work.compensates);
+    let in_flight = |work: &&Work| work.state == WorkState::InFlight && !work.compensates;
+    if let Some(work) = after.works.iter().find(in_flight).filter(|_| undoes_now) {
+        let detail = format!("undoes while {} is in flight", work.name);
+        return Err(broken(Invariant::Saga3, seen, change, &detail));
+    }
+    let undoing: Vec<&str> =
+        after.works.iter().filter(|work| work.compensates).map(|work| work.name.as_str()).collect();
+    let in_order = UNDOING.iter().copied().filter(|name| undoing.contains(name)).eq(undoing.iter().copied());
+    if !in_order {
+        return Err(broken(Invariant::Saga3, seen, change, &format!("undoes in the order {undoing:?}")));
+    }
+    if after.status == Status::Compensated {
+        for (done, undone_by) in [("charge", "refund"), ("reserve", "release")] {
+            let is_done =
+                after.works.iter().any(|work| work.name.as_str() == done && work.state == WorkState::Done);
+            if is_done && !undoing.contains(&undone_by) {
+                return Err(broken(
+                    Invariant::Saga3,
+                    seen,
+                    change,
+                    &format!("{done} was done and not undone"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// INV-EFF-4: what is settled or parked stays so.
+fn check_ledger(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
+    let Some(before) = &change.before else { return Ok(()) };
+    let before = LedgerRow::decode(before).map_err(|halt| unreadable(&halt))?;
+    match before.phase {
+        Phase::Open | Phase::Started { .. } => Ok(()),
+        Phase::Settled { .. } | Phase::Parked { .. } => {
+            let detail = format!("{:?}, and changes to {:?}", before.phase, change.after);
+            Err(broken(Invariant::Eff4, seen, change, &detail))
+        }
+    }
+}
+
+/// INV-OUT-2: what leaves the outbox has arrived, or was definitely refused.
+fn check_outbox(seen: &Seen<'_>, change: &Change, logs: &Logs, answers: &Answers) -> Result<(), Violation> {
+    let (Some(before), None) = (&change.before, &change.after) else { return Ok(()) };
+    let entry: Entry = serde_json::from_slice(before)
+        .map_err(|error| broken(Invariant::Out2, seen, change, &error.to_string()))?;
+    let arrived = match &entry.body {
+        Body::Command(command) => answers.was_told(command),
+        Body::Message { stream, subject, .. } => {
+            let stream = match stream {
+                Destination::Commands => PlatformStream::WorkflowCommands,
+                Destination::Events => PlatformStream::WorkflowEvents,
+            };
+            logs.holds(stream, subject)
+        }
+    };
+    if arrived {
+        return Ok(());
+    }
+    Err(broken(
+        Invariant::Out2,
+        seen,
+        change,
+        &format!("is removed without having arrived: {:?}", entry.body),
+    ))
+}
+
+/// Nothing is quarantined but what a person spoilt.
+fn check_parked(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Violation> {
+    if change.before.is_some() {
+        return Ok(());
+    }
+    let key = String::from_utf8_lossy(&change.key).into_owned();
+    let subject = key.rsplit(':').next().unwrap_or_default();
+    if logs.is_poisoned(subject) {
+        return Ok(());
+    }
+    let row = String::from_utf8_lossy(change.after.as_deref().unwrap_or_default()).into_owned();
+    let invariant = if row.contains("version_gap") { Invariant::Gate2 } else { Invariant::Qrn1 };
+    Err(broken(invariant, seen, change, &format!("quarantined for no reason of ours: {row}")))
+}

@@ -1,0 +1,256 @@
+//! What kind of run a seed is: drawn before the run begins, from a stream of random numbers of its own.
+//!
+//! Not only the dice vary, the kind of game does: whole fault families are on or off per seed, limits sit at their
+//! extremes, and rates come in three modes. Without that, uniform noise never makes an outage.
+
+use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::{aggregate, effect, gate, outbox};
+use cloudlysis_io_sim::network::Delays;
+use cloudlysis_io_sim::outside::Keys;
+use cloudlysis_io_sim::rng::Rng;
+
+/// Which fault families may be on.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Scenario {
+    /// Any of them.
+    Everything,
+    /// No fault at all.
+    Calm,
+    /// Crashes of nodes, and stores that fail.
+    Crashes,
+    /// A broker that crashes, answers wrongly and forgets what it may.
+    Broker,
+    /// A network that is slow and cuts connections.
+    Network,
+    /// Services that fail before and after they did it.
+    Outside,
+    /// Two owners of the aggregates at once.
+    Owners,
+    /// People: drains, repeated and unreadable messages, clocks that jump, a view's store restored from a backup.
+    Operators,
+}
+
+impl Scenario {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Everything,
+        Self::Calm,
+        Self::Crashes,
+        Self::Broker,
+        Self::Network,
+        Self::Outside,
+        Self::Owners,
+        Self::Operators,
+    ];
+
+    /// As the command line spells it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Everything => "everything",
+            Self::Calm => "calm",
+            Self::Crashes => "crashes",
+            Self::Broker => "broker",
+            Self::Network => "network",
+            Self::Outside => "outside",
+            Self::Owners => "owners",
+            Self::Operators => "operators",
+        }
+    }
+
+    /// The scenario of this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scenario| scenario.name() == name)
+    }
+}
+
+/// Messages that may be parked: more than any run has.
+pub const PARKED_MAX: u64 = 10_000;
+
+/// How often something goes wrong: once in so many times, never for zero.
+pub type OneIn = u64;
+
+/// The faults of a run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Faults {
+    /// A node dies around a turn.
+    pub node_crash: OneIn,
+    /// A commit fails, or is interrupted, and the process lives on.
+    pub store_fault: OneIn,
+    /// A node dies between two turns.
+    pub node_kill: OneIn,
+    /// The broker's process dies.
+    pub broker_crash: OneIn,
+    /// A request to the broker is lost.
+    pub request_lost: OneIn,
+    /// An answer of the broker, or a delivery, is lost.
+    pub answer_lost: OneIn,
+    /// The broker answers a publish with an error that proves nothing, or with one that does.
+    pub answer_wrong: OneIn,
+    /// Something a real cluster does on its own.
+    pub broker_moves: OneIn,
+    /// A node's connection is cut.
+    pub connection_cut: OneIn,
+    /// Everything is slow for a while.
+    pub slow_network: OneIn,
+    /// A command or its answer is lost between nodes.
+    pub rpc_lost: OneIn,
+    /// A call to the outside fails, before or after it was done.
+    pub call_fails: OneIn,
+    /// An adapter hands an answer over long after it was given up.
+    pub answer_late: OneIn,
+    /// A clock jumps.
+    pub clock_jump: OneIn,
+    /// Somebody publishes a stored message again.
+    pub republish: OneIn,
+    /// Somebody publishes what nobody can read.
+    pub poison: OneIn,
+    /// A node is drained and started again.
+    pub drain: OneIn,
+    /// The views are restored from an older backup.
+    pub rollback: OneIn,
+    /// Somebody deletes a durable consumer.
+    pub consumer_deleted: OneIn,
+}
+
+/// What kind of run it is.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Which families may be on.
+    pub scenario: Scenario,
+    /// The faults.
+    pub faults: Faults,
+    /// How many tenants; at least two, always.
+    pub tenants: u64,
+    /// Orders placed in all.
+    pub orders: u64,
+    /// Average pause between two operations, in milliseconds.
+    pub pause_ms: u64,
+    /// How many aggregate nodes at once.
+    pub owners: u8,
+    /// Replicas the streams say they have: decides in which order a publish is checked.
+    pub replicas: u8,
+    /// What payments and parcels make of idempotency keys.
+    pub keys: Keys,
+    /// The network.
+    pub delays: Delays,
+    /// How long an adapter waits for an answer, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Bounds of the gates.
+    pub gate: gate::Limits,
+    /// Bounds of the aggregate nodes.
+    pub aggregate: aggregate::Limits,
+    /// Bounds of the outbox.
+    pub outbox: outbox::Limits,
+    /// Bounds of the effects.
+    pub effect: effect::Limits,
+    /// The fault that is planted, if any.
+    pub quirks: Quirks,
+}
+
+impl Plan {
+    /// Draws the plan of a seed.
+    #[must_use]
+    pub fn draw(seed: u64, scenario: Scenario, quirks: Quirks) -> Self {
+        let mut rng = Rng::new(seed).fork("plan");
+        let faults = draw_faults(scenario, &mut rng);
+        let request_timeout_ms = *rng.pick(&[500, 2_000, 5_000]);
+        // An adapter always answers before its machine gives up, unless it is late on purpose.
+        let answer_timeout_ms = request_timeout_ms * 4;
+        let batch = *rng.pick(&[1, 2, 7, 64]);
+        let two_owners = scenario == Scenario::Owners || (scenario == Scenario::Everything && rng.one_in(4));
+        Self {
+            seed,
+            scenario,
+            faults,
+            tenants: rng.within(2, 3),
+            orders: rng.within(4, 24),
+            pause_ms: *rng.pick(&[5, 50, 400]),
+            owners: 1 + u8::from(two_owners),
+            replicas: *rng.pick(&[1, 3]),
+            keys: if rng.one_in(8) { Keys::Ignored } else { Keys::Honoured },
+            delays: if rng.one_in(4) {
+                Delays { min_ns: 1_000_000, max_ns: 80_000_000 }
+            } else {
+                Delays { min_ns: 50_000, max_ns: 2_000_000 }
+            },
+            request_timeout_ms,
+            gate: gate::Limits {
+                batch,
+                in_flight_max: batch * rng.within(1, 2),
+                ack_wait_ms: *rng.pick(&[1_000, 10_000]),
+                pull_expires_ms: *rng.pick(&[2_000, 10_000]),
+                heartbeat_ms: 500,
+                request_timeout_ms: answer_timeout_ms,
+                rebind_ms: 20,
+                rebind_ms_max: 2_000,
+            },
+            aggregate: aggregate::Limits {
+                commands_max: *rng.pick(&[4, 64]),
+                commands_per_aggregate_max: *rng.pick(&[1, 2, 16]),
+                attempts_max: *rng.pick(&[2, 4, 8]),
+                load_messages_max: *rng.pick(&[1, 3, 64]),
+                answer_timeout_ms,
+                backoff_ms: 20,
+                backoff_ms_max: 500,
+                refusals_max: 64,
+            },
+            outbox: outbox::Limits {
+                in_flight_max: *rng.pick(&[1, 3, 64]),
+                tracked_max: *rng.pick(&[2, 8, 256]),
+                attempt_timeout_ms: answer_timeout_ms * 4,
+                backoff_ms: 20,
+                backoff_ms_max: 1_000,
+            },
+            effect: effect::Limits {
+                in_flight_max: *rng.pick(&[1, 3, 64]),
+                tracked_max: *rng.pick(&[2, 8, 256]),
+                answer_slack_ms: 500,
+            },
+            quirks,
+        }
+    }
+}
+
+fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
+    if scenario == Scenario::Calm {
+        return Faults::default();
+    }
+    // Calm: a fault here and there; stormy: many; surgical: one family, rare.
+    let (chance, scale) = *rng.pick(&[(3, 8), (2, 1), (6, 30)]);
+    let whole = scenario == Scenario::Everything;
+    let mut family = |belongs: bool, one_in: OneIn| {
+        let on = belongs && (!whole || rng.one_in(chance));
+        if on { one_in * scale } else { 0 }
+    };
+    let within = |one: Scenario| whole || scenario == one;
+    let crashes = within(Scenario::Crashes);
+    let broker = within(Scenario::Broker);
+    let network = within(Scenario::Network) || scenario == Scenario::Owners;
+    let outside = within(Scenario::Outside);
+    let operators = within(Scenario::Operators);
+    Faults {
+        node_crash: family(crashes, 60),
+        store_fault: family(crashes, 60),
+        node_kill: family(crashes || outside, 400),
+        broker_crash: family(broker, 600),
+        request_lost: family(broker || network, 40),
+        answer_lost: family(broker || network, 40),
+        answer_wrong: family(broker, 20),
+        broker_moves: family(broker, 80),
+        connection_cut: family(network || broker, 400),
+        slow_network: family(network, 400),
+        rpc_lost: family(network || outside, 20),
+        call_fails: family(outside, 3),
+        answer_late: family(outside, 12),
+        clock_jump: family(operators, 200),
+        republish: family(operators, 60),
+        poison: family(operators, 300),
+        drain: family(operators, 400),
+        rollback: family(operators, 600),
+        consumer_deleted: family(operators || broker, 300),
+    }
+}

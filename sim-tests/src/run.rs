@@ -1,0 +1,166 @@
+//! One run from a seed to a verdict, and many of them.
+
+use crate::oracles::Violation;
+use crate::plan::{Plan, Scenario};
+use crate::trace::Keep;
+use crate::world::{Stats, World};
+use cloudlysis_core::quirks::{Quirk, Quirks};
+use cloudlysis_core::{Invariant, MarkCounts};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+/// What is run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Job {
+    /// The seed.
+    pub seed: u64,
+    /// The scenario.
+    pub scenario: Scenario,
+    /// The planted fault, if any.
+    pub quirk: Option<Quirk>,
+}
+
+/// How it ended.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What was run.
+    pub job: Job,
+    /// What did not hold.
+    pub failure: Option<Failure>,
+    /// What happened.
+    pub stats: Stats,
+    /// Marks hit.
+    pub marks: MarkCounts,
+    /// How long the world lived, in nanoseconds of its own.
+    pub lived_ns: u64,
+    /// Hash of everything that happened, when it was kept.
+    pub hash: u64,
+}
+
+/// Why a run failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// An invariant did not hold.
+    Violation(Violation),
+    /// Something panicked, which nothing may.
+    Panicked(String),
+}
+
+impl Failure {
+    /// The invariant, when there is one.
+    #[must_use]
+    pub const fn invariant(&self) -> Option<Invariant> {
+        match self {
+            Self::Violation(violation) => Some(violation.invariant),
+            Self::Panicked(_) => None,
+        }
+    }
+}
+
+impl Job {
+    /// The command that runs exactly this again.
+    #[must_use]
+    pub fn replay_command(&self) -> String {
+        let Self { seed, scenario, quirk } = self;
+        let quirk = quirk.map(|quirk| format!(" --quirk {quirk:?}")).unwrap_or_default();
+        format!(
+            "cargo run -p sim-tests --bin sim -- replay --scenario {} --seed {seed}{quirk}",
+            scenario.name()
+        )
+    }
+
+    /// Runs it; the world is returned as it was at the end, unless it panicked.
+    #[must_use]
+    pub fn run(self, keep: Keep) -> (Verdict, Option<World>) {
+        let plan = Plan::draw(self.seed, self.scenario, self.quirk.map_or(Quirks::NONE, Quirks::planted));
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            let mut world = World::new(plan, keep)?;
+            let failure = world.run().err();
+            Ok::<_, Violation>((world, failure))
+        }));
+        let (world, failure) = match ran {
+            Ok(Ok((world, failure))) => (Some(world), failure.map(Failure::Violation)),
+            Ok(Err(violation)) => (None, Some(Failure::Violation(violation))),
+            Err(panic) => (None, Some(Failure::Panicked(message(panic.as_ref())))),
+        };
+        let verdict = Verdict {
+            job: self,
+            failure,
+            stats: world.as_ref().map(World::stats).unwrap_or_default(),
+            marks: world.as_ref().map(World::marks).unwrap_or_default(),
+            lived_ns: world.as_ref().map_or(0, World::now_ns),
+            hash: world.as_ref().map_or(0, |world| world.trace().hash()),
+        };
+        (verdict, world)
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+}
+
+/// Runs jobs on all cores, in any order; `each` hears every verdict, and says whether to go on.
+pub fn run_all(jobs: &[Job], keep: Keep, each: impl FnMut(Verdict) -> bool + Send) {
+    let next = AtomicU64::new(0);
+    let each = Mutex::new((each, true));
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                loop {
+                    let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+                    let Some(job) = jobs.get(at) else { return };
+                    let (verdict, _) = job.run(keep);
+                    let Ok(mut each) = each.lock() else { return };
+                    let (hear, go_on) = &mut *each;
+                    if !*go_on {
+                        return;
+                    }
+                    *go_on = hear(verdict);
+                }
+            });
+        }
+    });
+}
+
+/// The jobs of consecutive seeds, each in one of the scenarios in turn.
+#[must_use]
+pub fn jobs(first_seed: u64, seeds: u64, scenarios: &[Scenario], quirk: Option<Quirk>) -> Vec<Job> {
+    let all = (0..seeds).flat_map(|offset| {
+        let at = usize::try_from(offset % scenarios.len() as u64).unwrap_or_default();
+        let scenario = scenarios.get(at).copied()?;
+        Some(Job { seed: first_seed.wrapping_add(offset), scenario, quirk })
+    });
+    all.collect()
+}
+
+/// What a failure looks like to people: what, the causes that led to it, and last the command that replays it.
+#[must_use]
+pub fn story(job: Job, causes_max: usize) -> String {
+    let (verdict, world) = job.run(Keep::Lines);
+    let Some(failure) = verdict.failure else { return "it does not fail any more".to_owned() };
+    let mut out = String::new();
+    let mut line = |text: &str| {
+        out.push_str(text);
+        out.push('\n');
+    };
+    match (&failure, &world) {
+        (Failure::Violation(violation), Some(world)) => {
+            line(&format!("seed {} in scenario {}: what led to it", job.seed, job.scenario.name()));
+            for cause in world.trace().chain(violation.event, causes_max) {
+                line(&cause);
+            }
+            line("");
+            line(&violation.to_string());
+        }
+        (Failure::Violation(violation), None) => line(&violation.to_string()),
+        (Failure::Panicked(message), _) => line(&format!("panicked: {message}")),
+    }
+    line("");
+    out.push_str(&job.replay_command());
+    out
+}

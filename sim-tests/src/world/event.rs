@@ -1,0 +1,192 @@
+//! What can happen in the world, as data.
+
+use crate::world::clients::Step;
+use cloudlysis_core::Outcome;
+use cloudlysis_core::Token;
+use cloudlysis_core::aggregate::Reply;
+use cloudlysis_core::effect::{Answered, NotSent};
+use cloudlysis_core::jetstream;
+use cloudlysis_core::manifest::HttpRequest;
+use cloudlysis_core::wire::envelope::Command;
+use std::fmt;
+
+/// Most aggregate nodes at once.
+pub const AGGREGATES_MAX: u8 = 2;
+
+/// A node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum NodeId {
+    /// One of the aggregate nodes.
+    Aggregate(u8),
+    /// The projection node.
+    Projection,
+    /// The runner.
+    Runner,
+}
+
+impl NodeId {
+    /// Its number in reply subjects.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Aggregate(number) => number,
+            Self::Projection => AGGREGATES_MAX,
+            Self::Runner => AGGREGATES_MAX + 1,
+        }
+    }
+
+    /// The node with this number.
+    #[must_use]
+    pub const fn of_number(number: u8) -> Option<Self> {
+        match number {
+            0..AGGREGATES_MAX => Some(Self::Aggregate(number)),
+            AGGREGATES_MAX => Some(Self::Projection),
+            3 => Some(Self::Runner),
+            4.. => None,
+        }
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aggregate(number) => write!(f, "aggregate{number}"),
+            Self::Projection => f.write_str("projection"),
+            Self::Runner => f.write_str("runner"),
+        }
+    }
+}
+
+/// Who waits for the answer to a command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Caller {
+    /// A client, in one of its attempts.
+    Client {
+        /// Which command.
+        call: u64,
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// The runner's outbox.
+    Runner {
+        /// Which life of the process.
+        life: u64,
+        /// Which attempt.
+        token: Token,
+    },
+}
+
+/// What becomes of a call that reaches a service.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallFate {
+    /// It is answered.
+    Answered,
+    /// It is answered with 503, and nothing was done.
+    Unavailable,
+    /// It was done, and the answer is a 500.
+    FailsAfterwards,
+    /// It was done, and the answer is lost.
+    AnswerLost,
+    /// It was done, and the answer comes when nobody waits for it any more.
+    Late,
+}
+
+/// Something that happens at a moment of the world.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A node has something to do.
+    Turn(NodeId),
+    /// A node's process starts.
+    NodeStarted(NodeId),
+    /// A node reaches the broker again.
+    Reconnected {
+        /// Which.
+        node: NodeId,
+        /// The connection it had before the one it lost.
+        connection: u64,
+    },
+    /// The broker has something to do.
+    BrokerTurn,
+    /// The broker's process starts.
+    BrokerStarted,
+    /// Something reaches the broker.
+    ToBroker {
+        /// From whom; nobody for operators.
+        node: Option<NodeId>,
+        /// Which life of the broker it was sent to.
+        life: u64,
+        /// What.
+        input: Box<jetstream::Input>,
+    },
+    /// Something of the broker reaches a node.
+    FromBroker {
+        /// Which.
+        node: NodeId,
+        /// On which connection.
+        connection: u64,
+        /// What.
+        effect: Box<jetstream::Effect>,
+    },
+    /// A node waits no longer for an answer of the broker.
+    RequestTimedOut {
+        /// Which.
+        node: NodeId,
+        /// On which connection.
+        connection: u64,
+        /// Which conversation.
+        conversation: u64,
+    },
+    /// A command reaches an aggregate node.
+    Submitted {
+        /// Who waits.
+        caller: Caller,
+        /// Where.
+        target: NodeId,
+        /// What.
+        command: Box<Command>,
+    },
+    /// The answer to a command reaches whoever waits for it; none when the connection broke.
+    Replied {
+        /// Who waits.
+        caller: Caller,
+        /// What.
+        reply: Option<Box<Reply>>,
+    },
+    /// Whoever waits for the answer to a command waits no longer.
+    SubmitTimedOut(Caller),
+    /// A call reaches a service.
+    CallArrived {
+        /// Which life of the runner made it.
+        life: u64,
+        /// Which attempt.
+        token: Token,
+        /// Its key.
+        key: String,
+        /// The request.
+        request: Box<HttpRequest>,
+        /// What becomes of it.
+        fate: CallFate,
+        /// How long the runner waits, in milliseconds.
+        timeout_ms: u64,
+    },
+    /// The end of a call reaches the runner.
+    CallReturned {
+        /// Which life of the runner made it.
+        life: u64,
+        /// Which attempt.
+        token: Token,
+        /// How it ended.
+        outcome: Outcome<Answered, NotSent>,
+    },
+    /// A client does something.
+    Client(Step),
+    /// A client tries a command again.
+    ClientRetried {
+        /// Which command.
+        call: u64,
+    },
+    /// Faults end.
+    Healed,
+    /// Somebody looks whether everything has come to an end.
+    Looked,
+}

@@ -1,0 +1,314 @@
+//! The world: everything there is in one run, as a plain value that one thread moves from event to event.
+//!
+//! ```text
+//!   clients ──commands──► aggregate0 (aggregate1) ◄──commands── runner ──calls──► outside
+//!                              │  ▲                             │  ▲
+//!                              ▼  │      network, cuts          ▼  │
+//!                             ════════════ broker ═════════════════════► projection
+//! ```
+//!
+//! An event is taken from the queue, handled, and may put further events into it; each remembers which event caused it.
+//! There is no other way for anything to happen, and no source of chance but the seed.
+
+pub mod aggregate;
+pub mod broker;
+pub mod calls;
+pub mod clients;
+pub mod event;
+pub mod nemesis;
+pub mod node;
+pub mod projection;
+pub mod runner;
+pub mod settled;
+pub mod shell;
+pub mod submit;
+
+use crate::oracles::{Oracles, Violation};
+use crate::plan::{Faults, Plan};
+use crate::trace::{EventId, Keep, Trace};
+use clients::Clients;
+use cloudlysis_core::aggregate::{Aggregate, RequestId};
+use cloudlysis_core::projection::Projection;
+use cloudlysis_core::runner::Runner;
+use cloudlysis_core::wire::envelope::Command;
+use cloudlysis_core::{MarkCounts, Token};
+use cloudlysis_io_sim::broker::Broker;
+use cloudlysis_io_sim::network::Network;
+use cloudlysis_io_sim::outside::Outside;
+use cloudlysis_io_sim::rng::Rng;
+use event::{Caller, Event, NodeId};
+use node::Node;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A millisecond in nanoseconds.
+pub const MS: u64 = 1_000_000;
+
+#[derive(Clone, Debug)]
+struct Scheduled {
+    cause: EventId,
+    event: Event,
+}
+
+/// The nodes.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// One, or two that do not know of each other.
+    pub aggregates: Vec<Node<Aggregate>>,
+    /// The views.
+    pub projection: Node<Projection>,
+    /// Sagas and effects.
+    pub runner: Node<Runner>,
+}
+
+/// Sources of chance, one per purpose: drawing more for one does not change the others.
+#[derive(Clone, Debug)]
+pub struct Dice {
+    /// Which faults happen.
+    pub faults: Rng,
+    /// How long messages take.
+    pub network: Rng,
+    /// When turns happen and how much is handled in one.
+    pub turns: Rng,
+    /// What clients do.
+    pub clients: Rng,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// Events handled.
+    pub events: u64,
+    /// Turns of nodes.
+    pub turns: u64,
+    /// Processes that died, the broker's among them.
+    pub crashes: u64,
+    /// Faults of any kind.
+    pub faults: u64,
+    /// Commits.
+    pub commits: u64,
+}
+
+/// Everything there is.
+#[derive(Clone, Debug)]
+pub struct World {
+    plan: Plan,
+    /// The plan's until they end.
+    faults: Faults,
+    now_ns: u64,
+    current: EventId,
+    next_event: EventId,
+    queue: BTreeMap<(u64, EventId), Scheduled>,
+    trace: Trace,
+    dice: Dice,
+    broker: Broker,
+    broker_life: u64,
+    broker_turn_at: Option<u64>,
+    network: Network,
+    outside: Outside,
+    nodes: Nodes,
+    /// Who waits for an answer of an aggregate node, and to what.
+    requests: BTreeMap<(NodeId, RequestId), (Caller, Box<Command>)>,
+    next_request: u64,
+    /// Commands of the runner that are waited for.
+    submits: BTreeSet<Token>,
+    clients: Clients,
+    oracles: Oracles,
+    /// An older disk of the projection.
+    backup: Option<cloudlysis_io_sim::store::SimStore>,
+    healed_at: Option<u64>,
+    ended: bool,
+    stats: Stats,
+}
+
+impl World {
+    /// The world of a plan, with streams made and processes about to start.
+    ///
+    /// # Errors
+    /// When the broker cannot even start.
+    pub fn new(plan: Plan, keep: Keep) -> Result<Self, Violation> {
+        let dice = Rng::new(plan.seed);
+        let nodes = Nodes {
+            aggregates: (0..plan.owners).map(|number| aggregate::node(&plan, number)).collect(),
+            projection: projection::node(&plan),
+            runner: runner::node(&plan),
+        };
+        let broker = Broker::start(0).map_err(|halt| Violation::of_broker(&halt, 0))?;
+        let mut world = Self {
+            faults: plan.faults,
+            now_ns: 0,
+            current: 0,
+            next_event: 1,
+            queue: BTreeMap::new(),
+            trace: Trace::new(keep),
+            dice: Dice {
+                faults: dice.fork("faults"),
+                network: dice.fork("network"),
+                turns: dice.fork("turns"),
+                clients: dice.fork("clients"),
+            },
+            broker,
+            broker_life: 1,
+            broker_turn_at: None,
+            network: Network::new(plan.delays),
+            outside: Outside::new(plan.keys),
+            nodes,
+            requests: BTreeMap::new(),
+            next_request: 1,
+            submits: BTreeSet::new(),
+            clients: Clients::of(&plan),
+            oracles: Oracles::of(&plan),
+            backup: None,
+            healed_at: None,
+            ended: false,
+            stats: Stats::default(),
+            plan,
+        };
+        world.make_streams()?;
+        for id in world.node_ids() {
+            world.after(0, Event::NodeStarted(id));
+        }
+        world.begin_workload();
+        Ok(world)
+    }
+
+    /// The nodes of this world.
+    #[must_use]
+    pub fn node_ids(&self) -> Vec<NodeId> {
+        let aggregates = (0..self.plan.owners).map(NodeId::Aggregate);
+        aggregates.chain([NodeId::Projection, NodeId::Runner]).collect()
+    }
+
+    /// Runs until everything has come to an end.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(&mut self) -> Result<(), Violation> {
+        while self.step()? {}
+        Ok(())
+    }
+
+    /// Handles the next event; `false` when the run is over.
+    ///
+    /// # Errors
+    /// When an invariant does not hold.
+    pub fn step(&mut self) -> Result<bool, Violation> {
+        if self.ended {
+            return Ok(false);
+        }
+        let Some(((at, id), Scheduled { cause, event })) = self.queue.pop_first() else { return Ok(false) };
+        self.now_ns = at;
+        self.current = id;
+        self.stats.events += 1;
+        if !matches!(event, Event::Turn(_) | Event::BrokerTurn | Event::Looked) {
+            self.trace.event(id, cause, at, || format!("{event:?}"));
+        }
+        self.handle(cause, event).map_err(|violation| violation.at(self.now_ns, self.current))?;
+        Ok(!self.ended)
+    }
+
+    fn handle(&mut self, cause: EventId, event: Event) -> Result<(), Violation> {
+        match event {
+            Event::Turn(NodeId::Aggregate(number)) => {
+                self.turn::<Aggregate>(NodeId::Aggregate(number), cause)
+            }
+            Event::Turn(NodeId::Projection) => self.turn::<Projection>(NodeId::Projection, cause),
+            Event::Turn(NodeId::Runner) => self.turn::<Runner>(NodeId::Runner, cause),
+            Event::NodeStarted(id) => self.on_node_started(id),
+            Event::Reconnected { node, connection } => {
+                self.on_reconnected(node, connection);
+                Ok(())
+            }
+            Event::BrokerTurn => self.on_broker_turn(cause),
+            Event::BrokerStarted => self.on_broker_started(),
+            Event::ToBroker { node, life, input } => self.on_to_broker(node, life, *input),
+            Event::FromBroker { node, connection, effect } => {
+                self.on_from_broker(node, connection, *effect);
+                Ok(())
+            }
+            Event::RequestTimedOut { node, connection, conversation } => {
+                self.on_request_timed_out(node, connection, conversation);
+                Ok(())
+            }
+            Event::Submitted { caller, target, command } => {
+                self.on_submitted(caller, target, command);
+                Ok(())
+            }
+            Event::Replied { caller, reply } => self.on_replied(caller, reply.map(|reply| *reply)),
+            Event::SubmitTimedOut(caller) => {
+                self.on_submit_timed_out(caller);
+                Ok(())
+            }
+            Event::CallArrived { life, token, key, request, fate, timeout_ms } => {
+                self.on_call_arrived(life, token, &key, &request, fate, timeout_ms);
+                Ok(())
+            }
+            Event::CallReturned { life, token, outcome } => {
+                self.on_call_returned(life, token, outcome);
+                Ok(())
+            }
+            Event::Client(step) => {
+                self.on_client(step);
+                Ok(())
+            }
+            Event::ClientRetried { call } => {
+                self.send_call(call);
+                Ok(())
+            }
+            Event::Healed => self.on_healed(),
+            Event::Looked => self.on_looked(),
+        }
+    }
+
+    /// Schedules an event because of the present one.
+    fn after(&mut self, delay_ns: u64, event: Event) {
+        self.at(self.now_ns + delay_ns, event);
+    }
+
+    fn at(&mut self, at_ns: u64, event: Event) {
+        let id = self.next_event;
+        self.next_event += 1;
+        self.queue.insert((at_ns, id), Scheduled { cause: self.current, event });
+    }
+
+    /// Whether a fault happens now; faults end for good when the world heals.
+    fn strikes(&mut self, one_in: u64) -> bool {
+        let strikes = self.dice.faults.one_in(one_in);
+        self.stats.faults += u64::from(strikes);
+        strikes
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        self.trace.add(self.current, text);
+    }
+
+    /// The trace so far.
+    #[must_use]
+    pub const fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What the run did so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let aggregates = self.nodes.aggregates.iter().map(|node| node.store.commits()).sum::<u64>();
+        let commits = aggregates + self.nodes.projection.store.commits() + self.nodes.runner.store.commits();
+        Stats { commits, ..self.stats.clone() }
+    }
+
+    /// The present moment, in nanoseconds since the world began.
+    #[must_use]
+    pub const fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Marks hit so far.
+    #[must_use]
+    pub fn marks(&self) -> MarkCounts {
+        let mut out = self.nodes.projection.all_marks();
+        out.add(&self.nodes.runner.all_marks());
+        for node in &self.nodes.aggregates {
+            out.add(&node.all_marks());
+        }
+        out
+    }
+}

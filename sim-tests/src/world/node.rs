@@ -1,0 +1,200 @@
+//! The process of one node: machine, store, clocks, edge, and the points where it can die.
+//!
+//! ```text
+//!   inputs ─► turn ─► commit ─► released effects ─► …
+//!          C1        C2  C3    C4             C5
+//! ```
+
+use crate::world::event::NodeId;
+use cloudlysis_core::{Checks, Driver, Halt, Invariant, Machine, MarkCounts, Quirks, StoreFault};
+use cloudlysis_io_sim::clock::Clock;
+use cloudlysis_io_sim::edge::Edge;
+use cloudlysis_io_sim::store::{Change, CommitFate, SimStore};
+
+/// What happens to a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// Nothing bad.
+    Lives,
+    /// C1: the process dies before the turn.
+    DiesBefore,
+    /// C2, C3: the commit fails or is interrupted; then the process dies or lives on.
+    Commit {
+        /// What the store does.
+        fate: CommitFate,
+        /// Whether the process dies of it.
+        dies: bool,
+    },
+    /// C4, C5: the process dies after so many of the released effects.
+    DiesAfter {
+        /// How many are performed.
+        effects: usize,
+    },
+}
+
+/// One life of a process.
+#[derive(Clone, Debug)]
+pub struct Life<M> {
+    /// The machine and its driver.
+    pub driver: Driver<M>,
+    /// Its clocks.
+    pub clock: Clock,
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node<M: Machine> {
+    /// Which.
+    pub id: NodeId,
+    /// What its machine is made with.
+    pub config: M::Config,
+    /// Its disk.
+    pub store: SimStore,
+    /// Its process, while it lives.
+    pub life: Option<Life<M>>,
+    /// How often its process died.
+    pub deaths: u64,
+    /// Facts for the next turn.
+    pub inbox: Vec<M::Input>,
+    /// Its requests to the broker.
+    pub edge: Edge,
+    /// Whether it reaches the broker.
+    pub connected: bool,
+    /// When its next turn is.
+    pub turn_at: Option<u64>,
+    /// Whether it was told to drain.
+    pub draining: bool,
+    /// How far its wall clock is off, in milliseconds.
+    pub wall_offset_ms: i64,
+    /// Marks of its earlier lives.
+    pub marks: MarkCounts,
+    /// Turns in a row that did nothing.
+    pub idle_turns: u32,
+    quirks: Quirks,
+}
+
+/// How a turn ended.
+#[derive(Debug)]
+pub enum TurnEnd<E> {
+    /// Committed; these effects may leave.
+    Released(Vec<E>),
+    /// The store failed: the machine is gone.
+    Faulted(StoreFault),
+    /// Anything else that stops a machine.
+    Halted(Halt),
+}
+
+/// What a turn did.
+#[derive(Debug)]
+pub struct TurnReport<E> {
+    /// How it ended.
+    pub end: TurnEnd<E>,
+    /// What landed on disk.
+    pub changes: Vec<Change>,
+}
+
+impl<M: Machine> Node<M>
+where
+    M::Config: Clone,
+{
+    /// A node with an empty disk that was never started.
+    #[must_use]
+    pub fn new(id: NodeId, config: M::Config, quirks: Quirks) -> Self {
+        Self {
+            id,
+            config,
+            store: SimStore::default(),
+            life: None,
+            deaths: 0,
+            inbox: Vec::new(),
+            edge: Edge::new(id.number(), quirks),
+            connected: false,
+            turn_at: None,
+            draining: false,
+            wall_offset_ms: 0,
+            marks: MarkCounts::default(),
+            idle_turns: 0,
+            quirks,
+        }
+    }
+
+    /// The machine is made from its disk, in a new process or in one that lives on.
+    ///
+    /// # Errors
+    /// When the machine cannot be recovered.
+    pub fn start(&mut self, now_ns: u64) -> Result<(), Halt> {
+        let clock = Clock::started(now_ns, self.wall_offset_ms);
+        self.draining = false;
+        let driver = Driver::recover(self.config.clone(), &mut self.store, Checks::EveryTurn, self.quirks)?;
+        self.store.take_changes();
+        self.life = Some(Life { driver, clock });
+        Ok(())
+    }
+
+    /// The machine is given up; what waits for it stays.
+    pub fn give_up(&mut self) {
+        if let Some(life) = self.life.take() {
+            self.marks.add(life.driver.marks());
+        }
+        self.idle_turns = 0;
+    }
+
+    /// The process dies.
+    pub fn die(&mut self) {
+        self.give_up();
+        self.inbox.clear();
+        self.deaths += 1;
+        self.connected = false;
+    }
+
+    /// Runs one turn; `None` when there is no process.
+    pub fn turn(&mut self, now_ns: u64, inputs: Vec<M::Input>, fate: Fate) -> Option<TurnReport<M::Effect>> {
+        let life = self.life.as_mut()?;
+        if let Fate::Commit { fate, .. } = fate {
+            self.store.arm(fate);
+        }
+        let turned = life.driver.turn(&mut self.store, life.clock.now(now_ns), inputs);
+        // A turn that staged nothing does not commit.
+        self.store.disarm();
+        let changes = self.store.take_changes();
+        let end = match turned {
+            Ok(released) => TurnEnd::Released(released.into_effects()),
+            Err(Halt::Store(fault)) => TurnEnd::Faulted(fault),
+            Err(halt @ (Halt::Corrupt { .. } | Halt::Broken(_) | Halt::Fenced(_))) => TurnEnd::Halted(halt),
+        };
+        Some(TurnReport { end, changes })
+    }
+
+    /// INV-DRV-2: a machine recovered from the disk agrees with the living one.
+    ///
+    /// # Errors
+    /// What disagrees.
+    pub fn compare_with_twin(&self) -> Result<(), (Invariant, String)> {
+        let Some(life) = &self.life else { return Ok(()) };
+        let incarnation = life.driver.incarnation();
+        let twin = M::recover(self.config.clone(), incarnation, &self.store.committed())
+            .map_err(|halt| (Invariant::Drv2, format!("cannot be recovered: {halt}")))?;
+        let (live, recovered) = (life.driver.machine().durable(), twin.durable());
+        if live == recovered {
+            return Ok(());
+        }
+        Err((Invariant::Drv2, format!("live {live:?}, recovered {recovered:?}")))
+    }
+
+    /// When its machine next wants a turn, as a moment of the world.
+    #[must_use]
+    pub fn deadline_ns(&self) -> Option<u64> {
+        let life = self.life.as_ref()?;
+        life.driver.deadline().map(|(at, _)| life.clock.world_ns(at))
+    }
+
+    /// Marks of all lives.
+    #[must_use]
+    pub fn all_marks(&self) -> MarkCounts {
+        let mut out = self.marks.clone();
+        if let Some(life) = &self.life {
+            out.add(life.driver.marks());
+        }
+        out
+    }
+}

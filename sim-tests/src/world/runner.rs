@@ -1,0 +1,131 @@
+//! The runner's edge: the twin of `nodes::runner`.
+
+use super::event::{Caller, NodeId};
+use super::node::Node;
+use super::shell::Shell;
+use super::{Nodes, World};
+use crate::app::shop;
+use crate::oracles::Violation;
+use crate::plan::{PARKED_MAX, Plan};
+use cloudlysis_core::gate::Effect as GateEffect;
+use cloudlysis_core::outbox;
+use cloudlysis_core::program::GAS_MAX_DEFAULT;
+use cloudlysis_core::runner::{Config, Effect, Input, Runner, Source};
+use cloudlysis_io_sim::edge::{Fact, GateIndex, Publisher};
+
+pub(super) fn node(plan: &Plan) -> Node<Runner> {
+    let app = shop();
+    let config = Config {
+        sagas: app.sagas.clone(),
+        effects: app.effects.clone(),
+        partition: 0,
+        store_id: "runner-store".to_owned(),
+        adopt: false,
+        gate_limits: plan.gate,
+        outbox_limits: plan.outbox,
+        effect_limits: plan.effect,
+        parked_max: PARKED_MAX,
+        gas_max: GAS_MAX_DEFAULT,
+        seed: plan.seed,
+        quirks: plan.quirks,
+    };
+    Node::new(NodeId::Runner, config, plan.quirks)
+}
+
+fn source(gate: GateIndex) -> Option<Source> {
+    Source::ALL.get(usize::from(gate)).copied()
+}
+
+impl Shell for Runner {
+    fn node(nodes: &mut Nodes, _: NodeId) -> &mut Node<Self> {
+        &mut nodes.runner
+    }
+
+    fn connection_changed(connected: bool) -> Input {
+        Input::ConnectionChanged { connected }
+    }
+
+    fn stopped(deadline_ms: u64) -> Input {
+        Input::Stopped { deadline_ms }
+    }
+
+    fn fact(_: &Config, fact: Fact) -> Option<Input> {
+        match fact {
+            Fact::Gate(gate, input) => Some(Input::Gate { source: source(gate)?, input }),
+            Fact::Delivered(gate, delivery) => Some(Input::Delivered { source: source(gate)?, delivery }),
+            Fact::Published(Publisher::Outbox, token, outcome) => {
+                Some(Input::Outbox(outbox::Input::PublishAnswered { token, outcome }))
+            }
+            Fact::Looked(token, outcome) => Some(Input::Outbox(outbox::Input::Looked { token, outcome })),
+            Fact::Published(..) | Fact::Loaded(..) => None,
+        }
+    }
+
+    fn in_flight(&self) -> usize {
+        self.outbox().in_flight() + self.effects().in_flight()
+    }
+
+    fn perform(world: &mut World, id: NodeId, effect: Effect) -> Result<(), Violation> {
+        match effect {
+            Effect::Gate { source, effect } => {
+                let position = Source::ALL.iter().position(|own| *own == source);
+                let gate = position.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
+                world.perform_gate(id, gate, effect)
+            }
+            Effect::Outbox(effect) => {
+                world.leave(id, effect);
+                Ok(())
+            }
+            Effect::Effect(effect) => {
+                world.oracles.on_execute(&world.nodes.runner.store.committed(), &effect)?;
+                world.call(effect);
+                Ok(())
+            }
+            Effect::Drained(report) => world.on_drained::<Self>(id, report),
+        }
+    }
+}
+
+impl World {
+    fn leave(&mut self, id: NodeId, effect: outbox::Effect) {
+        let edge = self.edge(id);
+        let connection = edge.connection();
+        let asked = match effect {
+            outbox::Effect::Submit { token, command } => {
+                self.submits.insert(token);
+                let caller = Caller::Runner { life: self.nodes.runner.deaths, token };
+                self.submit(caller, Box::new(command));
+                return;
+            }
+            outbox::Effect::Publish { token, stream: _, subject, headers, payload } => {
+                edge.publish(Publisher::Outbox, token, subject, headers, payload.into())
+            }
+            outbox::Effect::Look { token, stream, subject } => edge.look(token, stream, subject),
+        };
+        self.ask(id, connection, asked);
+    }
+
+    /// What a gate asks for; INV-GATE-1 is looked at before an answer leaves.
+    pub(super) fn perform_gate(
+        &mut self,
+        id: NodeId,
+        gate: GateIndex,
+        effect: GateEffect,
+    ) -> Result<(), Violation> {
+        if let GateEffect::Ack { ack } | GateEffect::Term { ack, .. } = &effect {
+            let rows = match id {
+                NodeId::Aggregate(_) | NodeId::Projection => self.nodes.projection.store.committed(),
+                NodeId::Runner => self.nodes.runner.store.committed(),
+            };
+            self.oracles.on_settling(id, &rows, ack)?;
+        }
+        let edge = self.edge(id);
+        let connection = edge.connection();
+        match edge.gate(gate, effect) {
+            (Some(conversation), Some(input)) => self.ask(id, connection, (conversation, input)),
+            (None, Some(input)) => self.send(id, connection, input),
+            (_, None) => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether everything has come to an end after the faults; and if it does not, what it waits for.
+
+use super::event::{Event, NodeId};
+use super::{MS, World};
+use crate::oracles::{End, Violation};
+use cloudlysis_core::Invariant;
+use cloudlysis_core::gate::Standing;
+use cloudlysis_core::runner::Source;
+use cloudlysis_core::saga::Instance;
+use cloudlysis_core::{Table, View};
+use std::ops::ControlFlow;
+
+/// How often somebody looks.
+const LOOK_NS: u64 = 500 * MS;
+/// Everything must have ended this long after the faults did: several times the longest chain of timeouts there is.
+const LIVENESS_NS: u64 = 1_800_000 * MS;
+
+impl World {
+    pub(super) fn on_looked(&mut self) -> Result<(), Violation> {
+        let healed_at = self.healed_at.unwrap_or(self.now_ns);
+        match self.unfinished() {
+            None => {
+                self.ended = true;
+                let end = End {
+                    plan: &self.plan,
+                    goods: &self.clients.goods,
+                    orders: &self.clients.orders,
+                    executions: self.outside.executions(),
+                    aggregates: self.nodes.aggregates.iter().map(|node| node.store.committed()).collect(),
+                    runner: self.nodes.runner.store.committed(),
+                    projection: self.nodes.projection.store.committed(),
+                };
+                self.oracles.on_end(&end)
+            }
+            Some(what) if self.now_ns > healed_at + LIVENESS_NS => {
+                let detail = format!("{} s after the faults ended: {what}", LIVENESS_NS / MS / 1_000);
+                Err(Violation::new(Invariant::Live1, detail))
+            }
+            Some(_) => {
+                self.after(LOOK_NS, Event::Looked);
+                Ok(())
+            }
+        }
+    }
+
+    /// What has not come to an end, if anything.
+    fn unfinished(&self) -> Option<String> {
+        if let Some(what) = self.clients.unfinished() {
+            return Some(what);
+        }
+        let down = self.node_ids().into_iter().find(|id| !self.is_up(*id));
+        if let Some(id) = down {
+            return Some(format!("{id} is down"));
+        }
+        self.unfinished_runner().or_else(|| self.unfinished_projection())
+    }
+
+    fn unfinished_runner(&self) -> Option<String> {
+        let life = self.nodes.runner.life.as_ref()?;
+        let runner = life.driver.machine();
+        if self.nodes.runner.draining {
+            return Some("the runner drains".to_owned());
+        }
+        if runner.outbox().depth() > 0 {
+            return Some(format!("{} entries wait in the outbox", runner.outbox().depth()));
+        }
+        if runner.effects().open() > 0 {
+            return Some(format!("{} effects are open", runner.effects().open()));
+        }
+        for (source, gate) in runner.gates() {
+            let kind = (*source == Source::Events).then_some("order");
+            let last = self.oracles.last_seq(source.stream(), kind);
+            if gate.standing() != Standing::Bound || gate.checkpoint().seq < last {
+                let seq = gate.checkpoint().seq;
+                return Some(format!("runner {source:?}: {:?} at {seq} of {last}", gate.standing()));
+            }
+        }
+        let mut open = None;
+        let rows = self.nodes.runner.store.committed();
+        let scanned = rows.scan(Table::Saga, b"", &mut |key, row| match Instance::decode(row) {
+            Ok(instance) if instance.status.is_final() => ControlFlow::Continue(()),
+            Ok(instance) => {
+                open = Some(format!("{}: {:?}", String::from_utf8_lossy(key), instance));
+                ControlFlow::Break(())
+            }
+            Err(halt) => {
+                open = Some(halt.to_string());
+                ControlFlow::Break(())
+            }
+        });
+        open.or_else(|| scanned.err().map(|fault| fault.to_string()))
+    }
+
+    fn unfinished_projection(&self) -> Option<String> {
+        let node = &self.nodes.projection;
+        let life = node.life.as_ref()?;
+        if node.draining {
+            return Some(format!("{} drains", NodeId::Projection));
+        }
+        for (view, gate) in life.driver.machine().gates() {
+            let kind = if view.as_str() == "stock_level" { "stock" } else { "order" };
+            let last = self
+                .oracles
+                .last_seq(cloudlysis_core::wire::stream::PlatformStream::AggregateEvents, Some(kind));
+            if gate.standing() != Standing::Bound || gate.checkpoint().seq < last {
+                let seq = gate.checkpoint().seq;
+                return Some(format!("view {view}: {:?} at {seq} of {last}", gate.standing()));
+            }
+        }
+        None
+    }
+}

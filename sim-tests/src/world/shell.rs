@@ -1,0 +1,323 @@
+//! What all nodes have in common: turns, deaths, recoveries, wake-ups. The twin of `nodes::partition`.
+
+use super::event::{Event, NodeId};
+use super::node::{Fate, Node, TurnEnd};
+use super::{MS, Nodes, World};
+use crate::oracles::{Seen, Violation};
+use crate::trace::EventId;
+use cloudlysis_core::aggregate::Aggregate;
+use cloudlysis_core::drain::Report;
+use cloudlysis_core::projection::Projection;
+use cloudlysis_core::runner::Runner;
+use cloudlysis_core::{Halt, Invariant, Machine, StoreFault};
+use cloudlysis_io_sim::edge::Fact;
+use cloudlysis_io_sim::store::CommitFate;
+use std::fmt::Debug;
+
+/// Turns in a row that may do nothing: one that is due at every moment is a busy loop.
+const IDLE_TURNS_MAX: u32 = 64;
+/// Pause before a machine is recovered in a process that lives on, as in `nodes::partition`.
+const RECOVER_PAUSE_NS: u64 = 1_000 * MS;
+/// A process is started again after this long, at least and at most.
+const RESTART_NS: (u64, u64) = (MS, 3_000 * MS);
+
+/// What the world must know about a kind of node.
+pub(super) trait Shell: Machine<Input: Debug, Effect: Debug, Config: Clone> {
+    /// The node.
+    fn node(nodes: &mut Nodes, id: NodeId) -> &mut Node<Self>;
+    /// The connection to the broker came or went.
+    fn connection_changed(connected: bool) -> Self::Input;
+    /// The node is to stop.
+    fn stopped(deadline_ms: u64) -> Self::Input;
+    /// A fact of the broker edge, for the machine.
+    fn fact(config: &Self::Config, fact: Fact) -> Option<Self::Input>;
+    /// Requests of its own whose answer is not known.
+    fn in_flight(&self) -> usize;
+    /// Performs what was released.
+    fn perform(world: &mut World, id: NodeId, effect: Self::Effect) -> Result<(), Violation>;
+}
+
+/// Calls a generic method for the kind of a node.
+macro_rules! for_node {
+    ($world:ident . $method:ident ( $id:expr $(, $argument:expr)* )) => {
+        match $id {
+            NodeId::Aggregate(_) => $world.$method::<Aggregate>($id $(, $argument)*),
+            NodeId::Projection => $world.$method::<Projection>($id $(, $argument)*),
+            NodeId::Runner => $world.$method::<Runner>($id $(, $argument)*),
+        }
+    };
+}
+
+impl World {
+    pub(super) fn turn<M: Shell>(&mut self, id: NodeId, cause: EventId) -> Result<(), Violation> {
+        let batch = *self.dice.turns.pick(&[1, 4, 512]);
+        let now_ns = self.now_ns;
+        let node = M::node(&mut self.nodes, id);
+        if node.turn_at != Some(now_ns) || node.life.is_none() {
+            return Ok(());
+        }
+        node.turn_at = None;
+        let inputs: Vec<M::Input> = node.inbox.drain(..node.inbox.len().min(batch)).collect();
+        let fate = self.draw_fate();
+        self.stats.turns += 1;
+        let event = self.current;
+        self.trace.event(event, cause, now_ns, || format!("{id}: turn {fate:?} {inputs:?}"));
+        if fate == Fate::DiesBefore {
+            return self.kill(id);
+        }
+        let was_idle = inputs.is_empty();
+        let node = M::node(&mut self.nodes, id);
+        let was_draining = node.draining;
+        let Some(report) = node.turn(now_ns, inputs, fate) else { return Ok(()) };
+        let did_nothing = was_idle
+            && report.changes.is_empty()
+            && matches!(&report.end, TurnEnd::Released(effects) if effects.is_empty());
+        node.idle_turns = if did_nothing { node.idle_turns + 1 } else { 0 };
+        if node.idle_turns > IDLE_TURNS_MAX {
+            let deadline = node.life.as_ref().and_then(|life| life.driver.deadline());
+            let detail = format!("{id} wakes up and does nothing, again and again: {deadline:?}");
+            return Err(Violation::new(Invariant::Live1, detail));
+        }
+        for change in &report.changes {
+            self.trace.add(event, || change.to_string());
+        }
+        let node = M::node(&mut self.nodes, id);
+        let seen =
+            Seen { node: id, now_ns, was_draining, broker: &self.broker, rows: node.store.committed() };
+        self.oracles.on_changes(&seen, &report.changes)?;
+        match report.end {
+            TurnEnd::Released(effects) => {
+                if !report.changes.is_empty() {
+                    node.compare_with_twin().map_err(|(invariant, detail)| {
+                        Violation::new(invariant, format!("{id}: {detail}"))
+                    })?;
+                }
+                self.release::<M>(id, effects, fate)?;
+            }
+            TurnEnd::Faulted(fault) => self.on_store_fault::<M>(id, fault, fate)?,
+            TurnEnd::Halted(halt) => return Err(Violation::of_halt(id, &halt)),
+        }
+        for_node!(self.wake(id));
+        Ok(())
+    }
+
+    fn release<M: Shell>(
+        &mut self,
+        id: NodeId,
+        effects: Vec<M::Effect>,
+        fate: Fate,
+    ) -> Result<(), Violation> {
+        let kept = match fate {
+            Fate::DiesAfter { effects: kept } => kept,
+            Fate::Lives | Fate::DiesBefore | Fate::Commit { .. } => effects.len(),
+        };
+        for effect in effects.into_iter().take(kept) {
+            self.note(|| format!("→ {effect:?}"));
+            M::perform(self, id, effect)?;
+        }
+        if let Fate::DiesAfter { .. } = fate { self.kill(id) } else { Ok(()) }
+    }
+
+    fn on_store_fault<M: Shell>(
+        &mut self,
+        id: NodeId,
+        fault: StoreFault,
+        fate: Fate,
+    ) -> Result<(), Violation> {
+        self.note(|| format!("{id}: {fault}"));
+        if let Fate::Commit { dies: true, .. } = fate {
+            return self.kill(id);
+        }
+        // The process lives on: what waits in its channel is still there for the next machine.
+        let node = M::node(&mut self.nodes, id);
+        node.give_up();
+        let inboxes = node.edge.recovered();
+        self.abandon(inboxes);
+        self.break_requests(id);
+        self.after(RECOVER_PAUSE_NS, Event::NodeStarted(id));
+        Ok(())
+    }
+
+    /// Dice for the crash points; a process dies at C6 when it is killed between two turns.
+    fn draw_fate(&mut self) -> Fate {
+        if self.strikes(self.faults.node_crash) {
+            let landed = self.dice.faults.one_in(2);
+            let effects = usize::try_from(self.dice.faults.below(4)).unwrap_or_default();
+            return *self.dice.faults.pick(&[
+                Fate::DiesBefore,
+                Fate::Commit { fate: CommitFate::Unknown { landed }, dies: true },
+                Fate::DiesAfter { effects: 0 },
+                Fate::DiesAfter { effects },
+            ]);
+        }
+        if self.strikes(self.faults.store_fault) {
+            let landed = self.dice.faults.one_in(2);
+            let fate = *self.dice.faults.pick(&[
+                CommitFate::Fails(StoreFault::Full),
+                CommitFate::Fails(StoreFault::Io),
+                CommitFate::Unknown { landed },
+            ]);
+            return Fate::Commit { fate, dies: false };
+        }
+        Fate::Lives
+    }
+
+    /// A process is killed, and will be started again.
+    pub(super) fn kill(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.stats.crashes += 1;
+        self.end_process(id)
+    }
+
+    fn end_process(&mut self, id: NodeId) -> Result<(), Violation> {
+        self.note(|| format!("{id} ends"));
+        for_node!(self.die(id));
+        self.break_requests(id);
+        let (shortest, longest) = RESTART_NS;
+        let pause = self.dice.faults.within(shortest, longest);
+        self.after(pause, Event::NodeStarted(id));
+        Ok(())
+    }
+
+    fn die<M: Shell>(&mut self, id: NodeId) {
+        let node = M::node(&mut self.nodes, id);
+        node.die();
+        let inboxes = node.edge.forget();
+        self.abandon(inboxes);
+    }
+
+    pub(super) fn on_node_started(&mut self, id: NodeId) -> Result<(), Violation> {
+        for_node!(self.start(id)).map_err(|halt| Violation::of_halt(id, &halt))?;
+        for_node!(self.wake(id));
+        Ok(())
+    }
+
+    fn start<M: Shell>(&mut self, id: NodeId) -> Result<(), Halt> {
+        let node = M::node(&mut self.nodes, id);
+        if node.life.is_some() {
+            return Ok(());
+        }
+        node.start(self.now_ns)?;
+        if !node.connected {
+            node.connected = self.broker.is_up();
+            if !node.connected {
+                node.inbox.push(M::connection_changed(false));
+                self.reconnect_later(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a fact to a node.
+    pub(super) fn push<M: Shell>(&mut self, id: NodeId, input: M::Input) {
+        let node = M::node(&mut self.nodes, id);
+        node.inbox.push(input);
+        self.wake::<M>(id);
+    }
+
+    pub(super) fn push_fact<M: Shell>(&mut self, id: NodeId, fact: Fact) {
+        let node = M::node(&mut self.nodes, id);
+        if let Some(input) = M::fact(&node.config, fact) {
+            self.push::<M>(id, input);
+        }
+    }
+
+    pub(super) fn push_fact_to(&mut self, id: NodeId, fact: Fact) {
+        for_node!(self.push_fact(id, fact));
+    }
+
+    /// Sees to it that a node has a turn when it has something to do.
+    pub(super) fn wake<M: Shell>(&mut self, id: NodeId) {
+        let soon = self.now_ns + self.dice.turns.within(1_000, 500_000);
+        let node = M::node(&mut self.nodes, id);
+        if node.life.is_none() {
+            return;
+        }
+        let due = if node.inbox.is_empty() {
+            let Some(deadline) = node.deadline_ns() else { return };
+            // A timer is late rather than early, and never at the very moment.
+            deadline.max(self.now_ns) + 1_000
+        } else {
+            soon
+        };
+        if node.turn_at.is_none_or(|at| due < at) {
+            node.turn_at = Some(due);
+            self.at(due, Event::Turn(id));
+        }
+    }
+
+    pub(super) fn set_connected<M: Shell>(&mut self, id: NodeId, connected: bool) {
+        let node = M::node(&mut self.nodes, id);
+        node.connected = connected;
+        if node.life.is_some() {
+            self.push::<M>(id, M::connection_changed(connected));
+        }
+    }
+
+    pub(super) fn disconnect<M: Shell>(&mut self, id: NodeId) {
+        let node = M::node(&mut self.nodes, id);
+        if !node.connected {
+            return;
+        }
+        let (facts, inboxes) = node.edge.disconnected();
+        for fact in facts {
+            self.push_fact::<M>(id, fact);
+        }
+        self.abandon(inboxes);
+        self.set_connected::<M>(id, false);
+        self.reconnect_later(id);
+    }
+
+    pub(super) fn disconnect_node(&mut self, id: NodeId) {
+        for_node!(self.disconnect(id));
+    }
+
+    pub(super) fn set_node_connected(&mut self, id: NodeId, connected: bool) {
+        for_node!(self.set_connected(id, connected));
+    }
+
+    /// Somebody asks a node to drain; it is started again when it has.
+    pub(super) fn drain_node(&mut self, id: NodeId, deadline_ms: u64) {
+        for_node!(self.drain(id, deadline_ms));
+    }
+
+    fn drain<M: Shell>(&mut self, id: NodeId, deadline_ms: u64) {
+        let node = M::node(&mut self.nodes, id);
+        if node.life.is_some() && !node.draining {
+            node.draining = true;
+            self.push::<M>(id, M::stopped(deadline_ms));
+        }
+    }
+
+    /// INV-DRN-2 at the moment a drain is reported; then the process ends.
+    pub(super) fn on_drained<M: Shell>(&mut self, id: NodeId, report: Report) -> Result<(), Violation> {
+        let node = M::node(&mut self.nodes, id);
+        let in_flight = node.life.as_ref().map_or(0, |life| life.driver.machine().in_flight());
+        if report.clean && in_flight > 0 {
+            let detail = format!("{id} drained clean with {in_flight} requests in flight");
+            return Err(Violation::new(Invariant::Drn2, detail));
+        }
+        self.end_process(id)
+    }
+
+    pub(super) fn jump_clock(&mut self, id: NodeId, by_ms: i64) {
+        for_node!(self.jump(id, by_ms));
+    }
+
+    fn jump<M: Shell>(&mut self, id: NodeId, by_ms: i64) {
+        let node = M::node(&mut self.nodes, id);
+        node.wall_offset_ms += by_ms;
+        if let Some(life) = &mut node.life {
+            life.clock.jump(by_ms);
+        }
+    }
+
+    pub(super) fn is_up(&self, id: NodeId) -> bool {
+        match id {
+            NodeId::Aggregate(number) => {
+                self.nodes.aggregates.get(usize::from(number)).is_some_and(|node| node.life.is_some())
+            }
+            NodeId::Projection => self.nodes.projection.life.is_some(),
+            NodeId::Runner => self.nodes.runner.life.is_some(),
+        }
+    }
+}
