@@ -137,6 +137,7 @@ where
             self.marks.add(life.driver.marks());
         }
         self.idle_turns = 0;
+        self.turn_at = None;
     }
 
     /// The process dies.
