@@ -74,9 +74,9 @@ const fn mutant(quirk: Quirk, scenario: Scenario, seeds_max: u64, killed_by: &'s
 
 /// All of them.
 pub const MUTANTS: &[Mutant] = &[
-    mutant(Quirk::DriverReleaseBeforeCommit, Scenario::Crashes, 100, &[Invariant::Gate1, Invariant::Drv2]),
+    mutant(Quirk::DriverReleaseBeforeCommit, Scenario::Crashes, 100, &[Invariant::Drv1]),
     mutant(Quirk::AnswerTimeoutMeansRefused, Scenario::Network, 100, &[Invariant::Agg2]),
-    mutant(Quirk::GateResumeAtCheckpoint, Scenario::Crashes, 100, &[Invariant::Gate2]),
+    mutant(Quirk::GateResumeTooFar, Scenario::Crashes, 100, &[Invariant::Gate2, Invariant::Prj2]),
     mutant(Quirk::GateIgnoreGap, Scenario::Network, 100, &[Invariant::Gate2, Invariant::Prj2]),
     mutant(Quirk::GateTrustAckFloor, Scenario::Operators, 100, &[Invariant::Prj2]),
     mutant(Quirk::GateCheckpointLate, Scenario::Calm, 100, &[Invariant::Gate3]),
@@ -93,7 +93,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
     mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),
-    mutant(Quirk::EffectAcceptStale, Scenario::Outside, 100, &[Invariant::Eff4]),
+    mutant(Quirk::EffectAcceptStale, Scenario::Outside, 100, &[Invariant::Once1, Invariant::Qrn1]),
     mutant(Quirk::EffectForgetLedger, Scenario::Operators, 100, &[Invariant::Eff4]),
     mutant(Quirk::EffectCursorStays, Scenario::Crashes, 100, &[Invariant::Live1]),
     mutant(Quirk::AggregateConflictIsForeign, Scenario::Network, 100, &[Invariant::Agg2]),

@@ -36,9 +36,7 @@ impl Gate {
         self.pending = delivery.pending;
         self.fetch(now, cx);
         let seen = delivery.stream_seq <= self.checkpoint.seq;
-        let reapply = self.config.quirks.has(Quirk::GateResumeAtCheckpoint)
-            && delivery.stream_seq == self.checkpoint.seq;
-        if seen && !reapply {
+        if seen {
             cx.mark(Mark::GateDuplicate);
             cx.emit(Effect::Ack { ack: delivery.ack.clone() });
             return Admission::Drop;
@@ -79,8 +77,7 @@ impl Gate {
 
     fn advance<I>(&mut self, stream_seq: u64, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         let before = self.checkpoint.seq;
-        let forwards = stream_seq > before || self.config.quirks.has(Quirk::GateResumeAtCheckpoint);
-        invariant!(forwards, Gate2, "{stream_seq} applied after {before}");
+        invariant!(stream_seq > before, Gate2, "{stream_seq} applied after {before}");
         self.checkpoint.seq = stream_seq;
         let late = self.config.quirks.has(Quirk::GateCheckpointLate) && stream_seq.is_multiple_of(2);
         if !late {

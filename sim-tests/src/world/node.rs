@@ -91,6 +91,8 @@ pub struct TurnReport<E> {
     pub end: TurnEnd<E>,
     /// What landed on disk.
     pub changes: Vec<Change>,
+    /// Whether the store said that the commit failed, or is not known to have landed.
+    pub commit_failed: bool,
 }
 
 impl<M: Machine> Node<M>
@@ -151,19 +153,20 @@ where
     /// Runs one turn; `None` when there is no process.
     pub fn turn(&mut self, now_ns: u64, inputs: Vec<M::Input>, fate: Fate) -> Option<TurnReport<M::Effect>> {
         let life = self.life.as_mut()?;
+        let armed = matches!(fate, Fate::Commit { .. });
         if let Fate::Commit { fate, .. } = fate {
             self.store.arm(fate);
         }
         let turned = life.driver.turn(&mut self.store, life.clock.now(now_ns), inputs);
         // A turn that staged nothing does not commit.
-        self.store.disarm();
+        let commit_failed = !self.store.disarm() && armed;
         let changes = self.store.take_changes();
         let end = match turned {
             Ok(released) => TurnEnd::Released(released.into_effects()),
             Err(Halt::Store(fault)) => TurnEnd::Faulted(fault),
             Err(halt @ (Halt::Corrupt { .. } | Halt::Broken(_) | Halt::Fenced(_))) => TurnEnd::Halted(halt),
         };
-        Some(TurnReport { end, changes })
+        Some(TurnReport { end, changes, commit_failed })
     }
 
     /// INV-DRV-2: a machine recovered from the disk agrees with the living one.

@@ -87,6 +87,10 @@ impl World {
         self.oracles.on_changes(&seen, &report.changes)?;
         match report.end {
             TurnEnd::Released(effects) => {
+                if report.commit_failed && !effects.is_empty() {
+                    let detail = format!("{id} releases {} effects of a failed commit", effects.len());
+                    return Err(Violation::new(Invariant::Drv1, detail));
+                }
                 if !report.changes.is_empty() {
                     node.compare_with_twin().map_err(|(invariant, detail)| {
                         Violation::new(invariant, format!("{id}: {detail}"))
