@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 /// Causes of a failure that are shown.
-const CAUSES_MAX: usize = 60;
+const CAUSES_MAX: usize = 24;
 /// How often a long command says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 

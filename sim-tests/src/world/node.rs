@@ -62,8 +62,10 @@ pub struct Node<M: Machine> {
     pub connected: bool,
     /// When its next turn is.
     pub turn_at: Option<u64>,
-    /// Whether it was told to drain.
+    /// Whether somebody asked it to drain.
     pub draining: bool,
+    /// Facts that it is still to be told before it is told to drain.
+    pub before_stop: Option<usize>,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset_ms: i64,
     /// Marks of its earlier lives.
@@ -113,6 +115,7 @@ where
             connected: false,
             turn_at: None,
             draining: false,
+            before_stop: None,
             wall_offset_ms: 0,
             marks: MarkCounts::default(),
             idle_turns: 0,
@@ -146,8 +149,17 @@ where
     pub fn die(&mut self) {
         self.give_up();
         self.inbox.clear();
+        self.before_stop = None;
         self.deaths += 1;
         self.connected = false;
+    }
+
+    /// The next facts. Says too whether it was told to drain before the first of them.
+    pub fn take_inputs(&mut self, max: usize) -> (Vec<M::Input>, bool) {
+        let count = self.inbox.len().min(max);
+        let was_stopped = self.draining && self.before_stop.is_none();
+        self.before_stop = self.before_stop.and_then(|before| before.checked_sub(count));
+        (self.inbox.drain(..count).collect(), was_stopped)
     }
 
     /// Runs one turn; `None` when there is no process.
