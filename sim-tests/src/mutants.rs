@@ -1,13 +1,15 @@
 //! Every planted fault, with the oracle that must catch it.
 //!
 //! An oracle that has never caught anything is not known to work. Each row plants one fault in otherwise correct code,
-//! runs seeds of the scenario that provokes it, and the first violation must be one of those named for it.
+//! runs seeds of the scenario that provokes it, and an oracle named for it must catch it. Consequences that other
+//! oracles notice first are told, and do not count.
 
 use crate::plan::Scenario;
-use crate::run::{Failure, Job};
+use crate::run::Job;
 use crate::trace::Keep;
 use cloudlysis_core::Invariant;
 use cloudlysis_core::quirks::Quirk;
+use std::collections::BTreeSet;
 
 /// A planted fault and what must catch it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,48 +26,30 @@ pub struct Mutant {
 
 /// What became of a planted fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Kill {
-    /// Caught by an oracle named for it.
-    Killed {
-        /// Which.
-        invariant: Invariant,
-        /// After so many seeds.
-        seeds: u64,
-    },
-    /// Something else failed first.
-    Otherwise {
-        /// In which run.
-        job: Job,
-        /// What.
-        failure: String,
-    },
-    /// It was not noticed within its budget.
-    Lives,
+pub struct Hunt {
+    /// The oracle named for it that caught it, and after how many seeds.
+    pub killed: Option<(Invariant, u64)>,
+    /// What else failed before that: a consequence that some world noticed first.
+    pub noticed_by: BTreeSet<String>,
 }
 
-impl Kill {
-    /// Whether the oracle did its work.
-    #[must_use]
-    pub const fn is_kill(&self) -> bool {
-        matches!(self, Self::Killed { .. })
-    }
-}
-
-/// Runs seeds with the fault planted until something fails.
+/// Runs seeds with the fault planted until an oracle named for it catches it.
 #[must_use]
-pub fn hunt(mutant: &Mutant, first_seed: u64) -> Kill {
+pub fn hunt(mutant: &Mutant, first_seed: u64) -> Hunt {
+    let mut noticed_by = BTreeSet::new();
     for offset in 0..mutant.seeds_max {
         let seed = first_seed.wrapping_add(offset);
         let job = Job { seed, scenario: mutant.scenario, quirk: Some(mutant.quirk) };
-        match job.run(Keep::Nothing).0.failure {
-            None => {}
-            Some(Failure::Violation(violation)) if mutant.killed_by.contains(&violation.invariant) => {
-                return Kill::Killed { invariant: violation.invariant, seeds: offset + 1 };
+        let Some(failure) = job.run(Keep::Nothing).0.failure else { continue };
+        match failure.invariant() {
+            Some(invariant) if mutant.killed_by.contains(&invariant) => {
+                return Hunt { killed: Some((invariant, offset + 1)), noticed_by };
             }
-            Some(failure) => return Kill::Otherwise { job, failure: failure.to_string() },
-        }
+            Some(invariant) => noticed_by.insert(invariant.id().to_owned()),
+            None => noticed_by.insert("a panic".to_owned()),
+        };
     }
-    Kill::Lives
+    Hunt { killed: None, noticed_by }
 }
 
 const fn mutant(quirk: Quirk, scenario: Scenario, seeds_max: u64, killed_by: &'static [Invariant]) -> Mutant {
@@ -78,30 +62,30 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::AnswerTimeoutMeansRefused, Scenario::Network, 100, &[Invariant::Agg2]),
     mutant(Quirk::GateResumeTooFar, Scenario::Crashes, 100, &[Invariant::Gate2, Invariant::Prj2]),
     mutant(Quirk::GateIgnoreGap, Scenario::Network, 100, &[Invariant::Gate2, Invariant::Prj2]),
-    mutant(Quirk::GateTrustAckFloor, Scenario::Operators, 100, &[Invariant::Prj2]),
+    mutant(Quirk::GateTrustAckFloor, Scenario::Operators, 300, &[Invariant::Prj2]),
     mutant(Quirk::GateCheckpointLate, Scenario::Calm, 100, &[Invariant::Gate3]),
     mutant(Quirk::OutboxTailNotPersisted, Scenario::Crashes, 100, &[Invariant::Drv2]),
     mutant(Quirk::OutboxDeleteOnUnknown, Scenario::Network, 100, &[Invariant::Out2]),
-    mutant(Quirk::OutboxFreshIdPerAttempt, Scenario::Network, 100, &[Invariant::Once1]),
+    mutant(Quirk::OutboxFreshIdPerAttempt, Scenario::Network, 300, &[Invariant::Once1]),
     mutant(Quirk::OutboxAcceptStale, Scenario::Outside, 100, &[Invariant::Out2]),
-    mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 100, &[Invariant::Live1]),
-    mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 100, &[Invariant::Live1]),
+    mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 300, &[Invariant::Live1]),
+    mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 300, &[Invariant::Live1]),
     mutant(Quirk::SagaSkipDedupe, Scenario::Operators, 100, &[Invariant::Saga1]),
     mutant(Quirk::SagaForgetInFlight, Scenario::Calm, 100, &[Invariant::Saga3]),
     mutant(Quirk::SagaCompensateForwards, Scenario::Outside, 100, &[Invariant::Saga3]),
-    mutant(Quirk::SagaReactWhenFinished, Scenario::Calm, 100, &[Invariant::Saga2]),
+    mutant(Quirk::SagaReactWhenFinished, Scenario::Calm, 300, &[Invariant::Saga2]),
     mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
     mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),
     mutant(Quirk::EffectAcceptStale, Scenario::Outside, 100, &[Invariant::Once1, Invariant::Qrn1]),
     mutant(Quirk::EffectForgetLedger, Scenario::Operators, 100, &[Invariant::Eff4]),
     mutant(Quirk::EffectCursorStays, Scenario::Crashes, 100, &[Invariant::Live1]),
-    mutant(Quirk::AggregateConflictIsForeign, Scenario::Network, 100, &[Invariant::Agg2]),
+    mutant(Quirk::AggregateConflictIsForeign, Scenario::Network, 300, &[Invariant::Agg2]),
     mutant(Quirk::AggregateNoExpectation, Scenario::Owners, 100, &[Invariant::Agg1]),
     mutant(Quirk::AggregateRefuseUnverified, Scenario::Owners, 100, &[Invariant::Agg7]),
     mutant(Quirk::AggregateSnapshotOffByOne, Scenario::Calm, 100, &[Invariant::Agg6]),
     mutant(Quirk::ProjectionStaleRow, Scenario::Calm, 100, &[Invariant::Prj2]),
     mutant(Quirk::ProjectionForgetTenant, Scenario::Calm, 100, &[Invariant::Ten1]),
-    mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 100, &[Invariant::Qrn1]),
-    mutant(Quirk::DrainClaimClean, Scenario::Operators, 100, &[Invariant::Drn2]),
+    mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 300, &[Invariant::Qrn1]),
+    mutant(Quirk::DrainClaimClean, Scenario::Operators, 300, &[Invariant::Drn2]),
 ];

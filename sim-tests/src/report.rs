@@ -1,6 +1,6 @@
 //! What the command line and the tests say about runs, in words.
 
-use crate::mutants::{self, Kill, MUTANTS, Mutant};
+use crate::mutants::{self, Hunt, MUTANTS, Mutant};
 use crate::plan::Scenario;
 use crate::run::{self, Job, Verdict};
 use crate::trace::Keep;
@@ -168,7 +168,7 @@ pub fn meta(out: &mut impl Write, jobs: &[Job]) -> io::Result<Vec<Job>> {
     Ok(differing)
 }
 
-/// Plants every fault. Returns those that lived, or died of the wrong cause.
+/// Plants every fault. Returns those that no oracle named for them caught.
 ///
 /// # Errors
 /// When nobody can be told.
@@ -178,26 +178,23 @@ pub fn mutants(
     only: Option<&str>,
 ) -> io::Result<Vec<&'static Mutant>> {
     let mut alive = Vec::new();
-    writeln!(
-        out,
-        "| planted fault | scenario | killed by | seeds to kill | budget |\n|---|---|---|---|---|"
-    )?;
+    writeln!(out, "| planted fault | scenario | killed by | seeds to kill | budget | also noticed by |")?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
     let chosen =
         MUTANTS.iter().filter(|mutant| only.is_none_or(|name| format!("{:?}", mutant.quirk) == name));
     for mutant in chosen {
-        let kill = mutants::hunt(mutant, first_seed);
-        let (by, seeds) = match &kill {
-            Kill::Killed { invariant, seeds } => (invariant.id().to_owned(), seeds.to_string()),
-            Kill::Otherwise { job, failure } => {
-                (format!("NOT BY ITS ORACLE: {failure}: {}", job.replay_command()), "-".to_owned())
-            }
-            Kill::Lives => ("NOTHING".to_owned(), "-".to_owned()),
-        };
-        if !kill.is_kill() {
+        let Hunt { killed, noticed_by } = mutants::hunt(mutant, first_seed);
+        let (by, seeds) = killed.map_or_else(
+            || ("NOTHING".to_owned(), "-".to_owned()),
+            |(invariant, seeds)| (invariant.id().to_owned(), seeds.to_string()),
+        );
+        if killed.is_none() {
             alive.push(mutant);
         }
         let Mutant { quirk, scenario, seeds_max, .. } = mutant;
-        writeln!(out, "| {quirk:?} | {} | {by} | {seeds} | {seeds_max} |", scenario.name())?;
+        let others: Vec<String> = noticed_by.into_iter().collect();
+        let others = others.join(", ");
+        writeln!(out, "| {quirk:?} | {} | {by} | {seeds} | {seeds_max} | {others} |", scenario.name())?;
         out.flush()?;
     }
     Ok(alive)

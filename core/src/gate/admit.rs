@@ -20,11 +20,14 @@ pub enum Admission {
 impl Gate {
     /// Decides about a delivery.
     pub fn admit<I>(&mut self, now: Now, delivery: &Delivery, cx: &mut Cx<'_, I, Effect>) -> Admission {
-        let Phase::Bound(bound) = &mut self.phase else { return Admission::Drop };
-        if bound.generation != delivery.generation {
+        let bound = match &mut self.phase {
+            Phase::Bound(bound) => Some(bound).filter(|bound| bound.generation == delivery.generation),
+            Phase::Unbound(_) | Phase::Stopped => None,
+        };
+        let Some(bound) = bound else {
             cx.mark(Mark::GateStaleGeneration);
             return Admission::Drop;
-        }
+        };
         bound.count_delivery(now);
         let skipped = delivery.consumer_seq != bound.next_consumer_seq;
         if skipped && !self.config.quirks.has(Quirk::GateIgnoreGap) {
