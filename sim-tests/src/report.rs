@@ -68,10 +68,10 @@ pub fn run(out: &mut (impl Write + Send), jobs: &[Job]) -> io::Result<Summary> {
         summary.failed.is_empty() && broken.is_ok()
     });
     broken?;
-    for job in &summary.failed {
-        writeln!(out, "{}\n", run::story(*job, CAUSES_MAX))?;
-    }
     tell(out, &summary, began.elapsed())?;
+    for job in &summary.failed {
+        writeln!(out, "\n{}", run::story(*job, CAUSES_MAX))?;
+    }
     Ok(summary)
 }
 
