@@ -41,7 +41,7 @@ mod command;
 mod load;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use record::{CommandRow, Record};
 

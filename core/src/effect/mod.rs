@@ -27,7 +27,7 @@
 mod attempt;
 mod ledger;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use ledger::{LedgerRow, Phase};
 
