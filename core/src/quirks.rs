@@ -3,6 +3,7 @@
 //! Each is one line at one site, off unless the feature `quirks` is built and the fault is planted at run time. The
 //! table in `sim-tests` names the oracle that must catch each one and the seeds it may take; a tidy test checks that
 //! every fault is listed there. Without the feature, [`Quirks::has`] is a constant `false` and the sites vanish.
+
 macro_rules! quirks {
     ($($quirk:ident = $sentence:literal;)*) => {
         /// Every planted fault.

@@ -3,15 +3,18 @@
 //!
 //! - [`Bench`] runs one machine; [`explore`] visits every state that some moves can reach.
 //! - [`examine`] plants the faults of a machine, one by one, and wants each noticed by the test that is named for it.
+//! - [`shop_with`] loads the example application.
 //! - [`Upstream`] is a stream with one durable consumer, as a gate sees it through adapter and network.
 
 mod exam;
 mod explore;
+mod shop;
 mod store;
 mod upstream;
 
 pub(crate) use exam::{Exam, examine, quirks};
 pub(crate) use explore::explore;
+pub(crate) use shop::{shop_files, shop_with};
 pub(crate) use store::{Landed, MemoryStore};
 pub(crate) use upstream::{Sent, Upstream};
 
