@@ -313,6 +313,10 @@ impl Effects {
                 self.park(position, opened, "it may happen at most once, and an attempt was interrupted", cx);
                 return;
             }
+            if definition.retry.attempts_max.is_some_and(|max| opened.row.attempts >= max) {
+                self.park(position, opened, "every attempt is used up", cx);
+                return;
+            }
         }
         let (tenant, command_id) = (opened.tenant.clone(), opened.command_id.clone());
         let payload = opened.row.call.as_ref().map(|call| call.payload.clone()).unwrap_or_default();
