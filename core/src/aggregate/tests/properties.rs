@@ -372,7 +372,8 @@ impl World {
             Op::Wait { ms } => self.wait(*ms),
             Op::Oversleep { ms } => self.bench.oversleep(*ms),
             Op::SpuriousTick => {
-                self.turn(Vec::new());
+                self.fail_commit = None;
+                self.wait(0);
                 let before = self.bench.machine().clone();
                 self.turn(vec![crate::Tick.into()]);
                 assert_eq!(self.bench.machine(), &before);
