@@ -15,7 +15,7 @@
 //! recover another driver. A turn that staged nothing does not commit: its effects rest on what is already durable.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;

@@ -59,19 +59,19 @@ quirks! {
 /// Which faults are planted in this machine: none, or exactly one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Quirks {
-    #[cfg(feature = "quirks")]
+    #[cfg(any(test, feature = "quirks"))]
     planted: Option<Quirk>,
 }
 
 impl Quirks {
     /// No fault: what production builds cannot help having.
     pub const NONE: Self = Self {
-        #[cfg(feature = "quirks")]
+        #[cfg(any(test, feature = "quirks"))]
         planted: None,
     };
 
     /// Plants one fault.
-    #[cfg(feature = "quirks")]
+    #[cfg(any(test, feature = "quirks"))]
     #[must_use]
     pub const fn planted(quirk: Quirk) -> Self {
         Self { planted: Some(quirk) }
@@ -80,11 +80,11 @@ impl Quirks {
     /// Whether this fault is planted.
     #[must_use]
     pub fn has(self, quirk: Quirk) -> bool {
-        #[cfg(feature = "quirks")]
+        #[cfg(any(test, feature = "quirks"))]
         {
             self.planted == Some(quirk)
         }
-        #[cfg(not(feature = "quirks"))]
+        #[cfg(not(any(test, feature = "quirks")))]
         {
             let _ = quirk;
             false

@@ -103,20 +103,34 @@ impl Aggregate {
             }
             Outcome::Refused(PublishRefused::TooLarge) => {
                 let message = "its events are larger than the broker allows".to_owned();
-                self.finish(&key, invalid("too_large", message), cx);
+                self.turned_down(&key, invalid("too_large", message), cx);
             }
             Outcome::Refused(PublishRefused::Full) => {
-                self.finish(&key, Reply::Busy { reason: "stream_full" }, cx);
+                self.turned_down(&key, Reply::Busy { reason: "stream_full" }, cx);
             }
             Outcome::Refused(PublishRefused::Misconfigured { .. }) => {
-                self.finish(&key, Reply::Busy { reason: "broker_misconfigured" }, cx);
+                self.turned_down(&key, Reply::Busy { reason: "broker_misconfigured" }, cx);
             }
             Outcome::Unknown => {
                 cx.mark(Mark::AggregateUnknown);
+                self.stay_unanswered(&key);
                 self.try_again(now, &key, cx);
             }
         }
         Ok(())
+    }
+
+    /// This attempt was definitely not stored; that is the whole truth only if every earlier one had an answer too.
+    fn turned_down(&mut self, key: &AggregateKey, reply: Reply, cx: &mut Cx<'_, Input, Effect>) {
+        let current = self.lanes.get(key).and_then(|lane| lane.current.as_ref());
+        let unanswered = current.is_some_and(|current| current.unanswered);
+        self.finish(key, if unanswered { Reply::Unknown } else { reply }, cx);
+    }
+
+    pub(super) fn stay_unanswered(&mut self, key: &AggregateKey) {
+        if let Some(current) = self.lanes.get_mut(key).and_then(|lane| lane.current.as_mut()) {
+            current.unanswered = true;
+        }
     }
 
     fn appended(

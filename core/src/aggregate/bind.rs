@@ -15,10 +15,22 @@ const CHECKPOINT: &[u8] = b"checkpoint:aggregate";
 /// Where the binding stands.
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Binding {
-    Waiting { at: Mono, attempt: u32 },
-    NoStream { at: Mono, attempt: u32 },
+    Waiting {
+        at: Mono,
+        attempt: u32,
+    },
+    NoStream {
+        at: Mono,
+        attempt: u32,
+    },
     Disconnected,
-    Inspecting { token: Token, give_up_at: Mono, attempt: u32 },
+    Inspecting {
+        token: Token,
+        give_up_at: Mono,
+        attempt: u32,
+        /// The highest sequence seen when it was asked: commands under way go on, and may be stored after it.
+        seen_seq: u64,
+    },
     Bound,
 }
 
@@ -62,7 +74,8 @@ impl Aggregate {
         };
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.answer_timeout_ms);
-        self.binding = Binding::Inspecting { token, give_up_at, attempt: attempt + 1 };
+        let seen_seq = self.checkpoint.seq;
+        self.binding = Binding::Inspecting { token, give_up_at, attempt: attempt + 1, seen_seq };
         cx.emit(Effect::Inspect { token });
     }
 
@@ -89,7 +102,7 @@ impl Aggregate {
         outcome: Outcome<StreamFacts, NoStream>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let Binding::Inspecting { token: live, attempt, .. } = self.binding else { return Ok(()) };
+        let Binding::Inspecting { token: live, attempt, seen_seq, .. } = self.binding else { return Ok(()) };
         if live != token {
             return Ok(());
         }
@@ -110,8 +123,8 @@ impl Aggregate {
                         cx.put(Table::Checkpoint, CHECKPOINT, &self.checkpoint.encode());
                     }
                 }
-                if self.checkpoint.seq > facts.last_seq {
-                    let (seen_seq, last_seq) = (self.checkpoint.seq, facts.last_seq);
+                let last_seq = facts.last_seq;
+                if seen_seq > last_seq {
                     return Err(Fence::StreamTruncated { stream, seen_seq, last_seq }.into());
                 }
                 self.binding = Binding::Bound;

@@ -75,6 +75,7 @@ impl Aggregate {
             pending,
             attempts: 0,
             appended: false,
+            unanswered: false,
             verified: false,
             conflicted: false,
             stage: Stage::Deciding,

@@ -205,8 +205,11 @@ impl Aggregate {
                     let from_seq = self.last_seq(&key, cx) + 1;
                     self.load(now, &key, from_seq, cx);
                 }
-                Some(Stage::Loading { token, .. } | Stage::Appending { token, .. }) => {
+                Some(stage @ (Stage::Loading { token, .. } | Stage::Appending { token, .. })) => {
                     self.live.remove(&token);
+                    if matches!(stage, Stage::Appending { .. }) {
+                        self.stay_unanswered(&key);
+                    }
                     self.enter(&key, Stage::Deciding);
                     self.try_again(now, &key, cx);
                 }

@@ -42,7 +42,7 @@ mod command;
 mod load;
 mod record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use record::{CommandRow, Record};
 
@@ -290,6 +290,8 @@ struct Current {
     attempts: u32,
     /// Whether an append of ours may be in the log.
     appended: bool,
+    /// Whether an append of ours had no answer: it may be stored, now or later.
+    unanswered: bool,
     /// Whether the tail was read since the command arrived.
     verified: bool,
     /// Whether the last append met a conflict that the next look must explain.

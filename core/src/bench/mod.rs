@@ -2,13 +2,19 @@
 //! second life recovered from the store, which must agree with the first (INV-DRV-2).
 //!
 //! - [`Bench`] runs one machine; [`explore`] visits every state that some moves can reach.
+//! - [`examine`] plants the faults of a machine, one by one, and wants each noticed by the test that is named for it.
+//! - [`shop_with`] loads the example application.
 //! - [`Upstream`] is a stream with one durable consumer, as a gate sees it through adapter and network.
 
+mod exam;
 mod explore;
+mod shop;
 mod store;
 mod upstream;
 
+pub(crate) use exam::{Exam, examine, quirks};
 pub(crate) use explore::explore;
+pub(crate) use shop::{shop_files, shop_with};
 pub(crate) use store::{Landed, MemoryStore};
 pub(crate) use upstream::{Sent, Upstream};
 
@@ -16,18 +22,12 @@ use crate::cx::Machine;
 use crate::driver::{Checks, Driver};
 use crate::halt::{Halt, StoreFault};
 use crate::marks::{Mark, MarkCounts};
-use crate::quirks::Quirks;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
 use std::fmt::{self, Debug};
 
 /// Wake-ups without any time passing after which a machine is said to ask for them for ever.
 const WAKES_MAX: usize = 64;
-
-/// The faults planted in every machine on a bench. One place, so that a fault can be planted to see which test notices.
-pub(crate) const fn quirks() -> Quirks {
-    Quirks::NONE
-}
 
 /// One machine, its store and its clock.
 #[derive(Clone)]

@@ -1,15 +1,24 @@
 //! The turn, on a machine that does as it is told.
 
 use super::{CASCADE_STEPS_MAX, Checks, Driver};
-use crate::bench::{Bench, Landed, MemoryStore, quirks};
+use crate::bench::{Bench, Exam, Landed, MemoryStore, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::{Halt, StoreFault};
 use crate::invariant;
 use crate::invariants::Invariant;
 use crate::marks::Mark;
+use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use std::ops::ControlFlow;
+
+pub(crate) const EXAM: Exam =
+    &[(Quirk::DriverReleaseBeforeCommit, effects_of_a_failed_commit_are_never_released)];
+
+#[test]
+fn every_fault_of_the_driver_is_noticed() {
+    examine(EXAM);
+}
 
 /// Writes lines, says what it did, and wakes when it was told to.
 #[derive(Clone, PartialEq, Debug)]

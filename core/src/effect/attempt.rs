@@ -161,7 +161,7 @@ impl Effects {
         &mut self,
         now: Now,
         position: u64,
-        opened: Opened,
+        mut opened: Opened,
         definition: &EffectDef,
         cx: &mut Cx<'_, I, Effect>,
     ) {
@@ -176,6 +176,8 @@ impl Effects {
             retry.backoff_ms_max,
             self.config.seed ^ position,
         );
+        // How the attempt ended is known and counted: a life that begins in the pause has nothing to be in doubt about.
+        opened.row.phase = Phase::Open;
         cx.put(Table::Effect, &opened.key, &opened.row.encode());
         let until = now.mono.plus_ms(pause);
         if let Some(tracked) = self.tracked.get_mut(&position) {
@@ -309,6 +311,10 @@ impl Effects {
                 && !self.config.quirks.has(Quirk::EffectRetryAtMostOnce)
             {
                 self.park(position, opened, "it may happen at most once, and an attempt was interrupted", cx);
+                return;
+            }
+            if definition.retry.attempts_max.is_some_and(|max| opened.row.attempts >= max) {
+                self.park(position, opened, "every attempt is used up", cx);
                 return;
             }
         }

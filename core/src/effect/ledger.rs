@@ -42,11 +42,11 @@ pub struct Call {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Asked for; not called.
+    /// Asked for, and no attempt is under way.
     Open,
-    /// Called at least once, and no definite answer yet.
+    /// An attempt is under way; after the end of its life, nobody knows what became of it.
     Started {
-        /// The life that made the last attempt.
+        /// The life that made the attempt.
         incarnation: u64,
     },
     /// Ended.

@@ -8,9 +8,9 @@
 //! ```
 //!
 //! The ledger row is written before anything is called: `Started` is durable when `Execute` is released, because both
-//! come from one turn. After a restart every started call is repeated under the same key, which the outside sees as
-//! `Idempotency-Key`; such attempts are counted as ambiguous and never hidden. An effect declared at most once is
-//! parked instead.
+//! come from one turn. After a restart every call that was under way is repeated under the same key, which the outside
+//! sees as `Idempotency-Key`; such attempts are counted as ambiguous and never hidden. An effect declared at most once,
+//! and one whose attempts are used up, is parked instead.
 //!
 //! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses.
 //!
@@ -27,7 +27,7 @@
 mod attempt;
 mod ledger;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use ledger::{LedgerRow, Phase};
 

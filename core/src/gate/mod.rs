@@ -35,7 +35,7 @@ mod admit;
 mod bind;
 mod pull;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use admit::Admission;
 

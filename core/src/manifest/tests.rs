@@ -1,36 +1,16 @@
 //! Manifests as authors write them, and every fault they can have.
 
 use super::{App, Diagnostic, SourceFile};
+use crate::bench::shop_files;
 use std::collections::BTreeMap;
 
 fn file(path: &str, text: &str) -> SourceFile {
     SourceFile { path: path.to_owned(), text: text.to_owned() }
 }
 
-/// The example application, as every document and test uses it.
-fn shop() -> Vec<SourceFile> {
-    macro_rules! shop {
-        ($($path:literal),* $(,)?) => {
-            vec![$(file($path, include_str!(concat!("../../../examples/shop/", $path)))),*]
-        };
-    }
-    shop![
-        "app.yaml",
-        "aggregates/order.yaml",
-        "aggregates/stock.yaml",
-        "projections/order_summary.yaml",
-        "projections/stock_level.yaml",
-        "sagas/checkout.yaml",
-        "effects/charge_card.yaml",
-        "effects/refund_card.yaml",
-        "effects/send_receipt.yaml",
-        "effects/ship_parcel.yaml",
-    ]
-}
-
 /// The shop with one file replaced, loaded; every fault as `file@text: message (help)`.
 fn faults_with(path: &str, text: &str) -> Vec<String> {
-    let mut files = shop();
+    let mut files = shop_files();
     match files.iter_mut().find(|own| own.path == path) {
         Some(own) => own.text = text.to_owned(),
         None => files.push(file(path, text)),
@@ -46,7 +26,7 @@ fn faults_with(path: &str, text: &str) -> Vec<String> {
 
 #[test]
 fn the_shop_loads() {
-    let app = App::load(&shop(), &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let app = App::load(&shop_files(), &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
     assert_eq!(app.aggregates.len(), 2);
     assert_eq!(app.projections.len(), 2);
     assert_eq!(app.effects.len(), 4);
@@ -60,7 +40,7 @@ fn the_shop_loads() {
 #[test]
 fn variables_can_be_overridden() {
     let overrides = BTreeMap::from([("services_host".to_owned(), "example.test:1".to_owned())]);
-    let app = App::load(&shop(), &overrides).expect("loads");
+    let app = App::load(&shop_files(), &overrides).expect("loads");
     assert_eq!(app.egress, ["example.test:1"]);
 }
 

@@ -31,7 +31,7 @@
 mod entry;
 mod relay;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use entry::{Body, Destination, Entry, Origin, WorkRef};
 

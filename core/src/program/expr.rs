@@ -12,6 +12,7 @@ use cel::common::types::CelBool;
 use cel::common::value::CowVal;
 use cel::{Context, Env, Value as CelValue};
 use serde_json::Value;
+use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 /// Longest expression, in bytes.
@@ -78,12 +79,19 @@ pub(super) enum Place {
 }
 
 /// A compiled expression.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub(super) struct Expr {
     ast: IdedExpr,
     cost: Cost,
     /// Free variables, sorted, each once.
     variables: Vec<String>,
+}
+
+/// Without the syntax tree: it is many times longer than the text it came from, and every machine prints its programs.
+impl fmt::Debug for Expr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expr").field("variables", &self.variables).finish_non_exhaustive()
+    }
 }
 
 impl Expr {

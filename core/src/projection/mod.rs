@@ -26,7 +26,7 @@
 
 mod apply;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use apply::ViewRow;
 

@@ -18,7 +18,7 @@
 
 mod route;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};

@@ -32,7 +32,7 @@
 mod compensate;
 mod instance;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transition;
 
 pub use instance::{Instance, Status, Work, WorkState};

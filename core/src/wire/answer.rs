@@ -98,12 +98,20 @@ pub fn publish_outcome(answer: PublishAnswer, quirks: Quirks) -> Outcome<Publish
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::bench::{Exam, examine, quirks};
+
+    pub(crate) const EXAM: Exam = &[(Quirk::AnswerTimeoutMeansRefused, only_proof_is_definite)];
+
+    #[test]
+    fn every_fault_of_the_adapters_is_noticed() {
+        examine(EXAM);
+    }
 
     #[test]
     fn only_proof_is_definite() {
-        let outcome = |answer| publish_outcome(answer, Quirks::NONE);
+        let outcome = |answer| publish_outcome(answer, quirks());
         let error = |err_code| PublishAnswer::Error { err_code, description: String::new() };
         assert_eq!(
             outcome(PublishAnswer::Acked { seq: 7, duplicate: true }),

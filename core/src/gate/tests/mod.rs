@@ -6,10 +6,11 @@ mod properties;
 mod script;
 
 use super::{Admission, Checkpoint, Config, Delivery, Effect, Gate, Limits, Standing, Timer};
-use crate::bench::{Bench, Landed, Sent, Upstream, quirks};
+use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::outcome::Token;
+use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::headers::Headers;
@@ -17,6 +18,18 @@ use crate::wire::keys;
 use crate::wire::stream::{ConsumerName, ConsumerRole, PlatformStream};
 use crate::wire::subject::Filter;
 use std::ops::ControlFlow;
+
+pub(crate) const EXAM: Exam = &[
+    (Quirk::GateResumeAtCheckpoint, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
+    (Quirk::GateIgnoreGap, script::a_skipped_delivery_is_not_applied_and_the_consumer_is_positioned_anew),
+    (Quirk::GateTrustAckFloor, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
+    (Quirk::GateCheckpointLate, script::what_is_applied_is_contiguous_over_messages_of_others),
+];
+
+#[test]
+fn every_fault_of_a_gate_is_noticed() {
+    examine(EXAM);
+}
 
 const LIMITS: Limits = Limits {
     batch: 4,

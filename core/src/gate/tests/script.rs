@@ -69,7 +69,7 @@ fn a_gate_inspects_positions_fetches_applies_and_acks() {
 }
 
 #[test]
-fn the_consumer_is_made_anew_as_our_own_checkpoint_says() {
+pub(super) fn the_consumer_is_made_anew_as_our_own_checkpoint_says() {
     let (mut bench, mut upstream) = bound(3);
     consume(&mut bench, &mut upstream);
     bench.crash();
@@ -110,7 +110,7 @@ fn what_is_applied_already_is_acked_again_and_not_applied() {
 }
 
 #[test]
-fn a_skipped_delivery_is_not_applied_and_the_consumer_is_positioned_anew() {
+pub(super) fn a_skipped_delivery_is_not_applied_and_the_consumer_is_positioned_anew() {
     let (mut bench, mut upstream) = bound(4);
     bench.turn([served(&mut upstream)]);
     let lost = served(&mut upstream);
@@ -302,7 +302,7 @@ fn nothing_is_acked_before_its_checkpoint_is_durable() {
 }
 
 #[test]
-fn what_is_applied_is_contiguous_over_messages_of_others() {
+pub(super) fn what_is_applied_is_contiguous_over_messages_of_others() {
     let (mut bench, mut upstream) = bound(0);
     for subject in [MATCHING, OTHER, OTHER, MATCHING, OTHER] {
         upstream.store(subject, Headers::default(), "x");

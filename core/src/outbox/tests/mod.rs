@@ -8,11 +8,12 @@ use super::{
     Body, CommandAccepted, CommandRefused, Config, Effect, End, Entry, Found, Limits, Origin, Outbox,
     Settlement, Timer, WorkRef,
 };
-use crate::bench::{Bench, Landed, quirks};
+use crate::bench::{Bench, Exam, Landed, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::outcome::{Outcome, Token};
 use crate::program::contract::Refusal;
+use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::answer::{PublishRefused, Published};
@@ -24,6 +25,23 @@ use crate::wire::keys;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+
+pub(crate) const EXAM: Exam = &[
+    (Quirk::OutboxTailNotPersisted, script::positions_are_never_used_again),
+    (
+        Quirk::OutboxDeleteOnUnknown,
+        script::what_has_no_answer_or_cannot_be_done_now_is_tried_again_after_a_pause,
+    ),
+    (Quirk::OutboxFreshIdPerAttempt, script::the_id_of_what_leaves_names_the_entry_and_not_the_attempt),
+    (Quirk::OutboxAcceptStale, script::an_answer_that_names_no_attempt_changes_nothing),
+    (Quirk::OutboxConflictIsForeign, script::a_conflict_is_looked_into_before_it_is_believed),
+    (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
+];
+
+#[test]
+fn every_fault_of_a_relay_is_noticed() {
+    examine(EXAM);
+}
 
 const LIMITS: Limits = Limits {
     in_flight_max: 2,

@@ -81,7 +81,7 @@ fn a_message_too_large_for_the_broker_is_refused_for_good() {
 }
 
 #[test]
-fn what_has_no_answer_or_cannot_be_done_now_is_tried_again_after_a_pause() {
+pub(super) fn what_has_no_answer_or_cannot_be_done_now_is_tried_again_after_a_pause() {
     let misconfigured = PublishRefused::Misconfigured { err_code: 10_060, description: "no".into() };
     type Answer<'a> = &'a dyn Fn(&Effect) -> Input;
     let answers: [(Answer<'_>, Mark); 4] = [
@@ -124,7 +124,7 @@ fn an_answer_that_never_comes_counts_as_none() {
 }
 
 #[test]
-fn the_id_of_what_leaves_names_the_entry_and_not_the_attempt() {
+pub(super) fn the_id_of_what_leaves_names_the_entry_and_not_the_attempt() {
     let mut bench = bench();
     let mut attempt = only(enqueue(&mut bench, [message("o-1", "w-1")]));
     for _ in 0..3 {
@@ -143,7 +143,7 @@ fn the_id_of_what_leaves_names_the_entry_and_not_the_attempt() {
 }
 
 #[test]
-fn a_conflict_is_looked_into_before_it_is_believed() {
+pub(super) fn a_conflict_is_looked_into_before_it_is_believed() {
     let own_id = "tenant.acme.effect.charge_card.w-1";
     let message_of = |msg_id: Option<&str>| Found::Message { seq: 4, msg_id: msg_id.map(str::to_owned) };
     for (found, end, mark) in [
@@ -258,7 +258,7 @@ fn an_end_whose_commit_failed_is_found_out_anew() {
 }
 
 #[test]
-fn positions_are_never_used_again() {
+pub(super) fn positions_are_never_used_again() {
     let mut bench = bench();
     let publish = only(enqueue(&mut bench, [message("o-1", "w-1")]));
     bench.turn([done(&publish, 1)]);
@@ -268,7 +268,7 @@ fn positions_are_never_used_again() {
 }
 
 #[test]
-fn a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly() {
+pub(super) fn a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly() {
     let mut bench = bench();
     let effects = enqueue(&mut bench, ["w-1", "w-2", "w-3"].map(result));
     let third = bench.turn([done(&effects[1], 2)]);
@@ -281,7 +281,7 @@ fn a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly() {
 }
 
 #[test]
-fn an_answer_that_names_no_attempt_changes_nothing() {
+pub(super) fn an_answer_that_names_no_attempt_changes_nothing() {
     let mut bench = bench();
     let publish = only(enqueue(&mut bench, [message("o-1", "w-1")]));
     let before = bench.machine().clone();

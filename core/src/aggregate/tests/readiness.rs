@@ -1,0 +1,155 @@
+//! Whether the stream is the one our rows were read from, and when commands are taken in at all.
+
+use super::script::{answered, only};
+use super::{
+    Bench, EventLog, Input, LIMITS, Outcome, Style, add, bench, bind, commanded, submit, unbound, words,
+};
+use crate::aggregate::{Aggregate, Timer};
+use crate::gate::NoStream;
+use crate::halt::{Fence, Halt};
+use crate::store::Table;
+use crate::time::Mono;
+
+/// Why binding stops the node; `None` when it does not.
+fn fence(bench: &mut Bench<Aggregate>, log: &mut EventLog) -> Option<Fence> {
+    let inspect = only(bench.settle());
+    let answer = answered(log, &inspect);
+    match bench.try_turn([answer]) {
+        Ok(_) => None,
+        Err(Halt::Fenced(fence)) => Some(fence),
+        Err(halt @ (Halt::Store(_) | Halt::Corrupt { .. } | Halt::Broken(_))) => panic!("{halt}"),
+    }
+}
+
+/// A node that has appended one message and lives again.
+fn restarted() -> (Bench<Aggregate>, EventLog) {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    submit(&mut bench, &mut log, 1, add("tea", "c-1", 3));
+    bench.crash();
+    (bench, log)
+}
+
+#[test]
+fn commands_are_taken_in_once_the_stream_is_known() {
+    let (mut bench, mut log) = (unbound(), EventLog::new(Style::Single));
+    assert_eq!(bench.deadline(), Some((Mono::ZERO, Timer::Bind)));
+    assert_eq!(words(&bench.turn([commanded(1, add("tea", "c-1", 3))]))[0], "1: busy binding");
+    let mut again = bench.advance(2 * LIMITS.answer_timeout_ms);
+    assert!(words(&again).iter().all(|word| word == "inspect") && again.len() > 1, "{again:?}");
+    let answer = answered(&mut log, &again.pop().expect("the last"));
+    bench.turn([answer]);
+    assert_eq!((bench.machine().not_ready(), bench.deadline()), (None, None));
+}
+
+#[test]
+fn a_stream_that_does_not_exist_yet_is_waited_for() {
+    let (mut bench, mut log) = (unbound(), EventLog::new(Style::Single));
+    let inspect = only(bench.settle());
+    let token = super::token(&inspect).expect("a request");
+    bench.turn([Input::Inspected { token, outcome: Outcome::Refused(NoStream) }]);
+    assert_eq!(bench.machine().not_ready(), Some("stream_missing"));
+    let inspect = only(bench.advance(LIMITS.backoff_ms_max));
+    let answer = answered(&mut log, &inspect);
+    bench.turn([answer]);
+    assert_eq!(bench.machine().not_ready(), None);
+}
+
+#[test]
+fn a_stream_that_is_another_or_lost_its_end_or_is_gone_stops_the_node() {
+    let stream = || "AGGREGATE_EVENTS".to_owned();
+    let (mut bench, mut log) = restarted();
+    log.incarnation = "2026|b".into();
+    let (expected, found) = ("2026|a".into(), "2026|b".into());
+    let replaced = Fence::StreamReplaced { stream: stream(), expected, found };
+    assert_eq!(fence(&mut bench, &mut log), Some(replaced));
+
+    let (mut bench, _) = restarted();
+    let truncated = Fence::StreamTruncated { stream: stream(), seen_seq: 1, last_seq: 0 };
+    assert_eq!(fence(&mut bench, &mut EventLog::new(Style::Single)), Some(truncated));
+
+    let (mut bench, _) = restarted();
+    let token = super::token(&only(bench.settle())).expect("a request");
+    let halt = bench.try_turn([Input::Inspected { token, outcome: Outcome::Refused(NoStream) }]);
+    assert_eq!(halt, Err(Fence::StreamGone { stream: stream() }.into()));
+
+    let (mut bench, mut log) = restarted();
+    assert_eq!(fence(&mut bench, &mut log), None, "the same stream is");
+}
+
+#[test]
+fn a_stream_that_goes_backwards_is_inspected_again() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    submit(&mut bench, &mut log, 1, add("tea", "c-1", 3));
+    // An older backup is restored under our feet: it expects what we have passed, and has nothing newer to show.
+    log = EventLog::new(Style::Single);
+    let append = only(bench.turn([commanded(2, add("tea", "c-2", 3))]));
+    let conflict = answered(&mut log, &append);
+    let load = only(bench.turn([conflict]));
+    let tail = answered(&mut log, &load);
+    let effects = bench.turn([tail]);
+    assert_eq!(words(&effects), ["append after 1", "inspect"]);
+    let facts = answered(&mut log, &effects[1]);
+    let halt = bench.try_turn([facts]).expect_err("its end is lost");
+    assert!(matches!(halt, Halt::Fenced(Fence::StreamTruncated { .. })), "{halt}");
+}
+
+#[test]
+fn what_was_appended_after_an_inspection_does_not_contradict_it() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    let append = only(bench.turn([commanded(1, add("tea", "c-1", 3))]));
+    bench.turn([Input::ConnectionChanged { connected: false }]);
+    let inspect = only(bench.turn([Input::ConnectionChanged { connected: true }]));
+    let facts = answered(&mut log, &inspect);
+    let appended = answered(&mut log, &append);
+    assert_eq!(words(&bench.turn([appended])), ["1: accepted 1 v1"]);
+    bench.turn([facts]);
+    assert_eq!(bench.machine().not_ready(), None);
+}
+
+#[test]
+fn a_lost_connection_holds_new_commands_off_and_the_stream_may_be_another_after_it() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    submit(&mut bench, &mut log, 1, add("tea", "c-1", 3));
+    bench.turn([Input::ConnectionChanged { connected: false }]);
+    let told = bench.turn([commanded(2, add("tea", "c-2", 3))]);
+    assert_eq!(words(&told), ["2: busy broker_disconnected"]);
+    assert_eq!(bench.deadline(), None, "it is told when the connection is back");
+    let inspect = bench.turn([Input::ConnectionChanged { connected: true }]);
+    assert_eq!(words(&inspect), ["inspect"]);
+    assert_eq!(bench.turn([super::unknown(&inspect[0])]), []);
+    bench.oversleep(LIMITS.backoff_ms_max);
+    bind(&mut bench, &mut log);
+}
+
+#[test]
+fn a_node_that_stops_finishes_what_it_has_begun() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    let append = only(bench.turn([commanded(1, add("tea", "c-1", 3)), commanded(2, add("tea", "c-2", 3))]));
+    assert_eq!(bench.turn([Input::Stopped { deadline_ms: 10_000 }]), []);
+    assert_eq!(words(&bench.turn([commanded(3, add("tea", "c-3", 3))])), ["3: busy draining"], "INV-DRN-1");
+    let told = super::carry(&mut bench, &mut log, vec![append]);
+    assert_eq!(told, ["1: accepted 1 v1", "2: accepted 2 v2", "drained, clean: true"]);
+    assert_eq!(bench.advance(20_000), [], "reported once");
+}
+
+#[test]
+pub(super) fn a_node_that_must_stop_at_once_says_what_it_left() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    only(bench.turn([commanded(1, add("tea", "c-1", 3))]));
+    bench.turn([Input::Stopped { deadline_ms: 1_000 }]);
+    assert_eq!(words(&bench.advance(1_000)), ["drained, clean: false"], "INV-DRN-2, INV-DRN-3");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_halts() {
+    let (mut bench, _) = restarted();
+    bench.store.rows.insert((Table::Checkpoint, b"checkpoint:aggregate".to_vec()), b"x".to_vec());
+    let halt = bench.recovered().expect_err("not a checkpoint");
+    assert!(matches!(halt, Halt::Corrupt { table: Table::Checkpoint, .. }), "{halt}");
+}

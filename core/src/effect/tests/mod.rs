@@ -1,0 +1,220 @@
+//! The effects of a partition on a bench, with a log of their results, and an outside that counts what it does.
+
+mod exhaustive;
+mod properties;
+mod script;
+
+use super::{Answered, Config, Effect, Effects, LedgerRow, Limits, NotSent, Phase, Timer};
+use crate::bench::{Bench, Exam, Landed, examine, quirks, shop_with};
+use crate::cx::{Cx, Machine, Tick};
+use crate::halt::Halt;
+use crate::outbox::Body;
+use crate::outcome::{Outcome, Token};
+use crate::quirks::Quirk;
+use crate::store::{Table, View};
+use crate::time::{Mono, Now};
+use crate::wire::context::Context;
+use crate::wire::envelope::{EffectCommand, SagaRef};
+use crate::wire::id::TenantId;
+use crate::wire::keys;
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+
+pub(crate) const EXAM: Exam = &[
+    (Quirk::EffectKeyPerAttempt, script::the_idempotency_key_is_the_same_in_every_attempt_and_every_life),
+    (Quirk::EffectRetryAtMostOnce, script::what_may_happen_at_most_once_is_not_repeated_after_silence),
+    (Quirk::EffectAcceptStale, script::the_answer_to_an_earlier_attempt_changes_nothing),
+    (Quirk::EffectForgetLedger, script::a_command_that_comes_again_is_not_carried_out_again),
+    (Quirk::EffectCursorStays, script::a_life_that_begins_with_holes_behind_its_last_command_waits_quietly),
+];
+
+#[test]
+fn every_fault_of_effects_is_noticed() {
+    examine(EXAM);
+}
+
+const LIMITS: Limits = Limits { in_flight_max: 2, tracked_max: 3, answer_slack_ms: 500 };
+
+/// Longer than any pause and any attempt of the tests' effects.
+const LONG_MS: u64 = 10_000;
+
+/// Gives up after three attempts, and cannot always be asked for.
+const POKE: &str = "
+effect: poke
+http: { method: POST, url: = command.payload.url }
+timeout_ms: 2000
+retry: { attempts_max: 3, backoff_ms: 100, backoff_ms_max: 1000 }
+";
+
+/// The effects, and a table that keeps their results in order: what a parent would do with them.
+#[derive(Clone, PartialEq, Debug)]
+struct Desk(Effects);
+
+#[derive(Clone, PartialEq, Debug)]
+enum Input {
+    Commanded(Box<EffectCommand>),
+    Effect(super::Input),
+    Tick(Tick),
+}
+
+impl From<Tick> for Input {
+    fn from(tick: Tick) -> Self {
+        Self::Tick(tick)
+    }
+}
+
+fn rows(view: &dyn View, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut out = Vec::new();
+    view.scan(table, b"", &mut |key, row| {
+        out.push((key.to_vec(), row.to_vec()));
+        ControlFlow::Continue(())
+    })
+    .expect("reads");
+    out
+}
+
+impl Machine for Desk {
+    type Config = Config;
+    type Input = Input;
+    type Effect = Effect;
+    type Timer = Timer;
+    type Durable = (u64, u64);
+
+    fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        Ok(Self(Effects::recover(config, incarnation, view)?))
+    }
+
+    fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        match input {
+            Input::Commanded(command) => self.0.on_command(now, &command, cx),
+            Input::Effect(input) => {
+                if let Some(result) = self.0.handle(now, input, cx)? {
+                    let at = rows(cx.view(), Table::View).len() as u64;
+                    let Body::Message { subject, payload, .. } = result.body else { panic!("not a message") };
+                    let value: Value = serde_json::from_str(&payload).expect("JSON");
+                    let line = json!({ "subject": subject, "result": value });
+                    cx.put(Table::View, &keys::position(at), line.to_string().as_bytes());
+                }
+                Ok(())
+            }
+            Input::Tick(Tick) => self.0.tick(now, cx),
+        }
+    }
+
+    fn deadline(&self) -> Option<(Mono, Timer)> {
+        self.0.deadline()
+    }
+
+    fn durable(&self) -> (u64, u64) {
+        self.0.durable()
+    }
+
+    fn check(&self, view: &dyn View) -> Result<(), Halt> {
+        self.0.check(view)
+    }
+}
+
+fn config() -> Config {
+    let definitions = shop_with(&[("effects/poke.yaml", POKE)]).effects;
+    Config { definitions, limits: LIMITS, gas_max: 100_000, seed: 7, quirks: quirks() }
+}
+
+fn bench() -> Bench<Desk> {
+    Bench::new(config())
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").expect("a tenant")
+}
+
+fn command(effect: &str, id: &str) -> EffectCommand {
+    let parsed = (effect.parse(), id.parse(), "o-1".parse(), "checkout".parse(), effect.parse());
+    let (Ok(effect), Ok(command_id), Ok(correlation), Ok(saga), Ok(work)) = parsed else { panic!("{id}") };
+    EffectCommand {
+        tenant: tenant(),
+        effect,
+        command_id,
+        payload: json!({ "order": "o-1", "cents": 5, "card": "valid", "url": "http://outside" }),
+        saga: Some(SagaRef { saga, correlation, work }),
+        timestamp: None,
+        context: Context::generate(id),
+    }
+}
+
+/// At least once: charge a card.
+fn charge(id: &str) -> EffectCommand {
+    command("charge_card", id)
+}
+
+/// At most once: send a receipt.
+fn receipt(id: &str) -> EffectCommand {
+    command("send_receipt", id)
+}
+
+fn commanded(command: EffectCommand) -> Input {
+    Input::Commanded(Box::new(command))
+}
+
+fn returned(effect: &Effect, outcome: Outcome<Answered, NotSent>) -> Input {
+    let Effect::Execute { token, .. } = effect;
+    Input::Effect(super::Input::Returned { token: *token, outcome })
+}
+
+fn answer(effect: &Effect, status: u16) -> Input {
+    returned(effect, Outcome::Done(Answered { status, body: json!({ "id": "p-1" }) }))
+}
+
+fn unknown(effect: &Effect) -> Input {
+    returned(effect, Outcome::Unknown)
+}
+
+fn not_sent(effect: &Effect, forbidden: bool) -> Input {
+    returned(effect, Outcome::Refused(NotSent { detail: "no route".into(), forbidden }))
+}
+
+const fn token(effect: &Effect) -> Token {
+    let Effect::Execute { token, .. } = effect;
+    *token
+}
+
+const fn key(effect: &Effect) -> &String {
+    let Effect::Execute { idempotency_key, .. } = effect;
+    idempotency_key
+}
+
+/// One line per call.
+fn words(effects: &[Effect]) -> Vec<String> {
+    let word = |effect: &Effect| {
+        let Effect::Execute { idempotency_key, attempt, effect, .. } = effect;
+        format!("{effect} {idempotency_key} #{attempt}")
+    };
+    effects.iter().map(word).collect()
+}
+
+/// The committed row of a command.
+fn ledger(bench: &Bench<Desk>, id: &str) -> Option<LedgerRow> {
+    let row = bench.store.row(Table::Effect, &keys::effect(&tenant(), &id.parse().expect("an id")))?;
+    Some(LedgerRow::decode(row).expect("a ledger row"))
+}
+
+fn phase(bench: &Bench<Desk>, id: &str) -> Phase {
+    ledger(bench, id).expect("known").phase
+}
+
+/// Results by the id of their command, as the committed table says, in order.
+fn results(bench: &Bench<Desk>) -> Vec<(String, Value)> {
+    let read = |(_, row): (Vec<u8>, Vec<u8>)| {
+        let line: Value = serde_json::from_slice(&row).expect("JSON");
+        let subject = line["subject"].as_str().expect("text");
+        (subject.rsplit('.').next().unwrap_or_default().to_owned(), line["result"].clone())
+    };
+    rows(&bench.store, Table::View).into_iter().map(read).collect()
+}
+
+/// How commands ended.
+fn ends(bench: &Bench<Desk>) -> Vec<String> {
+    let show = |(id, result): (String, Value)| {
+        format!("{id} {}", result["result_type"].as_str().unwrap_or_default())
+    };
+    results(bench).into_iter().map(show).collect()
+}

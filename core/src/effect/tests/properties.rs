@@ -1,0 +1,363 @@
+//! Whatever network, outside, store and clock do: every command ends once, under one key, with the truth.
+
+use super::{
+    Bench, Config, Desk, Effect, EffectCommand, Input, LIMITS, LONG_MS, Landed, LedgerRow, Phase, Table,
+    answer, charge, command, commanded, config, key, not_sent, receipt, results, rows, token, unknown,
+};
+use crate::effect::Limits;
+use crate::manifest::{Delivery, EffectDef};
+use crate::wire::id::Name;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// At least once.
+    Charge,
+    /// At most once.
+    Receipt,
+    /// Three attempts.
+    Poke,
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Commands arrive in one turn, some of them again.
+    Command {
+        ids: Vec<(Kind, u8)>,
+    },
+    /// A call reaches the outside, and what it says sets out.
+    Reach {
+        nth: Index,
+        says: Says,
+    },
+    /// A call does not leave, or its answer is lost: the adapter says so, or that it does not know.
+    Unanswered {
+        nth: Index,
+        done: bool,
+    },
+    NotSent {
+        nth: Index,
+        forbidden: bool,
+    },
+    Answer {
+        nth: Index,
+        again: bool,
+    },
+    LoseAnswer {
+        nth: Index,
+    },
+    Wait {
+        ms: u64,
+    },
+    Oversleep {
+        ms: u64,
+    },
+    SpuriousTick,
+    Crash,
+    FailCommit {
+        landed: Landed,
+    },
+}
+
+/// What the outside makes of a call it has not seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Says {
+    Yes,
+    No,
+    NotNow,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let kind = prop_oneof![3 => Just(Kind::Charge), 2 => Just(Kind::Receipt), 1 => Just(Kind::Poke)];
+    let ids = prop::collection::vec((kind, 0..5_u8), 1..4);
+    let says = prop_oneof![6 => Just(Says::Yes), 2 => Just(Says::No), 2 => Just(Says::NotNow)];
+    let landed = prop::sample::select(vec![Landed::Yes, Landed::No]);
+    let ms = || prop::sample::select(vec![1, 100, 1_000, 2_500]);
+    let nth = any::<Index>;
+    prop_oneof![
+        6 => ids.prop_map(|ids| Op::Command { ids }),
+        12 => (nth(), says).prop_map(|(nth, says)| Op::Reach { nth, says }),
+        3 => (nth(), any::<bool>()).prop_map(|(nth, done)| Op::Unanswered { nth, done }),
+        2 => (nth(), prop::bool::weighted(0.2)).prop_map(|(nth, forbidden)| Op::NotSent { nth, forbidden }),
+        12 => (nth(), prop::bool::weighted(0.1)).prop_map(|(nth, again)| Op::Answer { nth, again }),
+        2 => nth().prop_map(|nth| Op::LoseAnswer { nth }),
+        6 => ms().prop_map(|ms| Op::Wait { ms }),
+        1 => ms().prop_map(|ms| Op::Oversleep { ms }),
+        1 => Just(Op::SpuriousTick),
+        2 => Just(Op::Crash),
+        2 => landed.prop_map(|landed| Op::FailCommit { landed }),
+    ]
+}
+
+fn named(kind: Kind, nth: u8) -> EffectCommand {
+    match kind {
+        Kind::Charge => charge(&format!("charge-{nth}")),
+        Kind::Receipt => receipt(&format!("receipt-{nth}")),
+        Kind::Poke => command("poke", &format!("poke-{nth}")),
+    }
+}
+
+/// What the outside did under a key.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Done {
+    /// Calls that reached it.
+    calls: u32,
+    /// The status it settled on, which it repeats under the same key.
+    status: Option<u16>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) bench: Bench<Desk>,
+    outside: BTreeMap<String, Done>,
+    /// Left the effects, not arrived outside.
+    pub(super) calls: Vec<Effect>,
+    /// Left the outside, not arrived at the effects.
+    pub(super) answers: Vec<Input>,
+    /// Commands that arrived for sure, by key.
+    commands: BTreeMap<String, EffectCommand>,
+    definitions: BTreeMap<Name, Arc<EffectDef>>,
+    /// Calls that the adapter definitely did not make and never will: by key.
+    forbidden: BTreeSet<String>,
+    fail_commit: Option<Landed>,
+}
+
+impl World {
+    pub(super) fn new(limits: Limits) -> Self {
+        let config = Config { limits, ..config() };
+        Self {
+            definitions: config.definitions.clone(),
+            bench: Bench::new(config),
+            outside: BTreeMap::new(),
+            calls: Vec::new(),
+            answers: Vec::new(),
+            commands: BTreeMap::new(),
+            forbidden: BTreeSet::new(),
+            fail_commit: None,
+        }
+    }
+
+    pub(super) fn arrive(&mut self, ids: &[(Kind, u8)]) {
+        let commands: Vec<EffectCommand> = ids.iter().map(|(kind, nth)| named(*kind, *nth)).collect();
+        if self.fail_commit != Some(Landed::No) {
+            let keyed = commands.iter().map(|own| (format!("acme:{}", own.command_id), own.clone()));
+            self.commands.extend(keyed);
+        }
+        self.turn(commands.into_iter().map(commanded).collect());
+    }
+
+    pub(super) fn turn(&mut self, inputs: Vec<Input>) {
+        let effects = match self.fail_commit.take() {
+            Some(landed) => self.bench.turn_without_answer(landed, inputs),
+            None => self.bench.turn(inputs),
+        };
+        self.released(effects);
+    }
+
+    pub(super) fn fails(&mut self, landed: Landed, input: Input) {
+        self.fail_commit = Some(landed);
+        self.turn(vec![input]);
+    }
+
+    pub(super) fn released(&mut self, effects: Vec<Effect>) {
+        for effect in &effects {
+            assert!(self.commands.contains_key(key(effect)), "INV-EFF-2: nobody asked for {}", key(effect));
+            let row = self.row(key(effect));
+            let started = matches!(row.phase, Phase::Started { incarnation } if incarnation == token(effect).incarnation);
+            assert!(started, "INV-EFF-1: {} is {:?}", key(effect), row.phase);
+        }
+        self.calls.extend(effects);
+        self.judge();
+    }
+
+    fn row(&self, key: &str) -> LedgerRow {
+        let (_, id) = key.split_once(':').expect("tenant and id");
+        super::ledger(&self.bench, id).expect("in the ledger")
+    }
+
+    fn judge(&self) {
+        let mut results: BTreeMap<String, String> = BTreeMap::new();
+        for (id, result) in results_of(&self.bench) {
+            assert_eq!(results.insert(format!("acme:{id}"), result), None, "INV-EFF-4: {id} ended twice");
+        }
+        let known: BTreeSet<&String> = self.commands.keys().collect();
+        assert_eq!(rows(&self.bench.store, Table::Effect).len(), known.len(), "a command is lost or made up");
+        for (key, command) in &self.commands {
+            let row = self.row(key);
+            let done = self.outside.get(key).cloned().unwrap_or_default();
+            let definition = &self.definitions[&command.effect];
+            if definition.delivery == Delivery::AtMostOnce {
+                assert!(done.calls <= 1, "INV-EFF-5: {key} reached the outside {} times", done.calls);
+            }
+            let most = definition.retry.attempts_max.unwrap_or(u32::MAX);
+            assert!(row.attempts <= most && done.calls <= row.attempts, "{key}: {done:?}, {row:?}");
+            assert!(row.ambiguous <= row.attempts, "{key}: {row:?}");
+            let settled = matches!(row.phase, Phase::Settled { .. });
+            assert_eq!(settled, results.contains_key(key), "INV-EFF-4: {key}");
+            let truth = match done.status {
+                Some(200) => Some("succeeded"),
+                Some(_) => Some("failed"),
+                None => self.forbidden.contains(key).then_some("failed"),
+            };
+            if let Some(result) = results.get(key)
+                && !(self.forbidden.contains(key) && result == "failed")
+            {
+                assert_eq!(Some(result.as_str()), truth, "{key}");
+            }
+        }
+    }
+
+    pub(super) fn reach(&mut self, at: usize, says: Says) {
+        let call = self.calls.remove(at);
+        let done = self.outside.entry(key(&call).clone()).or_default();
+        done.calls += 1;
+        let status = match (done.status, says) {
+            (Some(status), _) => status,
+            (None, Says::Yes) => *done.status.insert(200),
+            (None, Says::No) => *done.status.insert(422),
+            (None, Says::NotNow) => 503,
+        };
+        self.answers.push(answer(&call, status));
+    }
+
+    /// The adapter does not know; the outside may have done it.
+    pub(super) fn unanswered(&mut self, at: usize, done: bool) {
+        let call = self.calls[at].clone();
+        if done {
+            self.reach(at, Says::Yes);
+            self.answers.pop();
+        } else {
+            self.calls.remove(at);
+        }
+        self.turn(vec![unknown(&call)]);
+    }
+
+    pub(super) fn answer(&mut self, at: usize, again: bool) {
+        let answer = if again { self.answers[at].clone() } else { self.answers.remove(at) };
+        self.turn(vec![answer]);
+    }
+
+    pub(super) fn wait(&mut self, ms: u64) {
+        let end = self.bench.now.mono.plus_ms(ms);
+        // From one wake-up to the next, so that rows are looked at when their calls leave.
+        while let Some((at, _)) = self.bench.deadline().filter(|(at, _)| *at <= end) {
+            let effects = self.bench.advance(at.ms_since(self.bench.now.mono));
+            self.released(effects);
+        }
+        self.bench.oversleep(end.ms_since(self.bench.now.mono));
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Command { ids } => self.arrive(ids),
+            Op::Reach { nth, says } => {
+                if !self.calls.is_empty() {
+                    self.reach(nth.index(self.calls.len()), *says);
+                }
+            }
+            Op::Unanswered { nth, done } => {
+                if !self.calls.is_empty() {
+                    self.unanswered(nth.index(self.calls.len()), *done);
+                }
+            }
+            Op::NotSent { nth, forbidden } => {
+                if !self.calls.is_empty() {
+                    let call = self.calls.remove(nth.index(self.calls.len()));
+                    if *forbidden {
+                        self.forbidden.insert(key(&call).clone());
+                    }
+                    self.turn(vec![not_sent(&call, *forbidden)]);
+                }
+            }
+            Op::Answer { nth, again } => {
+                if !self.answers.is_empty() {
+                    self.answer(nth.index(self.answers.len()), *again);
+                }
+            }
+            Op::LoseAnswer { nth } => {
+                if !self.answers.is_empty() {
+                    self.answers.remove(nth.index(self.answers.len()));
+                }
+            }
+            Op::Wait { ms } => self.wait(*ms),
+            Op::Oversleep { ms } => self.bench.oversleep(*ms),
+            Op::SpuriousTick => {
+                self.fail_commit = None;
+                self.wait(0);
+                let before = self.bench.machine().clone();
+                self.turn(vec![crate::Tick.into()]);
+                assert_eq!(self.bench.machine(), &before);
+            }
+            Op::Crash => self.bench.crash(),
+            Op::FailCommit { landed } => self.fail_commit = Some(*landed),
+        }
+        self.judge();
+    }
+
+    /// Faults stop: every command is settled, or waits for a person who was told why.
+    fn heal(&mut self) {
+        self.fail_commit = None;
+        for _ in 0..30 {
+            self.wait(LONG_MS);
+            while !self.calls.is_empty() {
+                self.reach(0, Says::Yes);
+            }
+            while !self.answers.is_empty() {
+                self.answer(0, false);
+            }
+        }
+        for (key, command) in &self.commands {
+            match self.row(key).phase {
+                Phase::Settled { .. } => {}
+                Phase::Parked { .. } => {
+                    assert_ne!(command.effect.as_str(), "charge_card", "it may be tried for ever");
+                    assert!(
+                        self.row(key).ambiguous > 0 || self.row(key).attempts == 3,
+                        "{key} needs no person"
+                    );
+                }
+                phase @ (Phase::Open | Phase::Started { .. }) => panic!("{key} is {phase:?}"),
+            }
+        }
+        let (open, in_flight) = (self.bench.machine().0.open(), self.bench.machine().0.in_flight());
+        assert_eq!((open, in_flight, self.bench.deadline()), (0, 0, None), "nothing more to do");
+    }
+}
+
+fn results_of(bench: &Bench<Desk>) -> Vec<(String, String)> {
+    let outcome = |value: &serde_json::Value| value["result_type"].as_str().unwrap_or_default().to_owned();
+    results(bench).into_iter().map(|(id, value)| (id, outcome(&value))).collect()
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    (1..4_usize, 1..6_usize).prop_map(|(in_flight_max, tracked_max)| Limits {
+        in_flight_max,
+        tracked_max,
+        ..LIMITS
+    })
+}
+
+proptest! {
+    #[test]
+    fn every_command_ends_once_under_one_key_with_the_truth(
+        limits in limits(),
+        ops in prop::collection::vec(op(), 1..80),
+    ) {
+        let mut world = World::new(limits);
+        ops.iter().for_each(|op| world.apply(op));
+        world.heal();
+    }
+
+    #[test]
+    fn a_crash_after_every_turn_only_repeats(ops in prop::collection::vec(op(), 1..40)) {
+        let mut world = World::new(LIMITS);
+        for op in &ops {
+            world.apply(op);
+            world.bench.crash();
+        }
+        world.heal();
+    }
+}

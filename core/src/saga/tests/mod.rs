@@ -1,0 +1,224 @@
+//! Sagas on a bench, with a table that keeps what they asked for: what a parent would put into its outbox.
+
+mod exhaustive;
+mod properties;
+mod script;
+
+use super::{Happened, Instance, Reacted, SagaConfig, Sagas, Status, Work, WorkEnded, WorkState};
+use crate::bench::{Bench, Exam, Landed, examine, quirks, shop_with};
+use crate::cx::{Cx, Machine, Tick};
+use crate::halt::Halt;
+use crate::manifest::{Trigger, WorkOutcome};
+use crate::outbox::{Body, Entry, Origin};
+use crate::quirks::Quirk;
+use crate::store::{Table, View};
+use crate::time::{Mono, Now};
+use crate::wire::context::Context;
+use crate::wire::envelope::SagaRef;
+use crate::wire::id::TenantId;
+use crate::wire::keys;
+use serde_json::{Value, json};
+use std::ops::ControlFlow;
+
+pub(crate) const EXAM: Exam = &[
+    (Quirk::SagaSkipDedupe, script::a_cause_is_applied_once),
+    (Quirk::SagaForgetInFlight, script::undoing_waits_for_what_is_in_flight),
+    (Quirk::SagaCompensateForwards, script::what_was_done_is_undone_last_first_and_one_at_a_time),
+    (Quirk::SagaReactWhenFinished, script::a_finished_saga_absorbs_every_later_event),
+    (Quirk::SagaIgnoreWhileUndoing, script::what_a_work_item_brings_back_while_its_saga_undoes_is_kept),
+];
+
+#[test]
+fn every_fault_of_sagas_is_noticed() {
+    examine(EXAM);
+}
+
+/// Programs that go wrong, each in its own way.
+const ODD: &str = "
+saga: odd
+correlate: { order.order_placed: event.aggregate_id, order.order_shipped: event.aggregate_id }
+starts_on: [order.order_placed]
+on_event:
+  order.order_placed: { work: [{ name: more, command: { aggregate: stock, id: tea, name: add } }] }
+  order.order_shipped: { set: { n: = state.missing } }
+  more.accepted:
+    work:
+      - { name: more, command: { aggregate: stock, id: a, name: add } }
+      - { name: more, command: { aggregate: stock, id: b, name: add } }
+      - { name: more, command: { aggregate: stock, id: c, name: add } }
+      - { name: more, command: { aggregate: stock, id: d, name: add } }
+  more.refused: { compensate: true }
+compensation:
+  more: { work: [{ name: less, command: { aggregate: stock, id: = state.missing, name: release } }] }
+";
+
+/// Sagas, and what they asked for, in order.
+#[derive(Clone, PartialEq, Debug)]
+struct Desk(Sagas);
+
+#[derive(Clone, PartialEq, Debug)]
+enum Input {
+    Happened(Box<Happened>),
+    Ended(Box<WorkEnded>),
+    Tick(Tick),
+}
+
+impl From<Tick> for Input {
+    fn from(tick: Tick) -> Self {
+        Self::Tick(tick)
+    }
+}
+
+/// What a saga said, for whoever reads the script.
+type Said = String;
+
+fn rows(view: &dyn View, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut out = Vec::new();
+    view.scan(table, b"", &mut |key, row| {
+        out.push((key.to_vec(), row.to_vec()));
+        ControlFlow::Continue(())
+    })
+    .expect("reads");
+    out
+}
+
+impl Machine for Desk {
+    type Config = SagaConfig;
+    type Input = Input;
+    type Effect = Said;
+    type Timer = ();
+    type Durable = ();
+
+    fn recover(config: SagaConfig, _: u64, _: &dyn View) -> Result<Self, Halt> {
+        Ok(Self(Sagas::new(config)))
+    }
+
+    fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
+        let reacted = match input {
+            Input::Happened(happened) => self.0.on_event(now, &happened, cx)?,
+            Input::Ended(ended) => self.0.on_work_ended(now, &ended, cx)?,
+            Input::Tick(Tick) => return Ok(()),
+        };
+        match reacted {
+            Reacted::Applied(entries) => {
+                let before = rows(cx.view(), Table::Outbox).len() as u64;
+                for (at, entry) in (before..).zip(entries) {
+                    cx.put(Table::Outbox, &keys::position(at), &entry_row(&entry));
+                    cx.emit(format!("asks {}", name(&entry)));
+                }
+            }
+            Reacted::Poisoned(cause) => cx.emit(format!("poisoned by {}: {}", cause.kind, cause.detail)),
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<(Mono, ())> {
+        None
+    }
+
+    fn durable(&self) {}
+
+    fn check(&self, _: &dyn View) -> Result<(), Halt> {
+        Ok(())
+    }
+}
+
+fn entry_row(entry: &Entry) -> Vec<u8> {
+    serde_json::to_vec(entry).expect("an entry serialises")
+}
+
+/// The name of the work item behind an entry.
+fn name(entry: &Entry) -> String {
+    match &entry.origin {
+        Origin::Command(work) | Origin::EffectCommand(work) => work.saga.work.to_string(),
+        Origin::EffectResult { .. } => panic!("not of a saga"),
+    }
+}
+
+fn bench() -> Bench<Desk> {
+    let definitions = shop_with(&[("sagas/odd.yaml", ODD)]).sagas;
+    Bench::new(SagaConfig { definitions, gas_max: 100_000, quirks: quirks() })
+}
+
+fn tenant() -> TenantId {
+    TenantId::parse("acme").expect("a tenant")
+}
+
+fn happened(saga: &str, order: &str, event: &str, cause: &str) -> Input {
+    let parsed = (saga.parse(), order.parse(), "order".parse(), event.parse());
+    let (Ok(saga), Ok(correlation), Ok(aggregate), Ok(kind)) = parsed else { panic!("{saga} {order}") };
+    let payload = json!({ "sku": "tea", "qty": 2, "cents": 900, "card": "valid" });
+    Input::Happened(Box::new(Happened {
+        tenant: tenant(),
+        saga,
+        correlation,
+        cause: cause.to_owned(),
+        trigger: Trigger::Event { aggregate, event: kind },
+        starts: event == "order_placed",
+        event: json!({ "type": format!("order.{event}"), "aggregate_id": order, "payload": payload }),
+        context: Context::generate(order),
+    }))
+}
+
+fn placed(order: &str) -> Input {
+    happened("checkout", order, "order_placed", "event/order/1")
+}
+
+fn cancelled(order: &str) -> Input {
+    happened("checkout", order, "order_cancelled", "event/order/2")
+}
+
+/// The committed row of an instance.
+fn instance(bench: &Bench<Desk>, saga: &str, order: &str) -> Option<Instance> {
+    let (saga, order) = (saga.parse().expect("a name"), order.parse().expect("an id"));
+    let row = bench.store.row(Table::Saga, &keys::saga(&tenant(), &saga, &order))?;
+    Some(Instance::decode(row).expect("an instance"))
+}
+
+fn checkout(bench: &Bench<Desk>, order: &str) -> Instance {
+    instance(bench, "checkout", order).expect("an instance")
+}
+
+/// What was asked for, as the committed table says, in order.
+fn asked(bench: &Bench<Desk>) -> Vec<Entry> {
+    let read = |(_, row): (Vec<u8>, Vec<u8>)| serde_json::from_slice(&row).expect("an entry");
+    rows(&bench.store, Table::Outbox).into_iter().map(read).collect()
+}
+
+fn ended(saga: &str, order: &str, work: &Work, done: bool) -> Input {
+    let effect = ["charge", "parcel", "receipt", "refund"].contains(&work.name.as_str());
+    let outcome = match (effect, done) {
+        (true, true) => WorkOutcome::Succeeded,
+        (true, false) => WorkOutcome::Failed,
+        (false, true) => WorkOutcome::Accepted,
+        (false, false) => WorkOutcome::Refused,
+    };
+    let parsed = (saga.parse(), order.parse());
+    let (Ok(saga), Ok(correlation)) = parsed else { panic!("{saga} {order}") };
+    let payload = json!({ "id": format!("from {}", work.id), "code": "no", "message": "never" });
+    let saga = SagaRef { saga, correlation, work: work.name.clone() };
+    Input::Ended(Box::new(WorkEnded { tenant: tenant(), saga, work_id: work.id.clone(), outcome, payload }))
+}
+
+/// The last work item of this name that an order's checkout asked for.
+fn work(bench: &Bench<Desk>, order: &str, name: &str) -> Work {
+    let works = checkout(bench, order).works;
+    works.into_iter().rev().find(|work| work.name.as_str() == name).expect("asked for")
+}
+
+/// A work item of a checkout ends.
+fn end(bench: &mut Bench<Desk>, order: &str, name: &str, done: bool) -> Vec<Said> {
+    let work = work(bench, order, name);
+    bench.turn([ended("checkout", order, &work, done)])
+}
+
+/// The payload of the last thing asked for.
+fn last_payload(bench: &Bench<Desk>) -> Value {
+    match asked(bench).pop().expect("something was asked for").body {
+        Body::Command(command) => command.payload,
+        Body::Message { payload, .. } => {
+            let message: Value = serde_json::from_str(&payload).expect("JSON");
+            message["payload"].clone()
+        }
+    }
+}
