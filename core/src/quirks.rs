@@ -49,6 +49,7 @@ quirks! {
     AggregateConflictIsForeign = "a conflict after an unknown append is taken for somebody else's";
     AggregateNoExpectation = "an append does not expect the sequence it was decided on";
     AggregateRefuseUnverified = "a refusal is given on the state at hand";
+    AggregateRefusalNotRecorded = "a refusal that somebody acts on is known to one owner only";
     AggregateSnapshotOffByOne = "the version of the state on record is off by one";
     ProjectionStaleRow = "a view's row is computed from what the row was at the start of the turn";
     ProjectionForgetTenant = "the view key ignores the tenant";

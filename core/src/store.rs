@@ -45,7 +45,7 @@ tables! {
     Aggregate = "aggregate",
     /// Aggregate and command id → where its events are.
     Command = "command",
-    /// Aggregate → the last refusals given, by command id.
+    /// Aggregate and command id → a recorded refusal; aggregate → the last others given.
     Refusal = "refusal",
     /// View and view id → the row.
     View = "view",

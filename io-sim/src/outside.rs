@@ -147,7 +147,7 @@ mod tests {
     fn charges(keys: Keys) -> usize {
         let mut outside = Outside::new(keys);
         let request = HttpRequest {
-            method: "POST".into(),
+            method: "POST",
             url: "http://127.0.0.1:7070/payments/charges".into(),
             headers: Vec::new(),
             body: Some(json!({ "order": "o-1", "cents": 900, "card": "valid" })),

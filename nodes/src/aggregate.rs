@@ -260,5 +260,6 @@ fn parse(request: SubmitRequest) -> Result<Command, Refusal> {
         payload,
         command_id: CommandId::parse(&request.command_id).map_err(|error| wrong("command_id", &error))?,
         context: Context::extract(lookup, &request.command_id),
+        record_refusal: request.record_refusal,
     })
 }

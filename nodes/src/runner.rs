@@ -206,6 +206,7 @@ async fn submit(
             tracestate: context.tracestate.clone().unwrap_or_default(),
             causation_id: context.causation_id.clone().unwrap_or_default(),
         }),
+        record_refusal: command.record_refusal,
     });
     request.set_timeout(UPSTREAM_DEADLINE);
     let Ok(response) = client.submit(request).await else { return Outcome::Unknown };

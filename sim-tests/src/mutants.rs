@@ -83,6 +83,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::AggregateConflictIsForeign, Scenario::Network, 300, &[Invariant::Agg2]),
     mutant(Quirk::AggregateNoExpectation, Scenario::Owners, 100, &[Invariant::Agg1]),
     mutant(Quirk::AggregateRefuseUnverified, Scenario::Owners, 100, &[Invariant::Agg7]),
+    mutant(Quirk::AggregateRefusalNotRecorded, Scenario::Calm, 100, &[Invariant::Agg2]),
     mutant(Quirk::AggregateSnapshotOffByOne, Scenario::Calm, 100, &[Invariant::Agg6]),
     mutant(Quirk::ProjectionStaleRow, Scenario::Calm, 100, &[Invariant::Prj2]),
     mutant(Quirk::ProjectionForgetTenant, Scenario::Calm, 100, &[Invariant::Ten1]),

@@ -242,7 +242,7 @@ fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
     Faults {
         node_crash: family(crashes, 60),
         store_fault: family(crashes, 60),
-        node_kill: family(crashes || outside, 400),
+        node_kill: family(crashes || outside || within(Scenario::Owners), 400),
         broker_crash: family(broker, 600),
         request_lost: family(broker || network, 40),
         answer_lost: family(broker || network, 40),

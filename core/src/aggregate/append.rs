@@ -1,8 +1,8 @@
-//! Appending: all events of a command as one message, expecting the sequence they were decided on.
+//! Appending: all events of a command, or its refusal, as one message that expects the sequence it was decided on.
 
 use super::command::invalid;
 use super::load::subject;
-use super::record::{CommandRow, Record};
+use super::record::{CommandRow, Record, RecordedRefusal};
 use super::{Aggregate, AggregateKey, Effect, Input, Reply, Stage};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -10,6 +10,7 @@ use crate::invariant;
 use crate::manifest::AggregateDef;
 use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
+use crate::program::contract::Refusal;
 use crate::quirks::Quirk;
 use crate::store::Table;
 use crate::time::Now;
@@ -21,6 +22,15 @@ use crate::wire::stream::PlatformStream;
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// What a command comes to.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Verdict {
+    /// These happen.
+    Events(Vec<Event>),
+    /// Nothing happens, and that is recorded.
+    Refusal(Refusal),
+}
+
 impl Aggregate {
     pub(super) fn append(
         &mut self,
@@ -28,12 +38,16 @@ impl Aggregate {
         key: &AggregateKey,
         definition: &Arc<AggregateDef>,
         record: Record,
-        events: Vec<Event>,
+        verdict: Verdict,
         cx: &mut Cx<'_, Input, Effect>,
     ) {
         let Some(current) = self.lanes.get_mut(key).and_then(|lane| lane.current.as_mut()) else { return };
         let command = &current.pending.command;
         let expected_seq = record.last_seq;
+        let (events, refusal) = match verdict {
+            Verdict::Events(events) => (events, None),
+            Verdict::Refusal(refusal) => (vec![RecordedRefusal::event(&refusal)], Some(refusal)),
+        };
         let message = EventMessage {
             tenant: key.tenant.clone(),
             aggregate: key.kind.clone(),
@@ -69,7 +83,7 @@ impl Aggregate {
         current.appended = true;
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.answer_timeout_ms);
-        current.stage = Stage::Appending { token, give_up_at, next };
+        current.stage = Stage::Appending { token, give_up_at, next, refusal };
         self.live.insert(token, key.clone());
         self.due.insert((give_up_at, key.clone()));
         let payload = Bytes::from(payload);
@@ -85,14 +99,16 @@ impl Aggregate {
     ) -> Result<(), Halt> {
         let next = self.live.get(&token).and_then(|key| self.lanes.get(key)).and_then(|lane| {
             match &lane.current.as_ref()?.stage {
-                Stage::Appending { next, .. } => Some(next.clone()),
+                Stage::Appending { next, refusal, .. } => Some((next.clone(), refusal.clone())),
                 Stage::Deciding | Stage::Loading { .. } | Stage::Backoff { .. } => None,
             }
         });
         let Some(key) = self.take_live(token, cx) else { return Ok(()) };
-        let Some(next) = next else { return Ok(()) };
+        let Some((next, refusal)) = next else { return Ok(()) };
         match outcome {
-            Outcome::Done(Published { seq, duplicate: false }) => self.appended(&key, next, seq, cx)?,
+            Outcome::Done(Published { seq, duplicate: false }) => {
+                self.appended(&key, next, refusal, seq, cx)?
+            }
             // Ours from before, or somebody else's: either way the tail says.
             Outcome::Done(Published { duplicate: true, .. }) => self.look(now, &key, cx),
             Outcome::Refused(PublishRefused::Conflict) => {
@@ -137,6 +153,7 @@ impl Aggregate {
         &mut self,
         key: &AggregateKey,
         mut next: Record,
+        refusal: Option<Refusal>,
         seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
@@ -150,10 +167,19 @@ impl Aggregate {
             next.version -= 1;
         }
         cx.put(Table::Aggregate, &keys::aggregate(&key.tenant, &key.kind, &key.id), &next.encode());
-        let row = CommandRow { seq, version };
-        cx.put(Table::Command, &keys::command(&key.tenant, &key.kind, &key.id, &command_id), &row.encode());
+        let reply = match refusal {
+            Some(refusal) => {
+                RecordedRefusal::stage(key, &command_id, &RecordedRefusal::event(&refusal).payload, cx);
+                Reply::Refused(refusal)
+            }
+            None => {
+                let command_key = keys::command(&key.tenant, &key.kind, &key.id, &command_id);
+                cx.put(Table::Command, &command_key, &CommandRow { seq, version }.encode());
+                Reply::Accepted { command_id, seq, version, duplicate: false }
+            }
+        };
         self.saw(seq, cx);
-        self.finish(key, Reply::Accepted { command_id, seq, version, duplicate: false }, cx);
+        self.finish(key, reply, cx);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Commands: taken in, decided, answered.
 
-use super::record::{CommandRow, Record, Refusals};
+use super::append::Verdict;
+use super::record::{CommandRow, Record, RecordedRefusal, Refusals};
 use super::{Aggregate, AggregateKey, Current, Effect, Input, Pending, Reply, RequestId, Stage};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -94,6 +95,8 @@ impl Aggregate {
         let Some(definition) = self.config.definitions.get(&key.kind).cloned() else { return Ok(()) };
         let command_id = current.pending.command.command_id.clone();
         let (appended, verified) = (current.appended, current.verified);
+        let records = current.pending.command.record_refusal
+            && !self.config.quirks.has(Quirk::AggregateRefusalNotRecorded);
         let blind = appended && self.config.quirks.has(Quirk::AggregateConflictIsForeign);
         if let Some(CommandRow { seq, version }) =
             CommandRow::read(key, &command_id, cx.view())?.filter(|_| !blind)
@@ -102,18 +105,27 @@ impl Aggregate {
             self.finish(key, Reply::Accepted { command_id, seq, version, duplicate: !appended }, cx);
             return Ok(());
         }
-        if let Some(refusal) = Refusals::read(key, cx.view())?.of(&command_id) {
-            cx.mark(Mark::AggregateSameRefusal);
-            self.finish(key, Reply::Refused(refusal.clone()), cx);
+        let known = match RecordedRefusal::read(key, &command_id, cx.view())? {
+            Some(refusal) => Some(refusal),
+            None => Refusals::read(key, cx.view())?.of(&command_id).cloned(),
+        };
+        if let Some(refusal) = known {
+            cx.mark(if appended { Mark::AggregateFoundOwn } else { Mark::AggregateSameRefusal });
+            self.finish(key, Reply::Refused(refusal), cx);
             return Ok(());
         }
         let record = Record::read(key, &definition, cx.view())?;
         match self.decide(key, &definition, &record) {
-            Decided::Append(events) => self.append(now, key, &definition, record, events, cx),
+            Decided::Append(events) => {
+                self.append(now, key, &definition, record, Verdict::Events(events), cx)
+            }
             Decided::Refuse(_) | Decided::Fail(_)
                 if !verified && !self.config.quirks.has(Quirk::AggregateRefuseUnverified) =>
             {
                 self.load(now, key, record.last_seq + 1, cx);
+            }
+            Decided::Refuse(refusal) | Decided::Fail(refusal) if records => {
+                self.append(now, key, &definition, record, Verdict::Refusal(refusal), cx);
             }
             Decided::Refuse(refusal) => {
                 if verified {

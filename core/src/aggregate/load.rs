@@ -1,6 +1,6 @@
 //! Loading: reading the tail of an aggregate's history from the stream's leader, and folding it into the row.
 
-use super::record::{CommandRow, Record};
+use super::record::{CommandRow, Record, RecordedRefusal};
 use super::{Aggregate, AggregateKey, Effect, Input, Reply, Stage, StoredEvents, Tail};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
@@ -145,7 +145,11 @@ impl Aggregate {
         };
         if decoded.version != record.version + 1 {
             let known = match &decoded.command_id {
-                Some(id) => folded.contains(id) || CommandRow::read(key, id, cx.view())?.is_some(),
+                Some(id) => {
+                    folded.contains(id)
+                        || CommandRow::read(key, id, cx.view())?.is_some()
+                        || RecordedRefusal::read(key, id, cx.view())?.is_some()
+                }
                 None => false,
             };
             if decoded.version > record.version || !known {
@@ -161,10 +165,14 @@ impl Aggregate {
             }
         }
         record.last_seq = message.seq;
-        if let Some(command_id) = decoded.command_id {
-            let row = CommandRow { seq: message.seq, version: record.version };
-            let command_key = keys::command(&key.tenant, &key.kind, &key.id, &command_id);
-            cx.put(Table::Command, &command_key, &row.encode());
+        if let Some(command_id) = decoded.command_id.clone() {
+            if let Some(event) = decoded.refusal() {
+                RecordedRefusal::stage(key, &command_id, &event.payload, cx);
+            } else {
+                let row = CommandRow { seq: message.seq, version: record.version };
+                let command_key = keys::command(&key.tenant, &key.kind, &key.id, &command_id);
+                cx.put(Table::Command, &command_key, &row.encode());
+            }
             folded.insert(command_id);
         }
         Ok(Ok(()))

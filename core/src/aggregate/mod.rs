@@ -11,8 +11,10 @@
 //!
 //! The row at hand is a cache of the stream and may be behind it. Accepting on an old state is harmless, because the
 //! append expects the sequence the state was read at. Refusing on an old state is not, so a refusal is decided only
-//! after the stream's leader was asked for the tail (INV-AGG-7). Neither depends on being the only owner. That a command
-//! id keeps its refusal does: refusals are known to one store (docs/decisions/0003).
+//! after the stream's leader was asked for the tail (INV-AGG-7). Neither depends on being the only owner.
+//!
+//! Whoever acts on a refusal, as a saga does, asks for it to be recorded: then it is appended like events, expecting the
+//! same sequence, and two owners cannot answer one command differently (docs/decisions/0003).
 //!
 //! The broker answers a repeated append differently as a single server (conflict) and as a cluster (duplicate), and may
 //! not answer at all; all of it leads to the same thing: look at the tail, then decide again (INV-AGG-3).
@@ -21,7 +23,7 @@
 //! |---|---|
 //! | `aggregate` | state, version, last sequence |
 //! | `command` | command id → where its events are; also rebuilt from the stream |
-//! | `refusal` | the last refusals of an aggregate; known only to this store |
+//! | `refusal` | recorded refusals by command id, also rebuilt from the stream; the last others of an aggregate |
 //! | `checkpoint` | incarnation of the stream, highest sequence appended or read |
 //!
 //! Lost on purpose: what was under way. Callers repeat a command under its id.
@@ -305,8 +307,8 @@ enum Stage {
     Deciding,
     /// The tail is being read.
     Loading { token: Token, give_up_at: Mono },
-    /// The events are being appended; this is what the row becomes.
-    Appending { token: Token, give_up_at: Mono, next: Record },
+    /// The events, or the refusal, are being appended; this is what the row becomes.
+    Appending { token: Token, give_up_at: Mono, next: Record, refusal: Option<Refusal> },
     /// Until the tail is read again.
     Backoff { until: Mono },
 }

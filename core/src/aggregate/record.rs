@@ -1,12 +1,13 @@
 //! The rows of an aggregate.
 
 use super::AggregateKey;
+use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::AggregateDef;
 use crate::program::contract::{self, Refusal};
 use crate::program::{Gas, ProgramError};
 use crate::store::{Table, View};
-use crate::wire::envelope::Event;
+use crate::wire::envelope::{COMMAND_REFUSED, Event};
 use crate::wire::id::{CommandId, Name};
 use crate::wire::keys;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,10 @@ impl Record {
         event: &Event,
         gas_max: u64,
     ) -> Result<(), EvolveError> {
+        if event.kind.as_str() == COMMAND_REFUSED {
+            self.version += 1;
+            return Ok(());
+        }
         let program = definition
             .events
             .get(&event.kind)
@@ -123,7 +128,42 @@ impl CommandRow {
     }
 }
 
-/// The last refusals of an aggregate, oldest first.
+/// A refusal that the aggregate's history records.
+pub(super) struct RecordedRefusal;
+
+impl RecordedRefusal {
+    /// The event that records it.
+    pub(super) fn event(refusal: &Refusal) -> Event {
+        let kind = Name::parse(COMMAND_REFUSED).expect("a name");
+        Event { kind, payload: serde_json::to_value(refusal).expect("a refusal serialises") }
+    }
+
+    pub(super) fn read(
+        key: &AggregateKey,
+        command: &CommandId,
+        view: &dyn View,
+    ) -> Result<Option<Refusal>, Halt> {
+        let row = view.get(Table::Refusal, &keys::command(&key.tenant, &key.kind, &key.id, command))?;
+        let refusal = row.map(serde_json::from_slice).transpose();
+        refusal.map_err(|error| Halt::Corrupt { table: Table::Refusal, detail: error.to_string() })
+    }
+
+    /// Stages the row for the payload of a recording event.
+    pub(super) fn stage<I, E>(
+        key: &AggregateKey,
+        command: &CommandId,
+        payload: &Value,
+        cx: &mut Cx<'_, I, E>,
+    ) {
+        // What a stranger wrote may lack a code; refused it is all the same.
+        let text = |field: &str| payload[field].as_str().unwrap_or_default().to_owned();
+        let refusal = Refusal { code: text("code"), message: text("message") };
+        let row = serde_json::to_vec(&refusal).expect("a refusal serialises");
+        cx.put(Table::Refusal, &keys::command(&key.tenant, &key.kind, &key.id, command), &row);
+    }
+}
+
+/// The last refusals of an aggregate that its history does not record, oldest first.
 #[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Refusals(Vec<(CommandId, Refusal)>);
 

@@ -17,6 +17,7 @@ pub(crate) fn shop_files() -> Vec<SourceFile> {
         "app.yaml",
         "aggregates/order.yaml",
         "aggregates/stock.yaml",
+        "projections/open_orders.yaml",
         "projections/order_summary.yaml",
         "projections/stock_level.yaml",
         "sagas/checkout.yaml",

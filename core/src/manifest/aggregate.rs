@@ -19,6 +19,7 @@ use super::reader::{Fields, Reader};
 use super::yaml::{Node, Span, Yaml};
 use crate::program::contract::{DECIDE, EVOLVE};
 use crate::program::dag::DagProgram;
+use crate::wire::envelope::COMMAND_REFUSED;
 use crate::wire::id::Name;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -47,6 +48,15 @@ impl AggregateDef {
         let mut events = BTreeMap::new();
         for (key, program) in events_node.map(|node| reader.entries(node)).unwrap_or_default() {
             if let Some(name) = reader.key_name(key) {
+                if name.as_str() == COMMAND_REFUSED {
+                    let help =
+                        "the platform records refused commands under this name; choose another".to_owned();
+                    reader.fault(
+                        key.span,
+                        format!("the event type `{COMMAND_REFUSED}` is reserved"),
+                        Some(help),
+                    );
+                }
                 events.insert(name, DagProgram::compile(program, EVOLVE, reader));
             }
         }

@@ -28,7 +28,7 @@ fn faults_with(path: &str, text: &str) -> Vec<String> {
 fn the_shop_loads() {
     let app = App::load(&shop_files(), &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
     assert_eq!(app.aggregates.len(), 2);
-    assert_eq!(app.projections.len(), 2);
+    assert_eq!(app.projections.len(), 3);
     assert_eq!(app.effects.len(), 4);
     assert_eq!(app.egress, ["127.0.0.1:7070"]);
     let saga = app.sagas.values().next().expect("a saga");
@@ -135,6 +135,11 @@ fn what_a_manifest_cannot_say() {
             "aggregates/cart.yaml",
             "aggregate: cart\ninitial_state: {}\nevents: {}\ncommands: { add: { events: [{ type: added }] } }\n",
             "event `added` is not declared by this aggregate",
+        ),
+        (
+            "aggregates/cart.yaml",
+            "aggregate: cart\ninitial_state: {}\nevents: { command_refused: { set: {} } }\ncommands: {}\n",
+            "aggregates/cart.yaml@command_refused: the event type `command_refused` is reserved",
         ),
     ] {
         let faults = faults_with(path, text).join("\n");

@@ -310,6 +310,7 @@ impl Sagas {
                         payload,
                         command_id: id.clone(),
                         context,
+                        record_refusal: true,
                     };
                     Entry::command(saga, command)
                 }

@@ -111,6 +111,7 @@ async fn command(
             tracestate: tracestate.unwrap_or_default(),
             causation_id: causation_id.unwrap_or_default(),
         }),
+        record_refusal: false,
     });
     upstream.set_timeout(UPSTREAM_DEADLINE);
     let outcome = match gateway.commands.submit(upstream).await {

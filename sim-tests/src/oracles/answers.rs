@@ -39,7 +39,7 @@ pub fn of_definite(reply: &Reply) -> Option<Definite> {
 /// What was asked and answered so far.
 #[derive(Clone, Debug)]
 pub struct Answers {
-    /// Two nodes that decide at once remember their refusals each for itself.
+    /// Two nodes that decide at once remember each for itself the refusals that are not recorded.
     single_owner: bool,
     /// The length of the aggregate's history when a command was sent first.
     first_sent: BTreeMap<String, usize>,
@@ -99,7 +99,7 @@ impl Answers {
                         format!("accepted at {seq} as version {version}, but the log has {stored:?}");
                     return Err(broken(Invariant::Agg2, command, &detail));
                 }
-                if let Some(refusal) = self.refused.get(&name).filter(|_| self.single_owner) {
+                if let Some(refusal) = self.refused.get(&name) {
                     let detail = format!("accepted at {seq} after it was refused: {refusal:?}");
                     return Err(broken(Invariant::Agg2, command, &detail));
                 }
@@ -114,7 +114,15 @@ impl Answers {
                 if matches!(reply, Reply::Refused(_)) {
                     self.check_refusal(command, &refusal, logs)?;
                 }
-                self.refused.insert(name.clone(), refusal);
+                let recorded =
+                    history.is_some_and(|history| history.refused.contains_key(&command.command_id));
+                if command.record_refusal && matches!(reply, Reply::Refused(_)) && !recorded {
+                    let detail = format!("refused ({}), and that is not recorded", refusal.code);
+                    return Err(broken(Invariant::Agg2, command, &detail));
+                }
+                if self.single_owner || recorded {
+                    self.refused.insert(name.clone(), refusal);
+                }
                 self.told.insert(name);
                 Ok(())
             }
@@ -168,9 +176,6 @@ impl Answers {
 
     /// INV-AGG-2 at the end: what was refused is not in the log.
     pub(super) fn check_end(&self, logs: &Logs) -> Result<(), Violation> {
-        if !self.single_owner {
-            return Ok(());
-        }
         for history in logs.histories() {
             let subject = subject_of(&history.key);
             for (command_id, (seq, _)) in &history.commands {

@@ -61,6 +61,8 @@ pub struct History {
     pub points: Vec<Point>,
     /// Where the events of each command are: sequence, and the version after them.
     pub commands: BTreeMap<CommandId, (u64, u64)>,
+    /// Where the refusals that are recorded are.
+    pub refused: BTreeMap<CommandId, u64>,
     /// From here on nobody can read it.
     pub poisoned_at: Option<u64>,
 }
@@ -152,6 +154,7 @@ impl Logs {
             },
             points: vec![Point { seq: 0, version: 0, state: definition.initial_state.clone() }],
             commands: BTreeMap::new(),
+            refused: BTreeMap::new(),
             poisoned_at: None,
         });
         let mut point = last_point(history).clone();
@@ -164,6 +167,9 @@ impl Logs {
         }
         for event in &decoded.events {
             point.version += 1;
+            if decoded.refusal().is_some() {
+                continue;
+            }
             let seen = json!({ "type": event.kind, "payload": event.payload, "version": point.version });
             let program = definition.events.get(&event.kind).ok_or_else(|| {
                 broken(Invariant::Agg1, format!("{subject}: event {} is not declared", event.kind))
@@ -175,14 +181,29 @@ impl Logs {
         let place = (message.seq, point.version);
         history.points.push(point);
         let key = history.key.clone();
-        let Some(command_id) = decoded.command_id else { return Ok(()) };
+        let Some(command_id) = decoded.command_id.clone() else { return Ok(()) };
+        self.aggregate_rows.insert(keys::aggregate(&key.tenant, &key.kind, &key.id), subject.to_owned());
+        let refused_at = history.refused.get(&command_id).copied();
+        let accepted_at = history.commands.get(&command_id).map(|(seq, _)| *seq);
+        if decoded.refusal().is_some() {
+            history.refused.insert(command_id.clone(), message.seq);
+        }
+        if let Some(earlier) = refused_at.or(accepted_at.filter(|_| decoded.refusal().is_some())) {
+            let detail = format!(
+                "{subject}: command {command_id} was stored at {earlier} and at {}, one of them a refusal",
+                message.seq
+            );
+            return Err(broken(Invariant::Agg2, detail));
+        }
+        if decoded.refusal().is_some() {
+            return Ok(());
+        }
         if let Some((earlier, _)) = history.commands.insert(command_id.clone(), place) {
             let detail =
                 format!("{subject}: command {command_id} was stored at {earlier} and at {}", message.seq);
             return Err(broken(Invariant::Agg2, detail));
         }
         self.command_rows.insert(keys::command(&key.tenant, &key.kind, &key.id, &command_id), place);
-        self.aggregate_rows.insert(keys::aggregate(&key.tenant, &key.kind, &key.id), subject.to_owned());
         Ok(())
     }
 

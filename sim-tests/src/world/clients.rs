@@ -165,6 +165,7 @@ fn command(
         payload,
         command_id: CommandId::parse(command_id).expect("a command id"),
         context: Context::generate(command_id),
+        record_refusal: false,
     })
 }
 

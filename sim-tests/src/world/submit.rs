@@ -26,13 +26,8 @@ impl World {
 
     /// Sends a command to one of the aggregate nodes.
     pub(super) fn submit(&mut self, caller: Caller, command: Box<Command>) {
-        // The runner keeps to one owner: that a refusal is known to one owner only is a documented limit
-        // (docs/decisions/0003).
-        let owners = match caller {
-            Caller::Client { .. } => u64::from(self.plan.owners),
-            Caller::Runner { .. } => 1,
-        };
-        let target = NodeId::Aggregate(u8::try_from(self.dice.network.below(owners)).unwrap_or_default());
+        let owner = self.dice.network.below(u64::from(self.plan.owners));
+        let target = NodeId::Aggregate(u8::try_from(owner).unwrap_or_default());
         self.after(self.submit_timeout_ms() * MS, Event::SubmitTimedOut(caller));
         self.oracles.on_submitted(&command);
         if self.strikes(self.faults.rpc_lost) {

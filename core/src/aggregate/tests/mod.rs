@@ -3,6 +3,7 @@
 mod exhaustive;
 mod properties;
 mod readiness;
+mod recorded;
 mod script;
 
 use super::{
@@ -27,6 +28,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::AggregateConflictIsForeign, script::after_an_append_without_an_answer_the_stream_is_looked_at),
     (Quirk::AggregateNoExpectation, script::a_command_is_decided_appended_and_answered),
     (Quirk::AggregateRefuseUnverified, script::a_refusal_is_decided_on_what_the_stream_says_now),
+    (Quirk::AggregateRefusalNotRecorded, recorded::a_recorded_refusal_is_the_answer_of_every_owner),
     (Quirk::AggregateSnapshotOffByOne, script::the_state_on_record_is_the_fold_of_the_stream),
 ];
 
@@ -73,7 +75,7 @@ fn command(kind: &str, id: &str, name: &str, command_id: &str, payload: Value) -
     let parsed = (kind.parse(), id.parse(), name.parse(), command_id.parse());
     let (Ok(aggregate), Ok(id), Ok(name), Ok(command_id)) = parsed else { panic!("{kind} {id} {name}") };
     let context = Context::generate("test");
-    Command { tenant: tenant(), aggregate, id, name, payload, command_id, context }
+    Command { tenant: tenant(), aggregate, id, name, payload, command_id, context, record_refusal: false }
 }
 
 fn add(id: &str, command_id: &str, qty: u64) -> Command {

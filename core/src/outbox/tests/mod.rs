@@ -180,6 +180,7 @@ fn command(instance: &str, id: &str) -> Entry {
         payload: Value::Null,
         command_id: id.parse().expect("an id"),
         context: Context::generate(id),
+        record_refusal: true,
     };
     Entry::command(saga(instance), command)
 }

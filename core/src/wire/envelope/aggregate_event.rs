@@ -11,6 +11,9 @@ use crate::wire::subject::Route;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// The event type that records a refused command. It changes no state; no aggregate may declare it.
+pub const COMMAND_REFUSED: &str = "command_refused";
+
 /// One event.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Event {
@@ -78,6 +81,15 @@ impl EventMessage {
     #[must_use]
     pub fn last_version(&self) -> u64 {
         self.version + (self.events.len() as u64).saturating_sub(1)
+    }
+
+    /// The record of a refused command, when this is one.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&Event> {
+        match self.events.as_slice() {
+            [only] if only.kind.as_str() == COMMAND_REFUSED => Some(only),
+            [..] => None,
+        }
     }
 
     /// The message body.

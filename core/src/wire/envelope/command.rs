@@ -23,4 +23,8 @@ pub struct Command {
     pub command_id: CommandId,
     /// What it belongs to.
     pub context: Context,
+    /// Whether a refusal is to be recorded in the aggregate's history: whoever acts on it, as a saga does, needs it to be
+    /// the same whoever is asked.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub record_refusal: bool,
 }

@@ -14,7 +14,7 @@ mod aggregate_event;
 mod command;
 mod effect;
 
-pub use aggregate_event::{Event, EventMessage};
+pub use aggregate_event::{COMMAND_REFUSED, Event, EventMessage};
 pub use command::Command;
 pub use effect::{EffectCommand, EffectOutcome, EffectResult, SagaRef};
 
