@@ -30,7 +30,7 @@ macro_rules! quirks {
 quirks! {
     DriverReleaseBeforeCommit = "the driver releases effects although the commit failed";
     AnswerTimeoutMeansRefused = "adapters report silence as a definite refusal";
-    GateResumeAtCheckpoint = "the gate positions its consumer at the checkpoint instead of after it, and applies what it has applied";
+    GateResumeTooFar = "the gate positions its consumer one message too far after its checkpoint";
     GateIgnoreGap = "the gate ignores a skipped consumer sequence";
     GateTrustAckFloor = "the gate believes that everything below the consumer's ack floor was applied";
     GateCheckpointLate = "the checkpoint is written in a later turn than what it covers";

@@ -13,9 +13,14 @@ use std::collections::BTreeMap;
 pub enum Keys {
     /// A repeated key gets the first answer and nothing happens.
     Honoured,
+    /// A repeated key gets the first answer for a while; then it is lost, and the request happens again.
+    Lost,
     /// Every request happens.
     Ignored,
 }
+
+/// How long a service that loses keys remembers one.
+const REMEMBERED_NS: u64 = 5_000_000_000;
 
 /// What a service does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -52,7 +57,7 @@ pub struct Execution {
 /// The services.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Outside {
-    answers: BTreeMap<String, Answered>,
+    answers: BTreeMap<String, (u64, Answered)>,
     executions: Vec<Execution>,
     payments_and_parcels: Keys,
 }
@@ -84,9 +89,12 @@ impl Outside {
         let Some(service) = service_of(&request.url) else {
             return Answered { status: 404, body: Value::Null };
         };
-        if self.keys_of(service) == Keys::Honoured
-            && let Some(answer) = self.answers.get(key)
-        {
+        let remembered = |answered_ns: u64| match self.keys_of(service) {
+            Keys::Honoured => true,
+            Keys::Lost => at_ns < answered_ns + REMEMBERED_NS,
+            Keys::Ignored => false,
+        };
+        if let Some((_, answer)) = self.answers.get(key).filter(|(answered_ns, _)| remembered(*answered_ns)) {
             return answer.clone();
         }
         let body = request.body.clone().unwrap_or_default();
@@ -114,7 +122,7 @@ impl Outside {
             cents: body["cents"].as_u64().unwrap_or_default(),
             done: answer.status < 300,
         });
-        self.answers.insert(key.to_owned(), answer.clone());
+        self.answers.insert(key.to_owned(), (at_ns, answer.clone()));
         answer
     }
 }
@@ -129,4 +137,29 @@ fn service_of(url: &str) -> Option<Service> {
     .into_iter()
     .find(|(path, _)| url.ends_with(path))
     .map(|(_, service)| service)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How often a charge happens that is asked for at once, again, and long after.
+    fn charges(keys: Keys) -> usize {
+        let mut outside = Outside::new(keys);
+        let request = HttpRequest {
+            method: "POST".into(),
+            url: "http://127.0.0.1:7070/payments/charges".into(),
+            headers: Vec::new(),
+            body: Some(json!({ "order": "o-1", "cents": 900, "card": "valid" })),
+        };
+        for at_ns in [0, 1, REMEMBERED_NS] {
+            assert_eq!(outside.call(at_ns, &request, "k").status, 201);
+        }
+        outside.executions().len()
+    }
+
+    #[test]
+    fn services_honour_lose_or_ignore_keys() {
+        assert_eq!((charges(Keys::Honoured), charges(Keys::Lost), charges(Keys::Ignored)), (1, 2, 3));
+    }
 }

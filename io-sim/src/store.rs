@@ -70,9 +70,9 @@ impl SimStore {
         self.fate = Some(fate);
     }
 
-    /// Takes back what was decided.
-    pub const fn disarm(&mut self) {
-        self.fate = None;
+    /// Takes back what was decided; `false` when it has struck already.
+    pub const fn disarm(&mut self) -> bool {
+        self.fate.take().is_some()
     }
 
     /// Commits that landed.

@@ -171,7 +171,14 @@ impl Plan {
             pause_ms: *rng.pick(&[5, 50, 400]),
             owners: 1 + u8::from(two_owners),
             replicas: *rng.pick(&[1, 3]),
-            keys: if rng.one_in(8) { Keys::Ignored } else { Keys::Honoured },
+            keys: *rng.pick(&[
+                Keys::Ignored,
+                Keys::Lost,
+                Keys::Honoured,
+                Keys::Honoured,
+                Keys::Honoured,
+                Keys::Honoured,
+            ]),
             delays: if rng.one_in(4) {
                 Delays { min_ns: 1_000_000, max_ns: 80_000_000 }
             } else {

@@ -7,10 +7,14 @@ use crate::world::{Stats, World};
 use cloudlysis_core::quirks::{Quirk, Quirks};
 use cloudlysis_core::{Invariant, MarkCounts};
 use std::any::Any;
+use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+
+/// Events before a failure that are shown, whatever caused it.
+const TAIL_MAX: usize = 12;
 
 /// What is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +51,15 @@ pub enum Failure {
     Violation(Violation),
     /// Something panicked, which nothing may.
     Panicked(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation(violation) => write!(f, "{violation}"),
+            Self::Panicked(message) => write!(f, "panicked: {message}"),
+        }
+    }
 }
 
 impl Failure {
@@ -148,18 +161,18 @@ pub fn story(job: Job, causes_max: usize) -> String {
         out.push_str(text);
         out.push('\n');
     };
-    match (&failure, &world) {
-        (Failure::Violation(violation), Some(world)) => {
-            line(&format!("seed {} in scenario {}: what led to it", job.seed, job.scenario.name()));
-            for cause in world.trace().chain(violation.event, causes_max) {
-                line(&cause);
-            }
-            line("");
-            line(&violation.to_string());
+    if let (Failure::Violation(violation), Some(world)) = (&failure, &world) {
+        line(&format!("seed {} in scenario {}: the last that happened", job.seed, job.scenario.name()));
+        for event in world.trace().tail(TAIL_MAX) {
+            line(&event);
         }
-        (Failure::Violation(violation), None) => line(&violation.to_string()),
-        (Failure::Panicked(message), _) => line(&format!("panicked: {message}")),
+        line("\nwhat led to it:");
+        for cause in world.trace().chain(violation.event, causes_max) {
+            line(&cause);
+        }
+        line("");
     }
+    line(&failure.to_string());
     line("");
     out.push_str(&job.replay_command());
     out

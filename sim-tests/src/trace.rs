@@ -10,7 +10,7 @@ use std::fmt::Write;
 pub type EventId = u64;
 
 /// Characters of one line that are kept for people; the hash is of all of them.
-const LINE_CHARS_MAX: usize = 320;
+const LINE_CHARS_MAX: usize = 240;
 
 /// How much is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,7 +11,8 @@
 //!
 //! The row at hand is a cache of the stream and may be behind it. Accepting on an old state is harmless, because the
 //! append expects the sequence the state was read at. Refusing on an old state is not, so a refusal is decided only
-//! after the stream's leader was asked for the tail (INV-AGG-7). Together this does not depend on being the only owner.
+//! after the stream's leader was asked for the tail (INV-AGG-7). Neither depends on being the only owner. That a command
+//! id keeps its refusal does: refusals are known to one store (docs/decisions/0003).
 //!
 //! The broker answers a repeated append differently as a single server (conflict) and as a cluster (duplicate), and may
 //! not answer at all; all of it leads to the same thing: look at the tail, then decide again (INV-AGG-3).

@@ -20,11 +20,14 @@ pub enum Admission {
 impl Gate {
     /// Decides about a delivery.
     pub fn admit<I>(&mut self, now: Now, delivery: &Delivery, cx: &mut Cx<'_, I, Effect>) -> Admission {
-        let Phase::Bound(bound) = &mut self.phase else { return Admission::Drop };
-        if bound.generation != delivery.generation {
+        let bound = match &mut self.phase {
+            Phase::Bound(bound) => Some(bound).filter(|bound| bound.generation == delivery.generation),
+            Phase::Unbound(_) | Phase::Stopped => None,
+        };
+        let Some(bound) = bound else {
             cx.mark(Mark::GateStaleGeneration);
             return Admission::Drop;
-        }
+        };
         bound.count_delivery(now);
         let skipped = delivery.consumer_seq != bound.next_consumer_seq;
         if skipped && !self.config.quirks.has(Quirk::GateIgnoreGap) {
@@ -36,9 +39,7 @@ impl Gate {
         self.pending = delivery.pending;
         self.fetch(now, cx);
         let seen = delivery.stream_seq <= self.checkpoint.seq;
-        let reapply = self.config.quirks.has(Quirk::GateResumeAtCheckpoint)
-            && delivery.stream_seq == self.checkpoint.seq;
-        if seen && !reapply {
+        if seen {
             cx.mark(Mark::GateDuplicate);
             cx.emit(Effect::Ack { ack: delivery.ack.clone() });
             return Admission::Drop;
@@ -79,8 +80,7 @@ impl Gate {
 
     fn advance<I>(&mut self, stream_seq: u64, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         let before = self.checkpoint.seq;
-        let forwards = stream_seq > before || self.config.quirks.has(Quirk::GateResumeAtCheckpoint);
-        invariant!(forwards, Gate2, "{stream_seq} applied after {before}");
+        invariant!(stream_seq > before, Gate2, "{stream_seq} applied after {before}");
         self.checkpoint.seq = stream_seq;
         let late = self.config.quirks.has(Quirk::GateCheckpointLate) && stream_seq.is_multiple_of(2);
         if !late {

@@ -178,11 +178,8 @@ impl Gate {
         let limits = &self.config.limits;
         let give_up_at = now.mono.plus_ms(limits.request_timeout_ms);
         self.phase = Phase::Unbound(Unbound::Positioning { token, give_up_at, attempt });
-        let resume_at = if self.config.quirks.has(Quirk::GateResumeAtCheckpoint) {
-            self.checkpoint.seq.max(1)
-        } else {
-            self.checkpoint.seq + 1
-        };
+        let resume_at =
+            self.checkpoint.seq + if self.config.quirks.has(Quirk::GateResumeTooFar) { 2 } else { 1 };
         let consumer = ConsumerConfig {
             durable_name: Some(self.config.consumer.to_string()),
             name: Some(self.config.consumer.to_string()),

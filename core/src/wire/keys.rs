@@ -1,6 +1,6 @@
 //! Store keys, composed in one place.
 //!
-//! Components are [`token`](super::token)s joined by `:`, which no token contains: two tuples never share a key. The
+//! Components are [`token`]s joined by `:`, which no token contains: two tuples never share a key. The
 //! longest composition stays within [`KEY_BYTES_MAX`](crate::store::KEY_BYTES_MAX); a test adds up the limits.
 //! Ordered indexes use eight big-endian bytes instead.
 

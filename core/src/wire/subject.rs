@@ -6,7 +6,7 @@
 //! tenant.<t>.effect_result.<name>.<command_id>   the result of that command      WORKFLOW_EVENTS
 //! ```
 //!
-//! Producers publish concrete subjects only; every component is a [`token`](super::token). Consumers may filter with
+//! Producers publish concrete subjects only; every component is a [`token`]. Consumers may filter with
 //! wildcards. INV-WIR-1: building a subject from a route and parsing it gives the same route back.
 
 use super::id::{CommandId, EntityId, Name, TenantId};

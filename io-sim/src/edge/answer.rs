@@ -55,13 +55,14 @@ impl Edge {
         }
     }
 
-    /// The gate, generation and pull an inbox belongs to, if it is still listened to.
+    /// The gate, generation and pull an inbox belongs to; whether the generation is still the present one is for the
+    /// gate to judge.
     fn listening(&self, inbox: &str) -> Option<(GateIndex, Token, Token)> {
         let rest = inbox.strip_prefix(&self.inbox_prefix())?.strip_prefix('g')?;
         let mut parts = rest.split('.');
         let gate: GateIndex = parts.next()?.parse().ok()?;
         let (generation, pull) = (parse_token(parts.next()?)?, parse_token(parts.next()?)?);
-        (self.generations.get(&gate) == Some(&generation)).then_some((gate, generation, pull))
+        Some((gate, generation, pull))
     }
 
     fn answered(&mut self, to: &str, answer: Answer) -> Next {

@@ -1,2 +1,115 @@
 //! `sim`: the simulated world from the command line.
-fn main() {}
+//!
+//! ```text
+//! sim run [--scenario NAME] [--seeds N] [--seed S] [--quirk FAULT]     many runs; a failure prints its story
+//! sim replay --scenario NAME --seed S [--quirk FAULT] [--last N] [--grep TEXT]     one run, in full
+//! sim meta [--seeds N]                  every seed twice: the same hash of everything that happened, or it fails
+//! sim mutants [--only FAULT]            every planted fault: caught by its own oracle within its budget, or it fails
+//! ```
+
+use clap::{Args, Parser, Subcommand};
+use cloudlysis_core::quirks::Quirk;
+use sim_tests::plan::Scenario;
+use sim_tests::report::{self, Lines};
+use sim_tests::run::{Job, jobs};
+use std::io;
+use std::process::ExitCode;
+
+/// Crashes, cuts and redelivers in a world of its own until something breaks.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs consecutive seeds; stops at the first violation and tells its story.
+    Run {
+        #[command(flatten)]
+        seeds: Seeds,
+        #[command(flatten)]
+        kind: Kind,
+    },
+    /// Runs one seed and prints what happened.
+    Replay {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        #[command(flatten)]
+        kind: Kind,
+        /// Only the last so many events; 0 for all.
+        #[arg(long, default_value_t = 0)]
+        last: usize,
+        /// Only events that contain this text.
+        #[arg(long)]
+        grep: Option<String>,
+    },
+    /// Runs every seed twice and compares everything that happened.
+    Meta {
+        #[command(flatten)]
+        seeds: Seeds,
+        #[command(flatten)]
+        kind: Kind,
+    },
+    /// Plants every fault and looks who catches it.
+    Mutants {
+        /// The first seed.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only this one.
+        #[arg(long)]
+        only: Option<String>,
+    },
+}
+
+#[derive(Args)]
+struct Seeds {
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// How many.
+    #[arg(long, default_value_t = 1_000)]
+    seeds: u64,
+}
+
+#[derive(Args)]
+struct Kind {
+    /// Which faults there may be; all scenarios in turn without.
+    #[arg(long, value_parser = scenario)]
+    scenario: Option<Scenario>,
+    /// A fault to plant.
+    #[arg(long, value_parser = quirk)]
+    quirk: Option<Quirk>,
+}
+
+fn scenario(name: &str) -> Result<Scenario, String> {
+    let names = || Scenario::ALL.map(Scenario::name).join(", ");
+    Scenario::parse(name).ok_or_else(|| format!("there are: {}", names()))
+}
+
+fn quirk(name: &str) -> Result<Quirk, String> {
+    let found = Quirk::ALL.iter().find(|quirk| format!("{quirk:?}") == name);
+    found.copied().ok_or_else(|| "`sim mutants` lists them".to_owned())
+}
+
+fn main() -> io::Result<ExitCode> {
+    let mut out = io::stdout();
+    let holds = match Arguments::parse().command {
+        Command::Run { seeds: Seeds { seed, seeds }, kind: Kind { scenario, quirk } } => {
+            let jobs = jobs(seed, seeds, &report::scenarios(scenario), quirk);
+            report::run(&mut out, &jobs)?.failed.is_empty()
+        }
+        Command::Replay { seed, kind: Kind { scenario, quirk }, last, grep } => {
+            let job = Job { seed, scenario: scenario.unwrap_or(Scenario::Everything), quirk };
+            report::replay(&mut out, job, &Lines { last, containing: grep })?
+        }
+        Command::Meta { seeds: Seeds { seed, seeds }, kind: Kind { scenario, quirk } } => {
+            let jobs = jobs(seed, seeds, &report::scenarios(scenario), quirk);
+            report::meta(&mut out, &jobs)?.is_empty()
+        }
+        Command::Mutants { seed, only } => report::mutants(&mut out, seed, only.as_deref())?.is_empty(),
+    };
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -117,7 +117,7 @@ fn check_effects(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>
         let keys = if at_most_once { Keys::Ignored } else { end.plan.keys };
         let most = match keys {
             Keys::Honoured => 1,
-            Keys::Ignored => 1 + u64::from(row.ambiguous),
+            Keys::Lost | Keys::Ignored => 1 + u64::from(row.ambiguous),
         };
         if happened > most || (settled && happened == 0) {
             let detail = format!("{subject} happened {happened} times, its row says {row:?}");

@@ -88,6 +88,17 @@ pub struct Stats {
     pub commits: u64,
 }
 
+impl Stats {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Self) {
+        self.events += other.events;
+        self.turns += other.turns;
+        self.crashes += other.crashes;
+        self.faults += other.faults;
+        self.commits += other.commits;
+    }
+}
+
 /// Everything there is.
 #[derive(Clone, Debug)]
 pub struct World {

@@ -62,8 +62,10 @@ pub struct Node<M: Machine> {
     pub connected: bool,
     /// When its next turn is.
     pub turn_at: Option<u64>,
-    /// Whether it was told to drain.
+    /// Whether somebody asked it to drain.
     pub draining: bool,
+    /// Facts that it is still to be told before it is told to drain.
+    pub before_stop: Option<usize>,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset_ms: i64,
     /// Marks of its earlier lives.
@@ -91,6 +93,8 @@ pub struct TurnReport<E> {
     pub end: TurnEnd<E>,
     /// What landed on disk.
     pub changes: Vec<Change>,
+    /// Whether the store said that the commit failed, or is not known to have landed.
+    pub commit_failed: bool,
 }
 
 impl<M: Machine> Node<M>
@@ -111,6 +115,7 @@ where
             connected: false,
             turn_at: None,
             draining: false,
+            before_stop: None,
             wall_offset_ms: 0,
             marks: MarkCounts::default(),
             idle_turns: 0,
@@ -137,32 +142,43 @@ where
             self.marks.add(life.driver.marks());
         }
         self.idle_turns = 0;
+        self.turn_at = None;
     }
 
     /// The process dies.
     pub fn die(&mut self) {
         self.give_up();
         self.inbox.clear();
+        self.before_stop = None;
         self.deaths += 1;
         self.connected = false;
+    }
+
+    /// The next facts. Says too whether it was told to drain before the first of them.
+    pub fn take_inputs(&mut self, max: usize) -> (Vec<M::Input>, bool) {
+        let count = self.inbox.len().min(max);
+        let was_stopped = self.draining && self.before_stop.is_none();
+        self.before_stop = self.before_stop.and_then(|before| before.checked_sub(count));
+        (self.inbox.drain(..count).collect(), was_stopped)
     }
 
     /// Runs one turn; `None` when there is no process.
     pub fn turn(&mut self, now_ns: u64, inputs: Vec<M::Input>, fate: Fate) -> Option<TurnReport<M::Effect>> {
         let life = self.life.as_mut()?;
+        let armed = matches!(fate, Fate::Commit { .. });
         if let Fate::Commit { fate, .. } = fate {
             self.store.arm(fate);
         }
         let turned = life.driver.turn(&mut self.store, life.clock.now(now_ns), inputs);
         // A turn that staged nothing does not commit.
-        self.store.disarm();
+        let commit_failed = !self.store.disarm() && armed;
         let changes = self.store.take_changes();
         let end = match turned {
             Ok(released) => TurnEnd::Released(released.into_effects()),
             Err(Halt::Store(fault)) => TurnEnd::Faulted(fault),
             Err(halt @ (Halt::Corrupt { .. } | Halt::Broken(_) | Halt::Fenced(_))) => TurnEnd::Halted(halt),
         };
-        Some(TurnReport { end, changes })
+        Some(TurnReport { end, changes, commit_failed })
     }
 
     /// INV-DRV-2: a machine recovered from the disk agrees with the living one.

@@ -57,7 +57,7 @@ impl World {
             return Ok(());
         }
         node.turn_at = None;
-        let inputs: Vec<M::Input> = node.inbox.drain(..node.inbox.len().min(batch)).collect();
+        let (inputs, was_draining) = node.take_inputs(batch);
         let fate = self.draw_fate();
         self.stats.turns += 1;
         let event = self.current;
@@ -67,7 +67,6 @@ impl World {
         }
         let was_idle = inputs.is_empty();
         let node = M::node(&mut self.nodes, id);
-        let was_draining = node.draining;
         let Some(report) = node.turn(now_ns, inputs, fate) else { return Ok(()) };
         let did_nothing = was_idle
             && report.changes.is_empty()
@@ -87,6 +86,10 @@ impl World {
         self.oracles.on_changes(&seen, &report.changes)?;
         match report.end {
             TurnEnd::Released(effects) => {
+                if report.commit_failed && !effects.is_empty() {
+                    let detail = format!("{id} releases {} effects of a failed commit", effects.len());
+                    return Err(Violation::new(Invariant::Drv1, detail));
+                }
                 if !report.changes.is_empty() {
                     node.compare_with_twin().map_err(|(invariant, detail)| {
                         Violation::new(invariant, format!("{id}: {detail}"))
@@ -284,6 +287,7 @@ impl World {
         let node = M::node(&mut self.nodes, id);
         if node.life.is_some() && !node.draining {
             node.draining = true;
+            node.before_stop = Some(node.inbox.len());
             self.push::<M>(id, M::stopped(deadline_ms));
         }
     }

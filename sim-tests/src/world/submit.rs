@@ -26,9 +26,13 @@ impl World {
 
     /// Sends a command to one of the aggregate nodes.
     pub(super) fn submit(&mut self, caller: Caller, command: Box<Command>) {
-        let target = NodeId::Aggregate(
-            u8::try_from(self.dice.network.below(u64::from(self.plan.owners))).unwrap_or_default(),
-        );
+        // The runner keeps to one owner: that a refusal is known to one owner only is a documented limit
+        // (docs/decisions/0003).
+        let owners = match caller {
+            Caller::Client { .. } => u64::from(self.plan.owners),
+            Caller::Runner { .. } => 1,
+        };
+        let target = NodeId::Aggregate(u8::try_from(self.dice.network.below(owners)).unwrap_or_default());
         self.after(self.submit_timeout_ms() * MS, Event::SubmitTimedOut(caller));
         self.oracles.on_submitted(&command);
         if self.strikes(self.faults.rpc_lost) {
@@ -60,7 +64,10 @@ impl World {
             self.note(|| "the answer is lost".to_owned());
             return Ok(());
         }
-        let delay = self.rpc_delay();
+        let mut delay = self.rpc_delay();
+        if self.strikes(self.faults.answer_late) {
+            delay += self.submit_timeout_ms() * MS;
+        }
         self.after(delay, Event::Replied { caller, reply: Some(Box::new(reply)) });
         Ok(())
     }
@@ -78,7 +85,9 @@ impl World {
     pub(super) fn on_replied(&mut self, caller: Caller, reply: Option<Reply>) -> Result<(), Violation> {
         match caller {
             Caller::Client { call, attempt } => self.on_client_answered(call, attempt, reply),
+            // Also long after it was given up: telling that apart is the machine's task, not the adapter's.
             Caller::Runner { life, token } => {
+                self.submits.remove(&token);
                 self.on_runner_answered(life, token, reply.map_or(Outcome::Unknown, outcome));
                 Ok(())
             }
@@ -88,7 +97,11 @@ impl World {
     pub(super) fn on_submit_timed_out(&mut self, caller: Caller) {
         match caller {
             Caller::Client { call, attempt } => self.on_client_timed_out(call, attempt),
-            Caller::Runner { life, token } => self.on_runner_answered(life, token, Outcome::Unknown),
+            Caller::Runner { life, token } => {
+                if self.submits.remove(&token) {
+                    self.on_runner_answered(life, token, Outcome::Unknown);
+                }
+            }
         }
     }
 
@@ -98,7 +111,7 @@ impl World {
         token: Token,
         outcome: Outcome<CommandAccepted, CommandRefused>,
     ) {
-        if self.nodes.runner.deaths == life && self.submits.remove(&token) {
+        if self.nodes.runner.deaths == life {
             let input = RunnerInput::Outbox(outbox::Input::CommandAnswered { token, outcome });
             self.push::<Runner>(NodeId::Runner, input);
         }

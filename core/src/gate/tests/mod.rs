@@ -20,7 +20,7 @@ use crate::wire::subject::Filter;
 use std::ops::ControlFlow;
 
 pub(crate) const EXAM: Exam = &[
-    (Quirk::GateResumeAtCheckpoint, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
+    (Quirk::GateResumeTooFar, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
     (Quirk::GateIgnoreGap, script::a_skipped_delivery_is_not_applied_and_the_consumer_is_positioned_anew),
     (Quirk::GateTrustAckFloor, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
     (Quirk::GateCheckpointLate, script::what_is_applied_is_contiguous_over_messages_of_others),

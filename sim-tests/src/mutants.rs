@@ -1,0 +1,91 @@
+//! Every planted fault, with the oracle that must catch it.
+//!
+//! An oracle that has never caught anything is not known to work. Each row plants one fault in otherwise correct code,
+//! runs seeds of the scenario that provokes it, and an oracle named for it must catch it. Consequences that other
+//! oracles notice first are told, and do not count.
+
+use crate::plan::Scenario;
+use crate::run::Job;
+use crate::trace::Keep;
+use cloudlysis_core::Invariant;
+use cloudlysis_core::quirks::Quirk;
+use std::collections::BTreeSet;
+
+/// A planted fault and what must catch it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mutant {
+    /// The fault.
+    pub quirk: Quirk,
+    /// Where it shows.
+    pub scenario: Scenario,
+    /// The invariants it breaks; whichever is noticed first.
+    pub killed_by: &'static [Invariant],
+    /// Seeds it may take.
+    pub seeds_max: u64,
+}
+
+/// What became of a planted fault.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hunt {
+    /// The oracle named for it that caught it, and after how many seeds.
+    pub killed: Option<(Invariant, u64)>,
+    /// What else failed before that: a consequence that some world noticed first.
+    pub noticed_by: BTreeSet<String>,
+}
+
+/// Runs seeds with the fault planted until an oracle named for it catches it.
+#[must_use]
+pub fn hunt(mutant: &Mutant, first_seed: u64) -> Hunt {
+    let mut noticed_by = BTreeSet::new();
+    for offset in 0..mutant.seeds_max {
+        let seed = first_seed.wrapping_add(offset);
+        let job = Job { seed, scenario: mutant.scenario, quirk: Some(mutant.quirk) };
+        let Some(failure) = job.run(Keep::Nothing).0.failure else { continue };
+        match failure.invariant() {
+            Some(invariant) if mutant.killed_by.contains(&invariant) => {
+                return Hunt { killed: Some((invariant, offset + 1)), noticed_by };
+            }
+            Some(invariant) => noticed_by.insert(invariant.id().to_owned()),
+            None => noticed_by.insert("a panic".to_owned()),
+        };
+    }
+    Hunt { killed: None, noticed_by }
+}
+
+const fn mutant(quirk: Quirk, scenario: Scenario, seeds_max: u64, killed_by: &'static [Invariant]) -> Mutant {
+    Mutant { quirk, scenario, killed_by, seeds_max }
+}
+
+/// All of them.
+pub const MUTANTS: &[Mutant] = &[
+    mutant(Quirk::DriverReleaseBeforeCommit, Scenario::Crashes, 100, &[Invariant::Drv1]),
+    mutant(Quirk::AnswerTimeoutMeansRefused, Scenario::Network, 100, &[Invariant::Agg2]),
+    mutant(Quirk::GateResumeTooFar, Scenario::Crashes, 100, &[Invariant::Gate2, Invariant::Prj2]),
+    mutant(Quirk::GateIgnoreGap, Scenario::Network, 100, &[Invariant::Gate2, Invariant::Prj2]),
+    mutant(Quirk::GateTrustAckFloor, Scenario::Operators, 300, &[Invariant::Prj2]),
+    mutant(Quirk::GateCheckpointLate, Scenario::Calm, 100, &[Invariant::Gate3]),
+    mutant(Quirk::OutboxTailNotPersisted, Scenario::Crashes, 100, &[Invariant::Drv2]),
+    mutant(Quirk::OutboxDeleteOnUnknown, Scenario::Network, 100, &[Invariant::Out2]),
+    mutant(Quirk::OutboxFreshIdPerAttempt, Scenario::Network, 300, &[Invariant::Once1]),
+    mutant(Quirk::OutboxAcceptStale, Scenario::Outside, 100, &[Invariant::Out2]),
+    mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 300, &[Invariant::Live1]),
+    mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 300, &[Invariant::Live1]),
+    mutant(Quirk::SagaSkipDedupe, Scenario::Operators, 100, &[Invariant::Saga1]),
+    mutant(Quirk::SagaForgetInFlight, Scenario::Calm, 100, &[Invariant::Saga3]),
+    mutant(Quirk::SagaCompensateForwards, Scenario::Outside, 100, &[Invariant::Saga3]),
+    mutant(Quirk::SagaReactWhenFinished, Scenario::Calm, 300, &[Invariant::Saga2]),
+    mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),
+    mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
+    mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),
+    mutant(Quirk::EffectAcceptStale, Scenario::Outside, 100, &[Invariant::Once1, Invariant::Qrn1]),
+    mutant(Quirk::EffectForgetLedger, Scenario::Operators, 100, &[Invariant::Eff4]),
+    mutant(Quirk::EffectCursorStays, Scenario::Crashes, 100, &[Invariant::Live1]),
+    mutant(Quirk::AggregateConflictIsForeign, Scenario::Network, 300, &[Invariant::Agg2]),
+    mutant(Quirk::AggregateNoExpectation, Scenario::Owners, 100, &[Invariant::Agg1]),
+    mutant(Quirk::AggregateRefuseUnverified, Scenario::Owners, 100, &[Invariant::Agg7]),
+    mutant(Quirk::AggregateSnapshotOffByOne, Scenario::Calm, 100, &[Invariant::Agg6]),
+    mutant(Quirk::ProjectionStaleRow, Scenario::Calm, 100, &[Invariant::Prj2]),
+    mutant(Quirk::ProjectionForgetTenant, Scenario::Calm, 100, &[Invariant::Ten1]),
+    mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 300, &[Invariant::Qrn1]),
+    mutant(Quirk::DrainClaimClean, Scenario::Operators, 300, &[Invariant::Drn2]),
+];

@@ -1,0 +1,207 @@
+//! What the command line and the tests say about runs, in words.
+
+use crate::mutants::{self, Hunt, MUTANTS, Mutant};
+use crate::plan::Scenario;
+use crate::run::{self, Job, Verdict};
+use crate::trace::Keep;
+use crate::world::Stats;
+use cloudlysis_core::{Mark, MarkCounts};
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+/// Causes of a failure that are shown.
+const CAUSES_MAX: usize = 24;
+/// How often a long command says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+
+/// What many runs came to.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Runs.
+    pub runs: u64,
+    /// What they did.
+    pub stats: Stats,
+    /// Marks they hit.
+    pub marks: MarkCounts,
+    /// How long the worlds lived, in nanoseconds of their own.
+    pub lived_ns: u128,
+    /// Those that failed.
+    pub failed: Vec<Job>,
+}
+
+impl Summary {
+    /// Adds a verdict.
+    pub fn add(&mut self, verdict: &Verdict) {
+        self.runs += 1;
+        self.stats.add(&verdict.stats);
+        self.marks.add(&verdict.marks);
+        self.lived_ns += u128::from(verdict.lived_ns);
+        if verdict.failure.is_some() {
+            self.failed.push(verdict.job);
+        }
+    }
+
+    /// Registered marks that no run hit.
+    #[must_use]
+    pub fn missed_marks(&self) -> Vec<Mark> {
+        self.marks.iter().filter(|(_, hits)| *hits == 0).map(|(mark, _)| mark).collect()
+    }
+}
+
+/// Runs jobs; stops at the first failure and tells its story.
+///
+/// # Errors
+/// When nobody can be told.
+pub fn run(out: &mut (impl Write + Send), jobs: &[Job]) -> io::Result<Summary> {
+    let began = Instant::now();
+    let mut told = began;
+    let mut summary = Summary::default();
+    let mut broken = Ok(());
+    run::run_all(jobs, Keep::Nothing, |verdict| {
+        summary.add(&verdict);
+        if told.elapsed() > PROGRESS_EVERY {
+            told = Instant::now();
+            broken =
+                writeln!(out, "{:>7} of {} runs, {} s", summary.runs, jobs.len(), began.elapsed().as_secs());
+        }
+        summary.failed.is_empty() && broken.is_ok()
+    });
+    broken?;
+    tell(out, &summary, began.elapsed())?;
+    for job in &summary.failed {
+        writeln!(out, "\n{}", run::story(*job, CAUSES_MAX))?;
+    }
+    Ok(summary)
+}
+
+fn tell(out: &mut impl Write, summary: &Summary, took: Duration) -> io::Result<()> {
+    let Summary { runs, stats, marks, lived_ns, failed } = summary;
+    let per_s = |count: u64| u128::from(count) * 1_000 / took.as_millis().max(1);
+    writeln!(out, "{runs} runs in {:.1} s: {} runs/s", took.as_secs_f32(), per_s(*runs))?;
+    writeln!(
+        out,
+        "{} turns ({}/s), {} commits, {} events",
+        stats.turns,
+        per_s(stats.turns),
+        stats.commits,
+        stats.events
+    )?;
+    writeln!(out, "{} crashes, {} faults of all kinds", stats.crashes, stats.faults)?;
+    writeln!(out, "{} simulated hours", lived_ns / 3_600_000_000_000)?;
+    writeln!(out, "marks:")?;
+    for (mark, hits) in marks.iter() {
+        writeln!(out, "  {hits:>10}  {:<28} {}", mark.id(), mark.sentence())?;
+    }
+    writeln!(out, "{} violations", failed.len())
+}
+
+/// Which lines of a replayed run are shown.
+#[derive(Clone, Debug)]
+pub struct Lines {
+    /// The last so many; all for zero.
+    pub last: usize,
+    /// Only those that contain this.
+    pub containing: Option<String>,
+}
+
+/// Runs one job again and shows what happened. `true` when it holds.
+///
+/// # Errors
+/// When nobody can be told.
+pub fn replay(out: &mut impl Write, job: Job, lines: &Lines) -> io::Result<bool> {
+    let (verdict, world) = job.run(Keep::Lines);
+    if let Some(world) = &world {
+        let all = world.trace().tail(usize::MAX);
+        let chosen: Vec<&String> = match &lines.containing {
+            Some(text) => all.iter().filter(|line| line.contains(text.as_str())).collect(),
+            None => all.iter().collect(),
+        };
+        let skip = if lines.last == 0 { 0 } else { chosen.len().saturating_sub(lines.last) };
+        for line in chosen.into_iter().skip(skip) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    let Verdict { failure, stats, hash, lived_ns, .. } = verdict;
+    writeln!(
+        out,
+        "\nhash {hash:016x}, {} turns, {} crashes, {} ms",
+        stats.turns,
+        stats.crashes,
+        lived_ns / 1_000_000
+    )?;
+    match &failure {
+        None => writeln!(out, "everything holds")?,
+        Some(_) => writeln!(out, "{}", run::story(job, CAUSES_MAX))?,
+    }
+    Ok(failure.is_none())
+}
+
+/// Runs every job twice. Returns the jobs whose two runs differ.
+///
+/// # Errors
+/// When nobody can be told.
+pub fn meta(out: &mut impl Write, jobs: &[Job]) -> io::Result<Vec<Job>> {
+    let mut first = BTreeMap::new();
+    let mut differing = Vec::new();
+    let key = |job: &Job| (job.seed, job.scenario);
+    run::run_all(jobs, Keep::Hash, |verdict| {
+        first.insert(key(&verdict.job), verdict.hash);
+        true
+    });
+    run::run_all(jobs, Keep::Hash, |verdict| {
+        if first.get(&key(&verdict.job)) != Some(&verdict.hash) {
+            differing.push(verdict.job);
+        }
+        true
+    });
+    let whole = first.values().fold(0_u64, |whole, hash| whole.rotate_left(5) ^ hash);
+    for job in &differing {
+        writeln!(out, "two runs of one seed differ: {}", job.replay_command())?;
+    }
+    writeln!(
+        out,
+        "{} seeds, each run twice: {} differ; hash of all {whole:016x}",
+        first.len(),
+        differing.len()
+    )?;
+    Ok(differing)
+}
+
+/// Plants every fault. Returns those that no oracle named for them caught.
+///
+/// # Errors
+/// When nobody can be told.
+pub fn mutants(
+    out: &mut impl Write,
+    first_seed: u64,
+    only: Option<&str>,
+) -> io::Result<Vec<&'static Mutant>> {
+    let mut alive = Vec::new();
+    writeln!(out, "| planted fault | scenario | killed by | seeds to kill | budget | also noticed by |")?;
+    writeln!(out, "|---|---|---|---|---|---|")?;
+    let chosen =
+        MUTANTS.iter().filter(|mutant| only.is_none_or(|name| format!("{:?}", mutant.quirk) == name));
+    for mutant in chosen {
+        let Hunt { killed, noticed_by } = mutants::hunt(mutant, first_seed);
+        let (by, seeds) = killed.map_or_else(
+            || ("NOTHING".to_owned(), "-".to_owned()),
+            |(invariant, seeds)| (invariant.id().to_owned(), seeds.to_string()),
+        );
+        if killed.is_none() {
+            alive.push(mutant);
+        }
+        let Mutant { quirk, scenario, seeds_max, .. } = mutant;
+        let others: Vec<String> = noticed_by.into_iter().collect();
+        let others = others.join(", ");
+        writeln!(out, "| {quirk:?} | {} | {by} | {seeds} | {seeds_max} | {others} |", scenario.name())?;
+        out.flush()?;
+    }
+    Ok(alive)
+}
+
+/// The scenarios that a name on the command line means: one, or all for none.
+#[must_use]
+pub fn scenarios(one: Option<Scenario>) -> Vec<Scenario> {
+    one.map_or_else(|| Scenario::ALL.to_vec(), |one| vec![one])
+}
