@@ -137,11 +137,19 @@ impl Drain {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use crate::bench::{Exam, examine, quirks};
     use crate::marks::MarkCounts;
     use crate::store::{View, Visit, WriteBatch};
     use crate::{StoreFault, Table};
+
+    pub(crate) const EXAM: Exam = &[(Quirk::DrainClaimClean, the_deadline_ends_it_and_the_report_is_honest)];
+
+    #[test]
+    fn every_fault_of_a_drain_is_noticed() {
+        examine(EXAM);
+    }
 
     struct Empty;
     impl View for Empty {
@@ -161,7 +169,7 @@ mod tests {
         let (mut writes, mut marks) = (WriteBatch::default(), MarkCounts::default());
         let (mut follow, mut effects): (Vec<()>, Vec<()>) = (Vec::new(), Vec::new());
         let mut cx = Cx::new(&Empty, &mut writes, &mut marks, &mut follow, &mut effects);
-        drain.observe(at(ms), Left { in_flight, waiting }, Quirks::NONE, &mut cx)
+        drain.observe(at(ms), Left { in_flight, waiting }, quirks(), &mut cx)
     }
 
     #[test]

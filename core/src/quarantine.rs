@@ -19,6 +19,9 @@
 //!
 //! Not here: releasing what is parked. That is an operator's decision and needs commands of its own.
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use crate::cx::Cx;
 use crate::halt::{Fence, Halt};
 use crate::invariant;
@@ -45,7 +48,8 @@ impl QuarantineKey {
     /// Returns `None` when the subject is too long to be a key: no subject of ours is.
     #[must_use]
     pub fn source(consumer: &str, subject: &str) -> Option<Self> {
-        Self::compose("source", &[consumer], subject)
+        // A subject is somebody else's choice and may have a `:`, which ends a key; none has a space.
+        Self::compose("source", &[consumer], &subject.replace(':', " "))
     }
 
     /// One saga instance.
@@ -60,7 +64,6 @@ impl QuarantineKey {
             key.push(':');
             token::escape_into(&mut key, part);
         }
-        // A subject keeps its dots: they are not `:` and need no escape.
         key.push(':');
         key.push_str(last);
         (key.len() <= KEY_MAX).then(|| Self(key.into_bytes()))

@@ -5,6 +5,9 @@
 //!
 //! Not here: filters, sorting, waiting for a sequence.
 
+#[cfg(test)]
+mod tests;
+
 use crate::halt::Halt;
 use crate::projection::ViewRow;
 use crate::store::{Table, View, scan_prefix};

@@ -2,7 +2,11 @@
 //!
 //! Each is one line at one site, off unless the feature `quirks` is built and the fault is planted at run time. The
 //! table in `sim-tests` names the oracle that must catch each one and the seeds it may take; a tidy test checks that
-//! every fault is listed there. Without the feature, [`Quirks::has`] is a constant `false` and the sites vanish.
+//! every fault is listed there. Without the feature, [`Quirks::has`] is a constant `false` and the sites vanish. Each is
+//! also noticed by a test of its own machine.
+
+#[cfg(test)]
+mod tests;
 
 macro_rules! quirks {
     ($($quirk:ident = $sentence:literal;)*) => {

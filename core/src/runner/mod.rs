@@ -18,7 +18,7 @@
 
 mod route;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};

@@ -76,12 +76,12 @@ fn step(world: &mut World, action: &Move) {
 
 #[test]
 fn no_order_of_events_gives_a_command_two_outcomes() {
-    for style in [Style::Single, Style::Cluster] {
+    for (style, depth) in [(Style::Single, 6), (Style::Cluster, 5)] {
         let mut world = World::new(style);
         // Enough for one of them.
         world.log.rival(&add("tea", "rival", 1), &[("stock_added", serde_json::json!({ "qty": 1 }))]);
         submit(&mut world);
-        let worlds = explore(world, 6, possible, step);
-        assert!(worlds > 3_000, "{worlds}");
+        let worlds = explore(world, depth, possible, step);
+        assert!(worlds > 1_000, "{worlds}");
     }
 }

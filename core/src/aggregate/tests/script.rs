@@ -310,7 +310,8 @@ fn a_history_that_cannot_be_read_is_not_skipped() {
         log.rival(&add("tea", "r-2", 1), &[added(1)]);
         log.messages.remove(&2);
     };
-    let spoils: [(&dyn Fn(&mut EventLog), &str); 4] = [
+    type Spoil<'a> = &'a dyn Fn(&mut EventLog);
+    let spoils: [(Spoil<'_>, &str); 4] = [
         (&garbage, "not a readable"),
         (&rival("stock_counted", Value::Null), "`stock_counted`"),
         (&rival("stock_added", json!({})), "stock_added"),

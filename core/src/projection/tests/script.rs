@@ -157,7 +157,8 @@ fn what_cannot_be_applied_holds_back_its_source_and_leaves_no_trace_in_the_rows(
     let unnamable = |upstream: &mut Upstream| {
         store(upstream, &message("acme", "tea", 2, vec![event("stock_reserved", json!({ "order": "" }))]))
     };
-    let spoils: [(&dyn Fn(&mut Upstream) -> u64, &str); 4] =
+    type Spoil<'a> = &'a dyn Fn(&mut Upstream) -> u64;
+    let spoils: [(Spoil<'_>, &str); 4] =
         [(&garbage, "decode"), (&failing, "program_"), (&nameless, "view_id"), (&unnamable, "view_id")];
     for (spoil, kind) in spoils {
         let mut upstream = Upstream::new();

@@ -221,8 +221,7 @@ fn instances_of_two_tenants_do_not_know_each_other() {
     let before = checkout(&bench, "o-1");
     assert_eq!(bench.turn([super::Input::Happened(other)]), ["asks reserve"], "INV-TEN-1");
     assert_eq!(checkout(&bench, "o-1"), before);
-    let ids: std::collections::BTreeSet<Vec<u8>> =
-        asked(&bench).iter().map(|entry| super::entry_row(entry)).collect();
+    let ids: std::collections::BTreeSet<Vec<u8>> = asked(&bench).iter().map(super::entry_row).collect();
     assert_eq!(ids.len(), 4);
 }
 
