@@ -3,8 +3,13 @@
 //! | module | what it shows |
 //! |---|---|
 //! | [`orders`] | an order from command to parcel; what a caller is told |
+//! | [`kill`] | SIGKILL of the process, again and again: nothing lost, nothing twice |
+//! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 
+mod audit;
+mod kill;
 mod manifests;
 mod orders;
+mod workload;
 mod world;
