@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`orders`] | an order from command to parcel; what a caller is told |
 //! | [`kill`] | SIGKILL of the process, again and again: nothing lost, nothing twice |
+//! | [`broker_away`] | SIGKILL of the broker |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 
 mod audit;
+mod broker_away;
 mod kill;
 mod manifests;
 mod orders;
