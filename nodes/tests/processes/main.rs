@@ -5,11 +5,13 @@
 //! | [`orders`] | an order from command to parcel; what a caller is told |
 //! | [`kill`] | SIGKILL of the process, again and again: nothing lost, nothing twice |
 //! | [`broker_away`] | SIGKILL of the broker |
+//! | [`drain`] | SIGTERM |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 
 mod audit;
 mod broker_away;
+mod drain;
 mod kill;
 mod manifests;
 mod orders;
