@@ -6,6 +6,7 @@
 //! | [`kill`] | SIGKILL of the process, again and again: nothing lost, nothing twice |
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM |
+//! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 
@@ -15,5 +16,6 @@ mod drain;
 mod kill;
 mod manifests;
 mod orders;
+mod quarantine;
 mod workload;
 mod world;
