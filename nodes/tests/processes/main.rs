@@ -7,15 +7,18 @@
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
+//! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 
 mod audit;
 mod broker_away;
 mod drain;
+mod ids;
 mod kill;
 mod manifests;
 mod orders;
 mod quarantine;
+mod strangers;
 mod workload;
 mod world;
