@@ -8,6 +8,7 @@
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
+//! | [`separate`] | every node as a process of its own |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 
@@ -19,6 +20,7 @@ mod kill;
 mod manifests;
 mod orders;
 mod quarantine;
+mod separate;
 mod strangers;
 mod workload;
 mod world;
