@@ -10,12 +10,13 @@ const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
 async fn four_processes_ship_an_order() {
     let world = World::new().await;
     let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
-    let mut aggregate = world.serve("aggregate", &bootstrap).await;
-    let mut projection = world.serve("projection", &ROOM).await;
+    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
+    let mut projection = world.serve("projection", "data", &ROOM).await;
     let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
     let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve("gateway", &upstreams).await;
-    let mut runner = world.serve("runner", &[&["--gateway", &gateway.url()][..], &ROOM].concat()).await;
+    let mut gateway = world.serve("gateway", "data", &upstreams).await;
+    let mut runner =
+        world.serve("runner", "data", &[&["--gateway", &gateway.url()][..], &ROOM].concat()).await;
     for node in [&mut aggregate, &mut projection, &mut gateway, &mut runner] {
         node.ready().await;
         assert_eq!(node.shop().get("/health").await.map(|(status, _)| status), Ok(200));

@@ -67,8 +67,8 @@ impl World {
     }
 
     /// A node as a process of its own, listening.
-    pub(crate) async fn serve(&self, kind: &str, further: &[&str]) -> Node {
-        let data = self.data("data");
+    pub(crate) async fn serve(&self, kind: &str, data: &str, further: &[&str]) -> Node {
+        let data = self.data(data);
         let data = data.to_str().expect("a path that is text");
         let mut arguments = vec!["serve", kind, SHOP, "--data", data, "--listen", "127.0.0.1:0"];
         arguments.extend(further);
