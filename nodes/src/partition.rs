@@ -43,8 +43,9 @@ pub struct Status {
 }
 
 impl Status {
-    const fn starting() -> Self {
-        Self { not_ready: Vec::new(), halted: None, store_fault: None, drained: None }
+    /// Before its machine is recovered nobody knows whether it takes work: that is no reason to say it does.
+    fn starting() -> Self {
+        Self { not_ready: vec!["starting".to_owned()], halted: None, store_fault: None, drained: None }
     }
 }
 
@@ -259,5 +260,53 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             *status = next;
             changed
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{GAS_MAX, aggregate_limits};
+    use cloudlysis_core::aggregate::{Aggregate, Config, Effect};
+    use cloudlysis_io_nats::store::MapSize;
+    use std::collections::BTreeMap;
+
+    struct Nowhere;
+
+    impl Edge<Aggregate> for Nowhere {
+        fn perform(&mut self, _: Effect) {}
+        fn recovered(&mut self) {}
+        fn observe(&self, _: &Aggregate, _: &HeedStore) {}
+        fn not_ready(&self, _: &Aggregate) -> Vec<String> {
+            Vec::new()
+        }
+        fn drained(&mut self) -> Option<Report> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_not_recovered_yet_is_not_ready() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let store = HeedStore::open(dir.path(), MapSize::default()).expect("opens");
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let config = move || {
+            wait.recv().expect("the test says go");
+            Config {
+                definitions: BTreeMap::new(),
+                limits: aggregate_limits(),
+                gas_max: GAS_MAX,
+                seed: 0,
+                quirks: Quirks::NONE,
+            }
+        };
+        let parts = Parts { name: "aggregate", store, config };
+        let mut partition =
+            start::<Aggregate, _>(parts, mpsc::channel(INPUTS_MAX), Nowhere).expect("a thread");
+        assert_eq!(partition.status.borrow().not_ready, ["starting"]);
+        go.send(()).expect("the partition is starting");
+        let ready = partition.status.wait_for(|status| status.not_ready.is_empty()).await.is_ok();
+        assert!(ready, "recovered");
+        partition.join();
     }
 }

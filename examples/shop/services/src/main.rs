@@ -8,7 +8,7 @@ use std::path::PathBuf;
 /// Payments and shipping for the example shop.
 #[derive(Parser)]
 struct Arguments {
-    /// Where to listen.
+    /// Where to listen; with port 0 the system chooses one, and the line on standard output says which.
     #[arg(long, default_value = "127.0.0.1:7070")]
     listen: String,
     /// A file to remember operations in.
@@ -24,6 +24,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         None => Services::default(),
     };
     let listener = tokio::net::TcpListener::bind(&arguments.listen).await?;
+    say(&format!("shop-services   http://{}", listener.local_addr()?));
     axum::serve(listener, services.router()).await?;
     Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the command line's own words, not a log")]
+fn say(line: &str) {
+    println!("{line}");
 }

@@ -1,0 +1,24 @@
+//! Where the engine answers differently on purpose.
+
+/// What was asked, as scripts write it down, and why the answers differ.
+const DIFFERENCES: &[(&str, &str)] = &[
+    ("create stream WORKQUEUE", "only limits retention so far: refused, not half done"),
+    ("create stream INTEREST", "only limits retention so far: refused, not half done"),
+    ("create stream MEMORY", "only file storage so far: refused, not half done"),
+    ("details of EMPTY", "the server lists sequence 0 as deleted in a stream that never had a message"),
+    ("Create consumer Z/replicated", "a single server has no replicas; the engine checks as a cluster would"),
+    (
+        "state of LASTGONE",
+        "a server that was killed no longer knows when its last message was stored, if that one is deleted",
+    ),
+    (
+        "publish lastgone.a [Nats-Msg-Id: 1], 5 bytes",
+        "and then it forgets every message id, also of messages it still holds",
+    ),
+    (r#""" for A/c 7"#, "the server confirms only what it has delivered; neither side changes anything"),
+    (r#""+TERM" for A/c 7"#, "the same"),
+];
+
+pub(crate) fn why(what: &str) -> Option<&'static str> {
+    DIFFERENCES.iter().find(|(own, _)| *own == what).map(|(_, why)| *why)
+}

@@ -1,0 +1,91 @@
+//! The same scripts against a real nats-server and against `core::jetstream`: same requests, same answers.
+//!
+//! Everything is compared: what a publisher is told, error numbers and texts, states and configurations, every message
+//! and status a pull gets, in order. Left out are moments, the metadata a server adds about itself, and fields of the
+//! real server that the engine does not have. Where the engine differs on purpose, [`deliberate`] says so; a difference
+//! that is no longer there is a failure too.
+
+mod acks;
+mod consumers;
+mod deliberate;
+mod engine;
+mod publishing;
+mod pulls;
+mod restarts;
+mod script;
+mod server;
+mod side;
+mod streams;
+
+#[path = "../nats_server/mod.rs"]
+mod nats_server;
+
+use engine::Engine;
+use script::{Script, Step};
+use server::Server;
+
+/// Runs a script on both brokers and compares what they said.
+macro_rules! conform {
+    ($($module:ident::$script:ident),* $(,)?) => {$(
+        #[tokio::test]
+        async fn $script() {
+            let mut engine = Script::on(Engine::new(), Vec::new());
+            $module::$script(&mut engine).await;
+            let said = engine.said();
+            let mut server = Script::on(Server::start().await, said.clone());
+            $module::$script(&mut server).await;
+            compare(&said, &server.said());
+        }
+    )*};
+}
+
+conform!(
+    streams::creating_and_changing,
+    streams::refused_configurations,
+    streams::unsupported_configurations,
+    streams::removing,
+    streams::limits,
+    publishing::expectations,
+    publishing::duplicates,
+    publishing::refusals,
+    consumers::creating_and_changing_consumers,
+    consumers::refused_consumers,
+    consumers::where_a_consumer_begins,
+    consumers::removal_under_a_consumer,
+    pulls::how_a_pull_ends,
+    pulls::several_pulls,
+    pulls::bounds_of_a_pull,
+    acks::every_kind_of_ack,
+    acks::redelivery,
+    acks::giving_up,
+    acks::one_at_a_time,
+    restarts::a_restart_in_good_order,
+    restarts::a_crash,
+);
+
+fn compare(engine: &[Step], server: &[Step]) {
+    let asked = |steps: &[Step]| steps.iter().map(|step| step.what.clone()).collect::<Vec<_>>();
+    assert_eq!(asked(engine), asked(server), "the script took another course");
+    let mut faults = Vec::new();
+    for (at, (engine, server)) in engine.iter().zip(server).enumerate() {
+        let Step { what, answer } = engine;
+        match (deliberate::why(what), *answer == server.answer) {
+            (None, true) | (Some(_), false) => {}
+            (None, false) => {
+                let same = same_until(answer, &server.answer);
+                let (engine, server) = (&answer[same..], &server.answer[same..]);
+                faults.push(format!("{at}. {what}\n  engine: …{engine}\n  server: …{server}"));
+            }
+            (Some(why), true) => faults.push(format!("{at}. {what}: no longer different, but listed: {why}")),
+        }
+    }
+    assert!(faults.is_empty(), "{} of {} steps:\n{}", faults.len(), engine.len(), faults.join("\n"));
+}
+
+/// How far two answers agree, in whole words.
+fn same_until(one: &str, other: &str) -> usize {
+    let same = one.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let cut =
+        |text: &str| text.is_char_boundary(same).then(|| text[..same].rfind(' ').map_or(0, |at| at + 1));
+    cut(one).unwrap_or(0)
+}

@@ -1,0 +1,130 @@
+//! What a broker must do to take part, and what comes of it as text.
+
+use cloudlysis_core::jetstream::api::{ApiError, ConsumerInfo, PullRequest, StreamInfo, ZERO_TIME};
+use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a script waits for what should come.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A broker, in the engine's words.
+pub(crate) trait Side {
+    /// A pull request that may be waiting.
+    type Pull;
+
+    async fn publish(&mut self, publish: Publish) -> Answer;
+
+    async fn request(&mut self, request: Request) -> Answer;
+
+    /// Sends a pull request; returns when the broker has it.
+    async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Self::Pull;
+
+    /// The next thing on a pull's inbox; `None` when nothing comes within the time given.
+    async fn next(&mut self, pull: &mut Self::Pull, within: Duration) -> Option<Seen>;
+
+    /// Answers a delivery; `None` when the broker does not confirm it.
+    async fn ack(&mut self, delivery: &AckSubject, payload: &str) -> Option<Answer>;
+
+    /// Lets time pass.
+    async fn pass(&mut self, time: Duration);
+
+    /// Time since the beginning.
+    fn elapsed(&self) -> Duration;
+
+    /// The broker stops in good order and comes back.
+    async fn restart(&mut self);
+
+    /// The broker is killed and comes back.
+    async fn crash(&mut self);
+}
+
+/// What a client sees on its inbox.
+#[derive(Clone, Debug)]
+pub(crate) enum Seen {
+    Message { ack: AckSubject, subject: String, headers: Vec<(String, String)>, payload: String },
+    Status { code: u16, description: String, headers: Vec<(String, String)> },
+}
+
+impl Seen {
+    /// `deliveries.stream_seq.consumer_seq pending subject headers payload`, or the status line and its numbers.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Message { ack, subject, headers, payload } => {
+                let AckSubject { stream, consumer, deliveries, stream_seq, consumer_seq, pending, .. } = ack;
+                let numbers = format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}");
+                format!("{stream}/{consumer} {numbers} {subject} {} {payload}", pairs(headers))
+            }
+            Self::Status { code, description, headers } => {
+                format!("{code} {description} {}", pairs(headers))
+            }
+        }
+    }
+
+    /// A sign of life, of which there are more on a slow machine.
+    pub(crate) const fn is_heartbeat(&self) -> bool {
+        matches!(self, Self::Status { code: 100, .. })
+    }
+}
+
+fn pairs(headers: &[(String, String)]) -> String {
+    let mut pairs: Vec<String> = headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.sort_unstable();
+    pairs.join(",")
+}
+
+pub(crate) fn refused(error: &ApiError) -> String {
+    format!("{} {} {}", error.code, error.err_code, error.description)
+}
+
+/// An answer without what cannot be the same on two brokers: moments, and what a server adds about itself.
+pub(crate) fn text(answer: Answer) -> String {
+    match answer {
+        Answer::Published { stream, seq, duplicate } => {
+            format!("{stream} {seq}{}", if duplicate { " duplicate" } else { "" })
+        }
+        Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
+        Answer::Failed(error) => refused(&error),
+        Answer::Stream(info) => stream_text(*info),
+        Answer::Streams(all) => all.into_iter().map(stream_text).collect::<Vec<_>>().join("\n"),
+        Answer::Consumer(info) => consumer_text(*info),
+        Answer::Consumers(all) => all.into_iter().map(consumer_text).collect::<Vec<_>>().join("\n"),
+        Answer::Message(message) => {
+            let headers: Vec<_> = message.headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            format!("{} {} {} {:?}", message.seq, message.subject, pairs(&headers), message.payload)
+        }
+        Answer::NoResponders { .. } => "503".to_owned(),
+        done @ (Answer::StreamNames(_)
+        | Answer::ConsumerNames(_)
+        | Answer::StreamDeleted
+        | Answer::Purged { .. }
+        | Answer::MessageDeleted
+        | Answer::ConsumerDeleted
+        | Answer::AckProcessed) => format!("{done:?}"),
+    }
+}
+
+fn stream_text(mut info: StreamInfo) -> String {
+    own_metadata(&mut info.config.metadata);
+    for moment in [&mut info.state.first_ts, &mut info.state.last_ts] {
+        *moment = if moment == ZERO_TIME { "never" } else { "once" }.to_owned();
+    }
+    assert!(info.created.ends_with('Z'), "{}", info.created);
+    format!("{:?} {:?}", info.state, info.config)
+}
+
+fn consumer_text(mut info: ConsumerInfo) -> String {
+    own_metadata(&mut info.config.metadata);
+    assert!(info.created.ends_with('Z'), "{}", info.created);
+    let ConsumerInfo { stream_name, name, delivered, ack_floor, .. } = &info;
+    let ConsumerInfo { num_ack_pending, num_redelivered, num_waiting, num_pending, config, .. } = &info;
+    format!(
+        "{stream_name}/{name} del {}/{} floor {}/{} ackp {num_ack_pending} redel {num_redelivered} \
+         wait {num_waiting} pend {num_pending} {config:?}",
+        delivered.consumer_seq, delivered.stream_seq, ack_floor.consumer_seq, ack_floor.stream_seq
+    )
+}
+
+fn own_metadata(metadata: &mut BTreeMap<String, String>) {
+    metadata.retain(|key, _| !key.starts_with("_nats."));
+}

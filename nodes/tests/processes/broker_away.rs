@@ -1,0 +1,53 @@
+//! SIGKILL of the broker in the middle of it all, and its return with the same store.
+
+use crate::audit::Books;
+use crate::workload::{Dice, Workload};
+use crate::world::{SOON, World, eventually, note};
+use std::time::Duration;
+use tokio::sync::watch;
+
+const ORDERS: usize = 60;
+const CUSTOMERS: usize = 6;
+/// How long the broker is away while we look at what the nodes do about it.
+const AWAY: Duration = Duration::from_secs(3);
+/// Each customer comes back about once a second, and each of their requests is logged.
+const LOG_LINES_MAX: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_its_broker_a_node_waits_quietly_and_then_goes_on() {
+    let (seed, mut dice) = Dice::new();
+    note(&format!("CLOUDLYSIS_SEED={seed}"));
+    let workload = Workload::roll(ORDERS, &mut dice);
+    let mut world = World::new().await;
+    let node = world.dev("data").await;
+    let shop = node.shop();
+    workload.stock_up(&shop).await;
+    let (placed, mut watched) = watch::channel(0);
+    let outage = async {
+        let at_least = 10 + usize::try_from(dice.roll(20)).expect("an index");
+        watched.wait_for(|placed| *placed >= at_least).await.expect("orders are being placed");
+        world.nats.kill();
+        eventually("the node is not ready", SOON, async || {
+            let (status, body) = shop.get("/ready").await?;
+            let says_why = body["reasons"].to_string().contains("broker_disconnected");
+            if status == 503 && says_why { Ok(()) } else { Err(body.to_string()) }
+        })
+        .await;
+        let (cpu, lines) = (node.cpu(), node.log().lines().count());
+        tokio::time::sleep(AWAY).await;
+        let (cpu, lines) = (node.cpu() - cpu, node.log().lines().count() - lines);
+        note(&format!(
+            "broker away for {AWAY:?} after {at_least} orders: {cpu:?} of processor, {lines} lines of log"
+        ));
+        let (status, body) = shop.get("/health").await.expect("an answer");
+        assert_eq!((status, &body["nats"]["connected"]), (200, &false.into()), "alive, and honest");
+        assert_eq!(shop.get("/ready").await.map(|(status, _)| status), Ok(503));
+        assert!(cpu < AWAY / 5, "{cpu:?} of processor in {AWAY:?}: it spins");
+        assert!(lines < LOG_LINES_MAX, "{lines} lines of log in {AWAY:?}:\n{}", node.log());
+        world.nats.restart().await;
+    };
+    let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), outage);
+    let books = Books::close(&world, &shop).await;
+    note(&format!("{repeated} answers repeated; {books}"));
+    books.assert_balanced(&workload);
+}

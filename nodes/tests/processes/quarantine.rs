@@ -1,0 +1,83 @@
+//! What goes wrong with one order stays with that order.
+
+use crate::world::shop::{Command, Shop};
+use crate::world::{SOON, World, eventually};
+use cloudlysis_core::wire::answer::PublishAnswer;
+use cloudlysis_core::wire::headers::Headers;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn a_charge_that_fails_releases_the_stock_and_cancels_the_order() {
+    let world = World::new().await;
+    let node = world.dev("data").await;
+    let shop = node.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    let declined = json!({ "sku": "tea", "qty": 4, "cents": 500, "card": "declined" });
+    shop.accepted(&Command::place("acme", "o-1").with(declined)).await;
+    let row = shop.order_becomes("acme", "o-1", "cancelled").await;
+    assert_eq!(row["reason"], "payment_failed");
+    eventually("the stock is released", SOON, async || {
+        let row = shop.row("acme", "stock_level", "tea").await?;
+        let released = json!({ "on_hand": 10, "reserved": 0, "sold": 0 });
+        if row.as_ref() == Some(&released) { Ok(()) } else { Err(format!("{row:?}")) }
+    })
+    .await;
+    let operations = world.services.operations().await;
+    let done: Vec<_> = operations.iter().map(|own| (own.kind.as_str(), own.status)).collect();
+    assert_eq!(done, [("charge", 402)], "nothing to refund, nothing shipped");
+}
+
+/// Waits until every consumer of a node that holds something back holds so many messages of this one key.
+async fn quarantined(shop: &Shop, node: &str, messages: u64) -> Vec<Value> {
+    let what = format!("{node} holds {messages} message(s) back");
+    eventually(&what, SOON, async || {
+        let (_, body) = shop.get(&format!("/admin/{node}/quarantine")).await?;
+        let keys = body["keys"].as_array().cloned().unwrap_or_default();
+        let held = !keys.is_empty() && keys.iter().all(|key| key["messages"] == messages);
+        if held { Ok(keys) } else { Err(body.to_string()) }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_event_nobody_can_read_holds_back_only_its_own_order() {
+    const SUBJECT: &str = "tenant.acme.aggregate.order.o-poison";
+    let world = World::new().await;
+    let mut node = world.dev("data").await;
+    let shop = node.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    let broker = world.broker().await;
+    let publish = async |payload: &'static str| {
+        let stored = broker.publish(SUBJECT.into(), &Headers::default(), payload.into()).await;
+        assert!(matches!(stored, PublishAnswer::Acked { .. }), "{stored:?}");
+    };
+    publish("this is no event").await;
+    for node in ["projection", "runner"] {
+        for key in quarantined(&shop, node, 1).await {
+            assert!(key["key"].as_str().is_some_and(|key| key.contains(SUBJECT)), "{key}");
+            assert!(key["cause"]["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{key}");
+        }
+    }
+    shop.accepted(&Command::place("acme", "o-1")).await;
+    shop.order_becomes("acme", "o-1", "shipped").await;
+    assert_eq!(shop.get("/ready").await.map(|(status, _)| status), Ok(200));
+    assert_eq!(shop.get("/health").await.map(|(status, _)| status), Ok(200));
+
+    let answer = shop.command(&Command::place("acme", "o-poison")).await;
+    assert_eq!((answer.status, answer.problem()), (500, "aggregate_unreadable"), "{answer:?}");
+
+    // What follows on the same order is held back behind it, even if it could be read; so it is after a restart.
+    publish(
+        r#"{"event_type": "order_placed", "version": 1, "payload": {"sku": "tea", "qty": 1, "cents": 1}}"#,
+    )
+    .await;
+    quarantined(&shop, "projection", 2).await;
+    node.kill();
+    node.restart().await;
+    quarantined(&shop, "projection", 2).await;
+    quarantined(&shop, "runner", 2).await;
+    assert_eq!(shop.row("acme", "order_summary", "o-poison").await, Ok(None));
+    node.ready().await;
+    shop.accepted(&Command::place("acme", "o-2")).await;
+    shop.order_becomes("acme", "o-2", "shipped").await;
+}

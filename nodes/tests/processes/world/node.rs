@@ -1,0 +1,115 @@
+//! The `cloudlysis` binary as a process.
+
+use super::shop::{Address, Shop};
+use super::{Process, SOON, eventually};
+use std::path::Path;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// Starts the binary with these arguments.
+pub(crate) fn cloudlysis(name: &str, arguments: &[String], dir: &Path) -> Process {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Process::start(name, Path::new(env!("CARGO_BIN_EXE_cloudlysis")), &arguments, dir)
+}
+
+/// The address a process announced on standard output.
+pub(super) async fn announced(process: &mut Process) -> String {
+    eventually("a process says where it listens", SOON * 3, async || {
+        let out = process.out();
+        let url =
+            out.lines().find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")));
+        match (url, process.ended()) {
+            (Some(url), None) => Ok(url.to_owned()),
+            (_, Some(status)) => panic!("it ended: {status}\n{}", process.log()),
+            (None, None) => Err(out),
+        }
+    })
+    .await
+}
+
+/// A process with nodes in it that listens, and how to start it again.
+#[derive(Debug)]
+pub(crate) struct Node {
+    process: Process,
+    address: Address,
+    name: String,
+    arguments: Vec<String>,
+    dir: std::path::PathBuf,
+}
+
+impl Node {
+    pub(super) async fn start(name: &str, arguments: &[String], dir: &Path) -> Self {
+        let mut process = cloudlysis(name, arguments, dir);
+        let address = Address::new(announced(&mut process).await);
+        let (name, arguments) = (name.to_owned(), arguments.to_vec());
+        Self { process, address, name, arguments, dir: dir.to_owned() }
+    }
+
+    /// Starts it again with the same arguments after it ended. Clients find its new address.
+    pub(crate) async fn restart(&mut self) {
+        assert!(self.process.ended().is_some(), "{} is still running", self.name);
+        self.process = cloudlysis(&self.name, &self.arguments, &self.dir);
+        self.address.set(announced(&mut self.process).await);
+    }
+
+    /// A client of what it serves; it follows restarts.
+    pub(crate) fn shop(&self) -> Shop {
+        Shop::at(self.address.clone())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.address.get()
+    }
+
+    /// Waits until `/ready` says so.
+    pub(crate) async fn ready(&mut self) {
+        let shop = self.shop();
+        eventually("the node is ready", SOON, async || {
+            if let Some(status) = self.process.ended() {
+                panic!("it ended: {status}\n{}", self.process.log());
+            }
+            let (status, body) = shop.get("/ready").await?;
+            if status == 200 { Ok(()) } else { Err(body.to_string()) }
+        })
+        .await;
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.process.log()
+    }
+
+    pub(crate) fn out(&self) -> String {
+        self.process.out()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM.
+    pub(crate) fn terminate(&self) {
+        self.process.signal("TERM");
+    }
+
+    pub(crate) async fn exit(&mut self, within: Duration) -> ExitStatus {
+        self.process.exit(within).await
+    }
+
+    /// Processor time it has used.
+    pub(crate) fn cpu(&self) -> Duration {
+        // The unit is fixed for user space, whatever the kernel's own tick is.
+        const TICK: Duration = Duration::from_millis(10);
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.pid()))
+            .expect("Linux says what a process uses");
+        // The name, in parentheses, may contain anything; the numbers follow it.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+        let ticks: u32 =
+            fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse().unwrap_or(0)).sum();
+        TICK * ticks
+    }
+}
