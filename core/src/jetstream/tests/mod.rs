@@ -5,6 +5,7 @@ mod acks;
 mod consumers;
 mod faults;
 mod model;
+mod operations;
 mod publishing;
 mod pulls;
 mod restart;

@@ -6,6 +6,7 @@
 
 use super::super::api::ConsumerConfig;
 use super::super::{AckKind, AckSubject, Answer, Effect, Input, Publish, Request};
+use super::operations::{Op, op};
 use super::{Bench, LIMITS, MS, durable};
 use crate::bench::Landed;
 use crate::cx::Tick;
@@ -19,89 +20,10 @@ use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-const SUBJECTS: [&str; 4] = ["s.a", "s.b", "s.a.x", "s.c"];
-const CONSUMERS: [(&str, &str); 4] = [("all", ""), ("a", "s.a"), ("wild", "s.*"), ("once", "s.>")];
+pub(super) const SUBJECTS: [&str; 4] = ["s.a", "s.b", "s.a.x", "s.c"];
+pub(super) const CONSUMERS: [(&str, &str); 4] = [("all", ""), ("a", "s.a"), ("wild", "s.*"), ("once", "s.>")];
 const WINDOW_MS: u64 = 2_000;
 const ACK_WAIT_MS: u64 = 500;
-
-#[derive(Clone, Debug)]
-enum Op {
-    Publish {
-        subject: usize,
-        id: Option<u8>,
-    },
-    Pull {
-        consumer: usize,
-        batch: u64,
-        no_wait: bool,
-        expires_ms: u64,
-    },
-    /// Answers one of the deliveries seen so far.
-    Answer {
-        nth: prop::sample::Index,
-        kind: AckKind,
-    },
-    Advance {
-        ms: u64,
-    },
-    /// A tick nobody asked for, after a time too short to matter.
-    SpuriousTick,
-    /// The wall clock jumps.
-    WallJump {
-        ms: i64,
-    },
-    Purge {
-        below: u64,
-    },
-    DeleteMessage {
-        nth: prop::sample::Index,
-    },
-    Crash,
-    CommitUnknown {
-        landed: bool,
-    },
-    Truncate {
-        lost: u64,
-    },
-    EndAckWait {
-        consumer: usize,
-        nth: prop::sample::Index,
-    },
-    LosePulls {
-        consumer: usize,
-    },
-    Recreate {
-        consumer: usize,
-    },
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let kind = prop_oneof![
-        6 => Just(AckKind::Ack),
-        1 => Just(AckKind::Nak { delay_ns: None }),
-        1 => (0..800_u64).prop_map(|ms| AckKind::Nak { delay_ns: Some(ms * MS) }),
-        1 => Just(AckKind::InProgress),
-        1 => Just(AckKind::Term { reason: String::new() }),
-    ];
-    prop_oneof![
-        12 => (0..SUBJECTS.len(), prop::option::of(0..6_u8)).prop_map(|(subject, id)| Op::Publish { subject, id }),
-        8 => (0..CONSUMERS.len(), 1..5_u64, any::<bool>(), prop::sample::select(vec![0, 50, 700])).prop_map(
-            |(consumer, batch, no_wait, expires_ms)| Op::Pull { consumer, batch, no_wait, expires_ms }
-        ),
-        12 => (any::<prop::sample::Index>(), kind).prop_map(|(nth, kind)| Op::Answer { nth, kind }),
-        4 => prop::sample::select(vec![1_u64, 99, 101, 499, 501, 3_000]).prop_map(|ms| Op::Advance { ms }),
-        3 => Just(Op::SpuriousTick),
-        1 => (-3_000..3_000_i64).prop_map(|ms| Op::WallJump { ms }),
-        1 => (0..20_u64).prop_map(|below| Op::Purge { below }),
-        1 => any::<prop::sample::Index>().prop_map(|nth| Op::DeleteMessage { nth }),
-        2 => Just(Op::Crash),
-        1 => any::<bool>().prop_map(|landed| Op::CommitUnknown { landed }),
-        1 => (0..3_u64).prop_map(|lost| Op::Truncate { lost }),
-        1 => (0..CONSUMERS.len(), any::<prop::sample::Index>()).prop_map(|(consumer, nth)| Op::EndAckWait { consumer, nth }),
-        1 => (0..CONSUMERS.len()).prop_map(|consumer| Op::LosePulls { consumer }),
-        1 => (0..CONSUMERS.len()).prop_map(|consumer| Op::Recreate { consumer }),
-    ]
-}
 
 /// What a client of one consumer has seen since the consumer was created or last fell back.
 #[derive(Clone, Debug, Default)]
