@@ -41,6 +41,11 @@ impl Aggregate {
         verdict: Verdict,
         cx: &mut Cx<'_, Input, Effect>,
     ) {
+        if !self.binding.is_bound() {
+            // It may be another stream by now, on which the expectation holds by accident.
+            self.try_again(now, key, cx);
+            return;
+        }
         let Some(current) = self.lanes.get_mut(key).and_then(|lane| lane.current.as_mut()) else { return };
         let command = &current.pending.command;
         let expected_seq = record.last_seq;

@@ -47,6 +47,10 @@ impl Binding {
         }
     }
 
+    pub(super) const fn is_bound(&self) -> bool {
+        matches!(self, Self::Bound)
+    }
+
     pub(super) const fn not_ready(&self) -> Option<&'static str> {
         match self {
             Self::Bound => None,
@@ -90,7 +94,7 @@ impl Aggregate {
 
     /// Asks again whether the stream is still ours: something on it went backwards.
     pub(super) fn doubt(&mut self) {
-        if matches!(self.binding, Binding::Bound) {
+        if self.binding.is_bound() {
             self.binding = Binding::at_once();
         }
     }

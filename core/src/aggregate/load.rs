@@ -26,6 +26,11 @@ impl Aggregate {
         from_seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
     ) {
+        if !self.binding.is_bound() {
+            // It may be another stream by now, whose messages do not belong to our rows.
+            self.try_again(now, key, cx);
+            return;
+        }
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.answer_timeout_ms);
         self.enter(key, Stage::Loading { token, give_up_at });

@@ -89,8 +89,8 @@ fn a_stream_that_goes_backwards_is_inspected_again() {
     let load = only(bench.turn([conflict]));
     let tail = answered(&mut log, &load);
     let effects = bench.turn([tail]);
-    assert_eq!(words(&effects), ["append after 1", "inspect"]);
-    let facts = answered(&mut log, &effects[1]);
+    assert_eq!(words(&effects), ["inspect"], "nothing is appended to what may be another stream");
+    let facts = answered(&mut log, &effects[0]);
     let halt = bench.try_turn([facts]).expect_err("its end is lost");
     assert!(matches!(halt, Halt::Fenced(Fence::StreamTruncated { .. })), "{halt}");
 }
@@ -107,6 +107,27 @@ fn what_was_appended_after_an_inspection_does_not_contradict_it() {
     assert_eq!(words(&bench.turn([appended])), ["1: accepted 1 v1"]);
     bench.turn([facts]);
     assert_eq!(bench.machine().not_ready(), None);
+}
+
+#[test]
+fn a_command_under_way_does_not_touch_a_stream_before_it_is_known_to_be_ours() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    let append = only(bench.turn([commanded(1, add("tea", "c-1", 3))]));
+    bench.turn([Input::ConnectionChanged { connected: false }, super::unknown(&append)]);
+    // Another stream by the same name, as empty as ours was: the expectation would hold on it.
+    log.incarnation = "2026|b".into();
+    let inspect = only(bench.turn([Input::ConnectionChanged { connected: true }]));
+    assert_eq!(words(std::slice::from_ref(&inspect)), ["inspect"]);
+    assert_eq!(
+        words(&bench.advance(LIMITS.backoff_ms_max)),
+        ["1: unknown"],
+        "and asked nothing of the stream"
+    );
+    let facts = answered(&mut log, &inspect);
+    let halt = bench.try_turn([facts]).expect_err("not ours");
+    assert!(matches!(halt, Halt::Fenced(Fence::StreamReplaced { .. })), "{halt}");
+    assert_eq!(log.messages.len(), 0);
 }
 
 #[test]
