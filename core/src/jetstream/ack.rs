@@ -1,8 +1,8 @@
 //! Acks: the subject that names a delivery, what a client may say, and what that does.
 //!
 //! Any delivery of a message speaks for all of them: an answer to the first settles it while the second is out. An answer
-//! that is processed is confirmed, also when there was nothing to settle any more; one for a message the stream never
-//! had is not.
+//! that is processed is confirmed, also when there was nothing to settle any more; one for a message the consumer has
+//! not delivered yet is not.
 
 use super::api::AckPolicy;
 use super::{Answer, Effect, Input, JetStream, duration, no_responders};
@@ -115,7 +115,6 @@ impl JetStream {
         cx: &mut Cx<'_, Input, Effect>,
     ) {
         let AckSubject { stream_seq, consumer_seq, .. } = *delivery;
-        let last_seq = self.streams.get(&delivery.stream).map_or(0, |stream| stream.log.last_seq());
         let Some((stream, consumer, own)) = self.consumer_mut(&delivery.stream, &delivery.consumer) else {
             return no_responders(reply, || delivery.to_string(), cx);
         };
@@ -126,7 +125,7 @@ impl JetStream {
         own.touch(now);
         let processed = match kind {
             AckKind::Ack | AckKind::Term { .. } => {
-                let known = stream_seq <= last_seq;
+                let known = stream_seq < own.next_seq;
                 if known {
                     own.settle(stream_seq);
                 }

@@ -15,8 +15,6 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "publish lastgone.a [Nats-Msg-Id: 1], 5 bytes",
         "and then it forgets every message id, also of messages it still holds",
     ),
-    (r#""" for A/c 7"#, "the server confirms only what it has delivered; neither side changes anything"),
-    (r#""+TERM" for A/c 7"#, "the same"),
 ];
 
 pub(crate) fn why(what: &str) -> Option<&'static str> {

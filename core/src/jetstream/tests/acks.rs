@@ -72,7 +72,7 @@ fn every_kind_of_ack() {
     }
     bench.publish("a.b");
     let undelivered = AckSubject { stream_seq: 7, consumer_seq: 99, ..taken[0].ack.clone() };
-    assert_eq!(bench.answer(&undelivered, ""), confirmed());
+    assert_eq!(bench.answer(&undelivered, ""), none());
     assert_eq!(bench.info("A", "c"), "del 9/6 floor 1/1 ackp 4 redel 2 wait 0 pend 1");
     let gone = AckSubject { consumer: "zz".into(), ..taken[0].ack.clone() };
     assert_eq!(bench.answer(&gone, ""), Some(format!("503 {gone}")));
@@ -187,7 +187,7 @@ fn an_ack_of_what_is_not_pending_moves_no_floor() {
     let taken = bench.take("X", "f", 1);
     bench.ack(&taken[0]);
     let undelivered = AckSubject { stream_seq: 3, consumer_seq: 3, ..taken[0].ack.clone() };
-    assert_eq!(bench.answer(&undelivered, ""), confirmed());
+    assert_eq!(bench.answer(&undelivered, ""), none());
     assert_eq!(bench.info("X", "f"), "del 1/1 floor 1/1 ackp 0 redel 0 wait 0 pend 2");
     assert_eq!(bench.fetch("X", "f", 3), ["1.2.2 1", "1.3.3 0", "404 No Messages"]);
 }
