@@ -18,7 +18,7 @@ use cloudlysis_core::gate::{
 use cloudlysis_core::jetstream::api::{ConsumerConfig, ConsumerInfo, StreamInfo, err_code};
 use cloudlysis_core::wire::stream::{ConsumerName, OWNER_METADATA, PlatformStream, incarnation};
 use cloudlysis_core::{Outcome, Token};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -100,7 +100,11 @@ impl<S: ReportSink> ConsumerEdge<S> {
 
     fn settle(&self, ack: String, payload: Bytes) {
         let broker = self.broker.clone();
-        self.runtime.spawn(async move { broker.send(ack, payload).await });
+        let mut sending = Box::pin(async move { broker.send(ack, payload).await });
+        // There is room in the client's queue almost always: a task of its own for every ack would cost more than the ack.
+        if sending.as_mut().now_or_never().is_none() {
+            self.runtime.spawn(sending);
+        }
     }
 
     fn position(&mut self, token: Token, stream: PlatformStream, config: ConsumerConfig) {

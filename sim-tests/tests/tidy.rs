@@ -27,12 +27,12 @@ fn collect(folder: &Path, out: &mut Vec<File>) {
     for entry in entries {
         let path = entry.expect("an entry").path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // In a worktree `.git` is a file, with a path of the machine in it.
+        if matches!(name.as_str(), "target" | ".git" | ".cloudlysis" | "corpus" | "artifacts") {
+            continue;
+        }
         if path.is_dir() {
-            if !matches!(name.as_str(), "target" | ".git" | "corpus" | "artifacts")
-                && !name.ends_with("-data")
-            {
-                collect(&path, out);
-            }
+            collect(&path, out);
         } else if let Ok(text) = fs::read_to_string(&path) {
             let path = path.strip_prefix(root()).expect("inside").to_string_lossy().replace('\\', "/");
             out.push(File { path, text });

@@ -54,7 +54,7 @@ async fn serve_partition(
     .await?;
     let broker = Broker::new(connection.clone());
     let has_history = node::has_history(&store);
-    agree_on_streams(&broker, arguments, has_history).await?;
+    agree_on_streams(&connection, &broker, arguments, has_history).await?;
     let common =
         Common { app: Arc::clone(app), broker, partition: arguments.partition, adopt: arguments.adopt };
     let node = match arguments.node {
@@ -91,6 +91,7 @@ async fn serve_partition(
 
 /// Waits for the broker, then creates what may be created and validates what is there.
 async fn agree_on_streams(
+    connection: &Connection,
     broker: &Broker,
     arguments: &ServeArguments,
     has_history: bool,
@@ -102,7 +103,11 @@ async fn agree_on_streams(
         events_bytes_max: arguments.events_gib.saturating_mul(GIB),
         workflow_bytes_max: arguments.workflow_gib.saturating_mul(GIB),
     };
+    let mut connected = connection.changes();
     loop {
+        tracing::debug!("waiting for the connection");
+        // The sender lives as long as the connection does.
+        drop(connected.wait_for(|up| *up).await);
         match streams::ensure(broker, room, if_missing, |_| has_history).await {
             Err(StreamsError::NoAnswer(stream)) => {
                 tracing::info!(%stream, "waiting for the broker");
