@@ -15,7 +15,7 @@ mod upstream;
 pub(crate) use exam::{Exam, examine, quirks};
 pub(crate) use explore::explore;
 pub(crate) use shop::{shop_files, shop_with};
-pub(crate) use store::{Landed, MemoryStore};
+pub(crate) use store::{Landed, MemoryStore, rows};
 pub(crate) use upstream::{Sent, Upstream};
 
 use crate::cx::Machine;

@@ -115,3 +115,14 @@ impl Store for MemoryStore {
         Ok(MemoryTxn { store: self, rows })
     }
 }
+
+/// Every row of a table, in order.
+pub(crate) fn rows(view: &dyn View, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut out = Vec::new();
+    view.scan(table, b"", &mut |key, row| {
+        out.push((key.to_vec(), row.to_vec()));
+        ControlFlow::Continue(())
+    })
+    .expect("reads");
+    out
+}

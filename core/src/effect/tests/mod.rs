@@ -5,7 +5,7 @@ mod properties;
 mod script;
 
 use super::{Answered, Config, Effect, Effects, LedgerRow, Limits, NotSent, Phase, Timer};
-use crate::bench::{Bench, Exam, Landed, examine, quirks, shop_with};
+use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::outbox::Body;
@@ -18,7 +18,6 @@ use crate::wire::envelope::{EffectCommand, SagaRef};
 use crate::wire::id::TenantId;
 use crate::wire::keys;
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::EffectKeyPerAttempt, script::the_idempotency_key_is_the_same_in_every_attempt_and_every_life),
@@ -61,16 +60,6 @@ impl From<Tick> for Input {
     fn from(tick: Tick) -> Self {
         Self::Tick(tick)
     }
-}
-
-fn rows(view: &dyn View, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut out = Vec::new();
-    view.scan(table, b"", &mut |key, row| {
-        out.push((key.to_vec(), row.to_vec()));
-        ControlFlow::Continue(())
-    })
-    .expect("reads");
-    out
 }
 
 impl Machine for Desk {

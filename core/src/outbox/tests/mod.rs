@@ -8,7 +8,7 @@ use super::{
     Body, CommandAccepted, CommandRefused, Config, Effect, End, Entry, Found, Limits, Origin, Outbox,
     Settlement, Timer, WorkRef,
 };
-use crate::bench::{Bench, Exam, Landed, examine, quirks};
+use crate::bench::{Bench, Exam, Landed, examine, quirks, rows};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::outcome::{Outcome, Token};
@@ -24,7 +24,6 @@ use crate::wire::id::TenantId;
 use crate::wire::keys;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxTailNotPersisted, script::positions_are_never_used_again),
@@ -66,16 +65,6 @@ impl From<Tick> for Input {
     fn from(tick: Tick) -> Self {
         Self::Tick(tick)
     }
-}
-
-fn rows(view: &dyn View, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut out = Vec::new();
-    view.scan(table, b"", &mut |key, row| {
-        out.push((key.to_vec(), row.to_vec()));
-        ControlFlow::Continue(())
-    })
-    .expect("reads");
-    out
 }
 
 impl Machine for Relay {

@@ -5,7 +5,7 @@ mod properties;
 mod script;
 
 use super::{Happened, Instance, Reacted, SagaConfig, Sagas, Status, Work, WorkEnded, WorkState};
-use crate::bench::{Bench, Exam, Landed, examine, quirks, shop_with};
+use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
@@ -18,7 +18,6 @@ use crate::wire::envelope::SagaRef;
 use crate::wire::id::TenantId;
 use crate::wire::keys;
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::SagaSkipDedupe, script::a_cause_is_applied_once),
@@ -71,16 +70,6 @@ impl From<Tick> for Input {
 
 /// What a saga said, for whoever reads the script.
 type Said = String;
-
-fn rows(view: &dyn View, table: Table) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let mut out = Vec::new();
-    view.scan(table, b"", &mut |key, row| {
-        out.push((key.to_vec(), row.to_vec()));
-        ControlFlow::Continue(())
-    })
-    .expect("reads");
-    out
-}
 
 impl Machine for Desk {
     type Config = SagaConfig;
