@@ -304,6 +304,8 @@ impl World {
     }
 
     pub(super) fn reach(&mut self, at: usize, full: bool, again: bool) {
+        // A copy of what is stored fails at its expectation or its id before any limit is looked at.
+        let full = full && !token(&self.requests[at]).is_some_and(|token| self.stored.contains(&token));
         // What is definitely refused is not on its way any more.
         let request = if again && !full { self.requests[at].clone() } else { self.requests.remove(at) };
         let append = matches!(request, Effect::Append { .. });
