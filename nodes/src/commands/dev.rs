@@ -110,17 +110,24 @@ fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, CommandError>
     listener.local_addr().map_err(|source| CommandError::System { what: "a listener's address", source })
 }
 
-/// Says when everything is ready, or what is not.
+/// Says when everything is ready; and what is not, once, when that takes long.
 async fn announce(probes: &Probes, started: Instant) {
+    // The services may have been compiled first; that is not the nodes' delay.
+    let waiting_since = Instant::now();
+    let mut complained = false;
     loop {
         let reasons = probes.not_ready();
         if reasons.is_empty() {
             say(&format!("ready in {:.1} s", started.elapsed().as_secs_f64()));
             return;
         }
-        if started.elapsed() > READY_WITHIN || reasons.iter().any(|reason| reason.contains("halted")) {
+        let halted = reasons.iter().any(|reason| reason.contains("halted"));
+        if !complained && (halted || waiting_since.elapsed() > READY_WITHIN) {
             say("not ready:");
             reasons.iter().for_each(|reason| say(&format!("  {reason}")));
+            complained = true;
+        }
+        if halted {
             return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
