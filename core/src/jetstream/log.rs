@@ -59,6 +59,12 @@ impl Filters {
         self.filters.iter().filter_map(|filter| log.last_matching(filter)).max()
     }
 
+    /// Whether a subject can match both these and one of the others.
+    pub(super) fn overlap(&self, others: &[Filter]) -> bool {
+        let any = |other: &Filter| self.filters.iter().any(|own| own.overlaps(other));
+        if self.filters.is_empty() { !others.is_empty() } else { others.iter().any(any) }
+    }
+
     /// Whether everything that matches is covered by one filter.
     pub(super) fn within(&self, wider: &Filter) -> bool {
         !self.filters.is_empty() && self.filters.iter().all(|own| wider.covers(own))

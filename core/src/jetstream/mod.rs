@@ -1,7 +1,7 @@
-//! The broker: JetStream as a machine, with limits retention and durable pull consumers.
+//! The broker: JetStream as a machine, with streams of every retention and durable pull consumers.
 //!
 //! ```text
-//!  Published ─► admit ─► stored in the log ─► removed by a limit, an age, a purge, a delete
+//!  Published ─► admit ─► stored in the log ─► removed by a limit, an age, a purge, a delete, the last ack it waits for
 //!                │            │
 //!                │            ▼ Signalled            ┌────────────── ack wait over, NAK ──────────────┐
 //!                │      consumer: never delivered ─► pending ─► settled (ACK, TERM, removed)          │
@@ -33,7 +33,7 @@
 //! and an ack a few tree operations. A purge, a delete of a stream and a lowered limit cost what they remove.
 //!
 //! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
-//! [`Input::Abandoned`]); replication; work-queue and interest retention, memory streams, push consumers, direct gets and
+//! [`Input::Abandoned`]); replication; memory streams, push consumers, direct gets and
 //! advisories, which are refused or absent.
 
 mod ack;
@@ -55,6 +55,7 @@ mod record;
 mod recover;
 mod remove;
 mod requests;
+mod retention;
 mod stream;
 mod stream_config;
 #[cfg(test)]

@@ -220,7 +220,7 @@ impl JetStream {
                 self.create_consumer(now, &stream, config, action, cx)
             }
             Request::ConsumerInfo { stream, consumer } => self.describe_consumer(&stream, &consumer),
-            Request::ConsumerDelete { stream, consumer } => self.remove_consumer(&stream, &consumer, cx),
+            Request::ConsumerDelete { stream, consumer } => self.remove_consumer(now, &stream, &consumer, cx),
             Request::ConsumerNames { stream } => self.stream_of(&stream).map(|(_, stream)| {
                 Answer::ConsumerNames(stream.consumers.keys().map(ToString::to_string).collect())
             }),
@@ -314,7 +314,7 @@ impl JetStream {
     fn delete_stream(&mut self, stream: &str, cx: &mut Cx<'_, Input, Effect>) -> Answered {
         let (name, own) = self.stream_of(stream)?;
         for consumer in own.consumers.keys().cloned().collect::<Vec<_>>() {
-            self.delete_consumer(&name, &consumer, cx);
+            self.drop_consumer(&name, &consumer, cx);
         }
         if let Some(own) = self.streams.remove(&name) {
             for (seq, _) in own.log.iter() {

@@ -40,6 +40,15 @@ impl Stream {
         self.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
     }
 
+    /// Remembers under which id a sequence was given, if under any.
+    pub(super) fn remember_id(&mut self, id: Option<&str>, seq: u64, at: Wall) {
+        let id: Option<Arc<str>> = id.map(Into::into);
+        if let Some(id) = &id {
+            self.ids.insert(id.clone(), seq, at);
+        }
+        self.last_msg_id = id;
+    }
+
     /// Stages everything about the stream that no message row says.
     pub(super) fn stage(&self, cx: &mut Cx<'_, Input, Effect>) {
         let row = StreamRow {

@@ -90,11 +90,6 @@ fn check_name(name: &str) -> Result<(), ApiError> {
 }
 
 fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
-    match config.retention {
-        Retention::Limits => {}
-        Retention::Interest => return Err(refused("interest retention is not supported by this broker")),
-        Retention::Workqueue => return Err(refused("workqueue retention is not supported by this broker")),
-    }
     match config.storage {
         Storage::File => Ok(()),
         Storage::Memory => Err(refused("memory storage is not supported by this broker")),
@@ -154,6 +149,10 @@ pub(super) fn check_create(config: &StreamConfig) -> Result<(), ApiError> {
 /// What the stream will be after an update with a normalised configuration.
 pub(super) fn update(own: &StreamConfig, mut config: StreamConfig) -> Result<StreamConfig, ApiError> {
     let refuse = |what| Err(refused(format!("stream configuration update can not {what}")));
+    let is_queue = |config: &StreamConfig| config.retention == Retention::Workqueue;
+    if is_queue(own) != is_queue(&config) {
+        return refuse("change retention policy to/from workqueue");
+    }
     if own.sealed && !config.sealed {
         return refuse("unseal a sealed stream");
     }

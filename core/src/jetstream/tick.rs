@@ -29,7 +29,7 @@ impl JetStream {
     fn wake_consumer(&mut self, now: Now, key: &ConsumerKey, cx: &mut Cx<'_, Input, Effect>) {
         let Some((stream, consumer, own)) = self.consumer_mut(&key.stream, &key.consumer) else { return };
         if own.inactive_at().is_some_and(|at| at <= now.mono) {
-            return self.delete_consumer(&stream, &consumer, cx);
+            return self.delete_consumer(now, &stream, &consumer, cx);
         }
         own.catch_up(now.mono, teller(cx));
         if own.flush_due.is_some_and(|at| at <= now.mono) {

@@ -12,6 +12,7 @@ mod engine;
 mod publishing;
 mod pulls;
 mod restarts;
+mod retention;
 mod script;
 mod server;
 mod side;
@@ -59,6 +60,13 @@ conform!(
     acks::redelivery,
     acks::giving_up,
     acks::one_at_a_time,
+    retention::who_may_consume_a_work_queue,
+    retention::a_work_queue,
+    retention::interest,
+    retention::less_interest,
+    retention::interest_without_acks,
+    retention::retention_of_limits_and_roll_ups,
+    retention::retention_over_a_restart,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

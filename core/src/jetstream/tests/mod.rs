@@ -9,6 +9,7 @@ mod operations;
 mod publishing;
 mod pulls;
 mod restart;
+mod retention;
 mod streams;
 
 use super::api::{
