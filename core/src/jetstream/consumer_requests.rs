@@ -6,11 +6,8 @@ use super::consumer::Consumer;
 use super::error::{consumer_not_found, error};
 use super::pull::{PullStatus, teller};
 use super::requests::Answered;
-use super::{
-    Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, record, retention,
-};
+use super::{Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, retention};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::Now;
 use std::sync::Arc;
 
@@ -70,8 +67,8 @@ impl JetStream {
                 self.release_needless(now, &stream, floor, cx);
             }
         }
-        if let Some((_, _, own)) = self.consumer_mut(&stream, &name) {
-            cx.put(Table::JsConsumer, &record::consumer_key(&stream, &name), &record::to_json(&own.row()));
+        if let Some(own) = self.streams.get(&stream) {
+            own.keep_consumer(&name, cx);
         }
         self.signal(&stream, &name);
         self.arm_consumer(now, &stream, &name);
@@ -134,11 +131,12 @@ impl JetStream {
         consumer: &Arc<str>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Option<u64> {
-        let own = self.streams.get_mut(stream)?.consumers.remove(consumer)?;
+        let of = self.streams.get_mut(stream)?;
+        let own = of.consumers.remove(consumer)?;
+        of.forget_consumer(consumer, cx);
         let floor = own.floor.stream_seq;
         let mut pulls = own.pulls;
         pulls.end(|_| Some(PullStatus::ConsumerDeleted), teller(cx));
-        cx.delete(Table::JsConsumer, &record::consumer_key(stream, consumer));
         let key = ConsumerKey { stream: stream.clone(), consumer: consumer.clone() };
         self.alarms.set(Owner::Consumer(key), None);
         Some(floor)

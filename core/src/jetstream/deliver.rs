@@ -7,7 +7,7 @@
 use super::api::AckPolicy;
 use super::consumer::Next;
 use super::pull::{Served, teller};
-use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, record};
+use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, keep};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::time::Now;
@@ -70,7 +70,7 @@ impl JetStream {
                 + u64::from(meta.header_bytes)
                 + u64::from(meta.payload_bytes);
             let Some(Served { inbox, then }) = own.pulls.serve(bytes, now.mono, teller(cx)) else { break };
-            let message = record::read_message(cx.view(), &key.stream, seq)?;
+            let message = keep::read_message(&stream.config, &stream.bodies, cx.view(), seq)?;
             own.record_delivery(seq, now);
             if own.config.ack_policy == AckPolicy::None {
                 settled.push(seq);

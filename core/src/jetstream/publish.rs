@@ -8,9 +8,8 @@ use super::api::{ApiError, Discard, StreamConfig, err_code};
 use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_sequence};
 use super::log::Meta;
 use super::stream::Stream;
-use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders, record};
+use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::{Now, Wall};
 use crate::wire::headers::{self, Headers};
 use crate::wire::subject::Filter;
@@ -141,9 +140,9 @@ impl JetStream {
         let seq = stream.log.last_seq() + 1;
         let subject = stream.log.shared_subject(&subject);
         let message = StoredMessage { seq, subject: subject.clone(), headers, payload, stored_at: now.wall };
-        cx.put(Table::JsMessage, &record::message_key(name, seq), &record::encode_message(&message));
         stream.log.append(seq, meta(&message.subject, &message.headers, message.payload.len(), now.wall));
         stream.remember_id(message.headers.get(headers::NATS_MSG_ID), seq, now.wall);
+        stream.keep_message(message, cx);
         let mut waiting = Vec::new();
         for (consumer, own) in &mut stream.consumers {
             if own.on_stored(seq, &subject) && !own.pulls.is_empty() {
@@ -323,11 +322,11 @@ fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
     if replaced.is_none() && reached(config.max_msgs, log.len() as u64) {
         return Err(store_failed("maximum messages exceeded"));
     }
-    let bytes =
-        meta(&publish.subject.as_str().into(), &publish.headers, publish.payload.len(), Wall::default())
-            .stored_bytes();
+    let meta =
+        meta(&publish.subject.as_str().into(), &publish.headers, publish.payload.len(), Wall::default());
+    let bytes = log.bytes_of(&meta);
     let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
-    if over && replaced.is_none_or(|replaced| replaced.stored_bytes() < bytes) {
+    if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {
         return Err(store_failed("maximum bytes exceeded"));
     }
     Ok(())

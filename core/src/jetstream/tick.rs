@@ -2,9 +2,8 @@
 
 use super::alarm::Owner;
 use super::pull::{PullStatus, teller};
-use super::{ConsumerKey, Effect, Input, JetStream, record};
+use super::{ConsumerKey, Effect, Input, JetStream};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::Now;
 use std::sync::Arc;
 
@@ -42,7 +41,9 @@ impl JetStream {
     fn flush_consumer(&mut self, now: Now, stream: &str, consumer: &str, cx: &mut Cx<'_, Input, Effect>) {
         let Some((_, _, own)) = self.consumer_mut(stream, consumer) else { return };
         own.flush(now);
-        cx.put(Table::JsConsumer, &record::consumer_key(stream, consumer), &record::to_json(&own.row()));
+        if let Some(own) = self.streams.get(stream) {
+            own.keep_consumer(consumer, cx);
+        }
     }
 
     /// Writes every state that is not written yet and lets waiting pulls go.

@@ -9,6 +9,7 @@ mod acks;
 mod consumers;
 mod deliberate;
 mod engine;
+mod memory;
 mod publishing;
 mod pulls;
 mod restarts;
@@ -43,7 +44,6 @@ macro_rules! conform {
 conform!(
     streams::creating_and_changing,
     streams::refused_configurations,
-    streams::unsupported_configurations,
     streams::removing,
     streams::limits,
     publishing::expectations,
@@ -67,6 +67,8 @@ conform!(
     retention::interest_without_acks,
     retention::retention_of_limits_and_roll_ups,
     retention::retention_over_a_restart,
+    memory::a_memory_stream,
+    memory::memory_over_a_restart,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

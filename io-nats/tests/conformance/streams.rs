@@ -3,7 +3,7 @@
 use crate::script::{MS, S, Script};
 use crate::side::Side;
 use cloudlysis_core::jetstream::MessageBy;
-use cloudlysis_core::jetstream::api::{Discard, Storage, StreamConfig};
+use cloudlysis_core::jetstream::api::{Discard, StreamConfig};
 
 pub(crate) async fn creating_and_changing(s: &mut Script<impl Side>) {
     s.state("NOPE").await;
@@ -65,10 +65,6 @@ pub(crate) async fn refused_configurations(s: &mut Script<impl Side>) {
         s.stream("REFUSED", change).await;
     }
     s.names(None).await;
-}
-
-pub(crate) async fn unsupported_configurations(s: &mut Script<impl Side>) {
-    s.stream("MEMORY", |config| config.storage = Storage::Memory).await;
 }
 
 pub(crate) async fn removing(s: &mut Script<impl Side>) {

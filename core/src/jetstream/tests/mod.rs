@@ -4,6 +4,7 @@
 mod acks;
 mod consumers;
 mod faults;
+mod memory;
 mod model;
 mod operations;
 mod publishing;
