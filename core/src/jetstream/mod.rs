@@ -33,8 +33,8 @@
 //! and an ack a few tree operations. A purge, a delete of a stream and a lowered limit cost what they remove.
 //!
 //! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
-//! [`Input::Abandoned`]); replication; push consumers, direct gets and
-//! advisories, which are refused or absent.
+//! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
+//! absent.
 
 mod ack;
 mod alarm;
@@ -44,6 +44,7 @@ mod consumer_config;
 mod consumer_requests;
 mod dedupe;
 mod deliver;
+mod direct;
 mod duration;
 mod error;
 mod fault;

@@ -87,6 +87,13 @@ pub enum Request {
         /// Which one.
         by: MessageBy,
     },
+    /// Reads a message from any replica, if the stream allows it.
+    DirectGet {
+        /// The stream.
+        stream: String,
+        /// Which one.
+        by: MessageBy,
+    },
     /// Removes one message.
     MessageDelete {
         /// The stream.
@@ -165,6 +172,15 @@ pub enum Answer {
     },
     /// A message.
     Message(Box<StoredMessage>),
+    /// A message, read from any replica: sent as it is, with [`direct_headers`](StoredMessage::direct_headers).
+    Direct {
+        /// Its stream.
+        stream: String,
+        /// The message.
+        message: Box<StoredMessage>,
+    },
+    /// No replica has such a message: the status `404 Message Not Found`.
+    NotFoundDirectly,
     /// A message is gone.
     MessageDeleted,
     /// A consumer: created, changed or described.
@@ -218,6 +234,7 @@ impl JetStream {
                 }
                 Err(error) => Err(error),
             },
+            Request::DirectGet { stream, by } => Ok(self.get_directly(&stream, &by, cx.view())?),
             Request::MessageDelete { stream, seq } => self.delete_message(now, &stream, seq, cx),
             Request::ConsumerCreate { stream, config, action } => {
                 self.create_consumer(now, &stream, config, action, cx)
@@ -374,7 +391,7 @@ impl JetStream {
         Ok(Answer::Purged { messages })
     }
 
-    fn find_message(&self, stream: &str, by: &MessageBy) -> Result<(&Stream, u64), ApiError> {
+    pub(super) fn find_message(&self, stream: &str, by: &MessageBy) -> Result<(&Stream, u64), ApiError> {
         let (_, stream) = self.stream_of(stream)?;
         let filter = |subject: &String| Filter::parse(subject).map_err(|_| bad_request());
         let found = match by {

@@ -8,6 +8,7 @@
 mod acks;
 mod consumers;
 mod deliberate;
+mod direct;
 mod engine;
 mod memory;
 mod publishing;
@@ -69,6 +70,7 @@ conform!(
     retention::retention_over_a_restart,
     memory::a_memory_stream,
     memory::memory_over_a_restart,
+    direct::direct_gets,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

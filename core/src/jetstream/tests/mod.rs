@@ -3,6 +3,7 @@
 
 mod acks;
 mod consumers;
+mod direct;
 mod faults;
 mod memory;
 mod model;
