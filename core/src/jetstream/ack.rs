@@ -123,6 +123,7 @@ impl JetStream {
             return no_responders(reply, || delivery.to_string(), cx);
         }
         own.touch(now);
+        let settles = matches!(kind, AckKind::Ack | AckKind::Term { .. });
         let processed = match kind {
             AckKind::Ack | AckKind::Term { .. } => {
                 let known = stream_seq < own.next_seq;
@@ -143,6 +144,9 @@ impl JetStream {
         };
         self.signal(&stream, &consumer);
         self.arm_consumer(now, &stream, &consumer);
+        if settles && processed {
+            self.release(now, &stream, vec![stream_seq], cx);
+        }
         if let Some(to) = reply.filter(|_| processed) {
             cx.emit(Effect::Reply { to, answer: Answer::AckProcessed });
         }

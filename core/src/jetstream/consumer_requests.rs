@@ -6,9 +6,8 @@ use super::consumer::Consumer;
 use super::error::{consumer_not_found, error};
 use super::pull::{PullStatus, teller};
 use super::requests::Answered;
-use super::{Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, record};
+use super::{Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, retention};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::Now;
 use std::sync::Arc;
 
@@ -43,10 +42,12 @@ impl JetStream {
         }
         let config = consumer_config::normalise(config)?;
         check_replicas(&config, own.config.num_replicas)?;
+        retention::check_acks(own.config.retention, &config)?;
         match (existing, action) {
             (None, ConsumerAction::Update) => return Err(error(400, 10_149, "consumer does not exist")),
             (None, ConsumerAction::Create | ConsumerAction::CreateOrUpdate) => {
                 self.check_consumer_count(&stream)?;
+                retention::check_new(own, &name, &config)?;
                 self.insert_consumer(now, &stream, &name, config);
             }
             (Some(existing), _) if existing.config == config => {}
@@ -54,17 +55,20 @@ impl JetStream {
                 return Err(error(400, err_code::CONSUMER_ALREADY_EXISTS, "consumer already exists"));
             }
             (Some(existing), ConsumerAction::Update | ConsumerAction::CreateOrUpdate) => {
+                retention::check_unique(own, &name, &config)?;
                 consumer_config::check_update(&existing.config, &config)?;
+                let floor = existing.floor.stream_seq;
                 let limits = self.limits;
                 if let Some(own) = self.streams.get_mut(&stream)
                     && let Some(consumer) = own.consumers.get_mut(&name)
                 {
                     consumer.reconfigure(config, &own.log, &limits);
                 }
+                self.release_needless(now, &stream, floor, cx);
             }
         }
-        if let Some((_, _, own)) = self.consumer_mut(&stream, &name) {
-            cx.put(Table::JsConsumer, &record::consumer_key(&stream, &name), &record::to_json(&own.row()));
+        if let Some(own) = self.streams.get(&stream) {
+            own.keep_consumer(&name, cx);
         }
         self.signal(&stream, &name);
         self.arm_consumer(now, &stream, &name);
@@ -96,31 +100,46 @@ impl JetStream {
 
     pub(super) fn remove_consumer(
         &mut self,
+        now: Now,
         stream: &str,
         consumer: &str,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
         self.stream_of(stream)?;
         let (stream, consumer, _) = self.consumer_mut(stream, consumer).ok_or_else(consumer_not_found)?;
-        self.delete_consumer(&stream, &consumer, cx);
+        self.delete_consumer(now, &stream, &consumer, cx);
         Ok(Answer::ConsumerDeleted)
     }
 
+    /// Deletes a consumer, and what was kept for it alone.
     pub(super) fn delete_consumer(
         &mut self,
+        now: Now,
         stream: &Arc<str>,
         consumer: &Arc<str>,
         cx: &mut Cx<'_, Input, Effect>,
     ) {
-        let Some(own) = self.streams.get_mut(stream).and_then(|stream| stream.consumers.remove(consumer))
-        else {
-            return;
-        };
+        if let Some(floor) = self.drop_consumer(stream, consumer, cx) {
+            self.release_needless(now, stream, floor, cx);
+        }
+    }
+
+    /// Deletes a consumer and nothing else. Returns up to where everything was settled.
+    pub(super) fn drop_consumer(
+        &mut self,
+        stream: &Arc<str>,
+        consumer: &Arc<str>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Option<u64> {
+        let of = self.streams.get_mut(stream)?;
+        let own = of.consumers.remove(consumer)?;
+        of.forget_consumer(consumer, cx);
+        let floor = own.floor.stream_seq;
         let mut pulls = own.pulls;
         pulls.end(|_| Some(PullStatus::ConsumerDeleted), teller(cx));
-        cx.delete(Table::JsConsumer, &record::consumer_key(stream, consumer));
         let key = ConsumerKey { stream: stream.clone(), consumer: consumer.clone() };
         self.alarms.set(Owner::Consumer(key), None);
+        Some(floor)
     }
 }
 

@@ -4,9 +4,10 @@
 //! `deliveries_per_step_max` messages: a consumer that is not through lines up again behind the others, and the next
 //! turn goes on.
 
+use super::api::AckPolicy;
 use super::consumer::Next;
 use super::pull::{Served, teller};
-use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, record};
+use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, keep};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::time::Now;
@@ -38,6 +39,7 @@ impl JetStream {
         own.signalled = false;
         own.catch_up(now.mono, teller(cx));
         let mut is_through = true;
+        let mut settled = Vec::new();
         while !own.pulls.is_empty() {
             if *budget == 0 {
                 is_through = false;
@@ -68,8 +70,11 @@ impl JetStream {
                 + u64::from(meta.header_bytes)
                 + u64::from(meta.payload_bytes);
             let Some(Served { inbox, then }) = own.pulls.serve(bytes, now.mono, teller(cx)) else { break };
-            let message = record::read_message(cx.view(), &key.stream, seq)?;
+            let message = keep::read_message(&stream.config, &stream.bodies, cx.view(), seq)?;
             own.record_delivery(seq, now);
+            if own.config.ack_policy == AckPolicy::None {
+                settled.push(seq);
+            }
             *budget -= 1;
             cx.emit(Effect::Deliver(Box::new(Delivery {
                 inbox: inbox.clone(),
@@ -83,6 +88,7 @@ impl JetStream {
             }
         }
         self.arm_consumer(now, &key.stream, &key.consumer);
+        self.release(now, &key.stream, settled, cx);
         Ok(is_through)
     }
 }

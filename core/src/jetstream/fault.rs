@@ -4,9 +4,8 @@
 //! checked. Only [`Fault::LogTruncated`] breaks what the server documents; the others may happen any day.
 
 use super::pull::teller;
-use super::{Effect, Input, JetStream, PullStatus, record};
+use super::{Effect, Input, JetStream, PullStatus};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::Now;
 
 /// A fact about streams or consumers that no client caused. One that names what is not there changes nothing.
@@ -102,7 +101,7 @@ impl JetStream {
         let lost: Vec<u64> = stream.log.range(last_seq + 1).map(|(seq, _)| seq).collect();
         for seq in lost {
             stream.log.remove(seq);
-            cx.delete(Table::JsMessage, &record::message_key(&name, seq));
+            stream.drop_message(seq, cx);
         }
         stream.log.move_last(last_seq, stream.log.last_at());
         stream.last_msg_id = None;

@@ -84,29 +84,36 @@ fn check_log(name: &str, stream: &Stream, view: &dyn View) -> Result<(), Halt> {
     );
     for (seq, is_stored) in [(first, log.len() > 0), (last, log.contains(last))] {
         if is_stored {
-            check_row(name, view, seq)?;
+            check_message(name, stream, view, seq)?;
         }
     }
     Ok(())
 }
 
-fn check_row(name: &str, view: &dyn View, seq: u64) -> Result<(), Halt> {
-    let row = view.get(Table::JsMessage, &record::message_key(name, seq))?;
-    invariant!(row.is_some(), Brk1, "message {seq} of stream {name} is in the index and has no row");
+fn check_message(name: &str, stream: &Stream, view: &dyn View, seq: u64) -> Result<(), Halt> {
+    let is_kept = if stream.is_durable() {
+        view.get(Table::JsMessage, &record::message_key(name, seq))?.is_some()
+    } else {
+        stream.bodies.contains_key(&seq)
+    };
+    invariant!(is_kept, Brk1, "message {seq} of stream {name} is in the index and has no body");
     Ok(())
 }
 
 fn check_whole_log(name: &str, stream: &Stream, view: &dyn View, progress: u64) -> Result<(), Halt> {
     let log = &stream.log;
-    let bytes: u64 = log.iter().map(|(_, meta)| meta.stored_bytes()).sum();
+    let bytes: u64 = log.iter().map(|(_, meta)| log.bytes_of(meta)).sum();
     invariant!(bytes == log.bytes(), Brk1, "stream {name} holds {bytes} bytes and counts {}", log.bytes());
     let by_subject: usize = log.subjects().map(|(_, seqs)| seqs.len()).sum();
     invariant!(by_subject == log.len(), Brk1, "stream {name}: {by_subject} of {} have a subject", log.len());
     if let Some(nth) = usize::try_from(progress).ok().and_then(|progress| progress.checked_rem(log.len()))
         && let Some((seq, _)) = log.iter().nth(nth)
     {
-        check_row(name, view, seq)?;
+        check_message(name, stream, view, seq)?;
     }
+    let bodies = stream.bodies.len();
+    let expected = if stream.is_durable() { 0 } else { log.len() };
+    invariant!(bodies == expected, Brk1, "stream {name} holds {bodies} bodies for {} messages", log.len());
     for (id, seq) in stream.ids.iter() {
         invariant!(
             seq <= log.last_seq(),

@@ -2,14 +2,17 @@
 //!
 //! Bodies stay in the table. Sequences never go back: the last one is remembered when its message is gone.
 
+use super::api::Storage;
 use crate::time::Wall;
 use crate::wire::subject::Filter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the file store adds to every message, and once more to one with headers, in bytes.
-const MESSAGE_OVERHEAD: u64 = 30;
+const FILE_OVERHEAD: u64 = 30;
 const HEADERS_OVERHEAD: u64 = 4;
+/// What the memory store adds to every message, in bytes.
+const MEMORY_OVERHEAD: u64 = 16;
 
 /// What the index keeps of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,11 +28,15 @@ pub struct Meta {
 }
 
 impl Meta {
-    /// What it takes in a file store, in bytes.
-    pub(super) fn stored_bytes(&self) -> u64 {
+    /// What it takes, in bytes.
+    fn stored_bytes(&self, storage: Storage) -> u64 {
         let headers = u64::from(self.header_bytes);
-        let headers = if headers == 0 { 0 } else { headers + HEADERS_OVERHEAD };
-        MESSAGE_OVERHEAD + self.subject.len() as u64 + headers + u64::from(self.payload_bytes)
+        let bytes = self.subject.len() as u64 + headers + u64::from(self.payload_bytes);
+        match storage {
+            Storage::File if headers == 0 => bytes + FILE_OVERHEAD,
+            Storage::File => bytes + FILE_OVERHEAD + HEADERS_OVERHEAD,
+            Storage::Memory => bytes + MEMORY_OVERHEAD,
+        }
     }
 }
 
@@ -59,6 +66,12 @@ impl Filters {
         self.filters.iter().filter_map(|filter| log.last_matching(filter)).max()
     }
 
+    /// Whether a subject can match both these and one of the others.
+    pub(super) fn overlap(&self, others: &[Filter]) -> bool {
+        let any = |other: &Filter| self.filters.iter().any(|own| own.overlaps(other));
+        if self.filters.is_empty() { !others.is_empty() } else { others.iter().any(any) }
+    }
+
     /// Whether everything that matches is covered by one filter.
     pub(super) fn within(&self, wider: &Filter) -> bool {
         !self.filters.is_empty() && self.filters.iter().all(|own| wider.covers(own))
@@ -72,6 +85,7 @@ pub(super) fn is_literal(filter: &Filter) -> bool {
 /// Derived on recovery; the last sequence and its time are durable, in the stream's row once their message is gone.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Log {
+    storage: Storage,
     messages: BTreeMap<u64, Meta>,
     subjects: BTreeMap<Arc<str>, BTreeSet<u64>>,
     bytes: u64,
@@ -80,6 +94,15 @@ pub(super) struct Log {
 }
 
 impl Log {
+    pub(super) fn new(storage: Storage) -> Self {
+        Self { storage, ..Self::default() }
+    }
+
+    /// What a message takes here, in bytes.
+    pub(super) fn bytes_of(&self, meta: &Meta) -> u64 {
+        meta.stored_bytes(self.storage)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.messages.len()
     }
@@ -175,7 +198,7 @@ impl Log {
     /// Adds a message behind the last one.
     pub(super) fn append(&mut self, seq: u64, meta: Meta) {
         debug_assert!(seq > self.last_seq, "{seq} is not behind {}", self.last_seq);
-        self.bytes += meta.stored_bytes();
+        self.bytes += self.bytes_of(&meta);
         self.last_seq = seq;
         self.last_at = Some(meta.stored_at);
         self.subjects.entry(meta.subject.clone()).or_default().insert(seq);
@@ -185,7 +208,7 @@ impl Log {
     /// Removes a message, if it is there.
     pub(super) fn remove(&mut self, seq: u64) -> Option<Meta> {
         let meta = self.messages.remove(&seq)?;
-        self.bytes -= meta.stored_bytes();
+        self.bytes -= self.bytes_of(&meta);
         if let Some(seqs) = self.subjects.get_mut(&meta.subject) {
             seqs.remove(&seq);
             if seqs.is_empty() {

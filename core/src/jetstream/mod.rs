@@ -1,7 +1,7 @@
-//! The broker: JetStream as a machine, with limits retention and durable pull consumers.
+//! The broker: JetStream as a machine, with streams of every retention and durable pull consumers.
 //!
 //! ```text
-//!  Published ─► admit ─► stored in the log ─► removed by a limit, an age, a purge, a delete
+//!  Published ─► admit ─► stored in the log ─► removed by a limit, an age, a purge, a delete, the last ack it waits for
 //!                │            │
 //!                │            ▼ Signalled            ┌────────────── ack wait over, NAK ──────────────┐
 //!                │      consumer: never delivered ─► pending ─► settled (ACK, TERM, removed)          │
@@ -10,13 +10,13 @@
 //!            or refused                pulls, in turn
 //! ```
 //!
-//! It answers what the real server answers (`nats-server` 2.15.1, R1 file stream): the same error numbers, statuses,
+//! It answers what the real server answers (`nats-server` 2.15.1, R1 streams): the same error numbers, statuses,
 //! counts and byte totals. Streams of three and more replicas are one log here too, but check a publish in the order in
 //! which a cluster does: a retried publish is a *duplicate* there and a *wrong last sequence* on a stream of one.
 //!
 //! | what | how long it lasts |
 //! |---|---|
-//! | messages; configurations, creation times, last sequences | durable with the turn that answers for them |
+//! | messages; configurations, creation times, last sequences | durable with the turn that answers for them; a memory stream and everything of it is lost |
 //! | a consumer's position, unsettled deliveries, counts | durable as of its last flush, `flush_gap_ms` late: a crash rolls it back, acks and delivery counts included, exactly as on the real server |
 //! | indexes by subject, message ids younger than the window | derived on recovery from the stored messages: the id of a removed message is forgotten |
 //! | waiting pulls, heartbeats, the queue of redeliveries | lost on purpose; clients ask again |
@@ -33,8 +33,8 @@
 //! and an ack a few tree operations. A purge, a delete of a stream and a lowered limit cost what they remove.
 //!
 //! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
-//! [`Input::Abandoned`]); replication; work-queue and interest retention, memory streams, push consumers, direct gets and
-//! advisories, which are refused or absent.
+//! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
+//! absent.
 
 mod ack;
 mod alarm;
@@ -44,10 +44,12 @@ mod consumer_config;
 mod consumer_requests;
 mod dedupe;
 mod deliver;
+mod direct;
 mod duration;
 mod error;
 mod fault;
 mod invariants;
+mod keep;
 mod log;
 mod publish;
 mod pull;
@@ -55,6 +57,7 @@ mod record;
 mod recover;
 mod remove;
 mod requests;
+mod retention;
 mod stream;
 mod stream_config;
 #[cfg(test)]
@@ -329,7 +332,7 @@ impl JetStream {
         consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name))
     }
 
-    /// The true log: what is stored in a stream from a sequence on, in order, until `visit` breaks.
+    /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.
     ///
     /// # Errors
     /// When a row cannot be read.

@@ -8,9 +8,8 @@ use super::api::{ApiError, Discard, StreamConfig, err_code};
 use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_sequence};
 use super::log::Meta;
 use super::stream::Stream;
-use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders, record};
+use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::{Now, Wall};
 use crate::wire::headers::{self, Headers};
 use crate::wire::subject::Filter;
@@ -53,7 +52,11 @@ enum Rollup {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Admission {
     Store(Option<Rollup>),
-    Duplicate { seq: u64 },
+    /// Nobody is interested: it takes a sequence and no more.
+    Skip(Option<Rollup>),
+    Duplicate {
+        seq: u64,
+    },
 }
 
 impl JetStream {
@@ -70,12 +73,58 @@ impl JetStream {
                 let seq = self.store(now, &name, publish, rollup, cx);
                 Answer::Published { stream, seq, duplicate: false }
             }
+            Ok(Admission::Skip(rollup)) => {
+                let seq = self.skip(now, &name, &publish, rollup, cx);
+                Answer::Published { stream, seq, duplicate: false }
+            }
             Ok(Admission::Duplicate { seq }) => Answer::Published { stream, seq, duplicate: true },
             Err(error) => Answer::NotPublished { stream, error },
         };
         if let Some(to) = reply {
             cx.emit(Effect::Reply { to, answer });
         }
+    }
+
+    fn skip(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        publish: &Publish,
+        rollup: Option<Rollup>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> u64 {
+        let stream = self.streams.get_mut(name).expect("the stream that admitted the message");
+        let seq = stream.log.last_seq() + 1;
+        stream.log.move_last(seq, Some(now.wall));
+        stream.remember_id(publish.headers.get(headers::NATS_MSG_ID), seq, now.wall);
+        stream.stage(cx);
+        self.roll_up(now, name, rollup, &publish.subject, seq, cx);
+        self.arm_stream(now, name);
+        seq
+    }
+
+    /// Purges what a message replaces: everything below its sequence.
+    fn roll_up(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        rollup: Option<Rollup>,
+        subject: &str,
+        seq: u64,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let log = &self.streams[name].log;
+        let (older, filter): (Vec<u64>, _) = match rollup {
+            None => return,
+            Some(Rollup::Subject) => (
+                log.on_subject(subject).into_iter().flatten().copied().collect(),
+                Filter::parse(subject).ok(),
+            ),
+            Some(Rollup::All) => (log.iter().map(|(own, _)| own).collect(), None),
+        };
+        let (older, _) = older.split_at(older.partition_point(|own| *own < seq));
+        self.remove_messages(now, name, older, cx);
+        self.jump_over_purged(now, name, filter.as_ref());
     }
 
     fn store(
@@ -89,15 +138,11 @@ impl JetStream {
         let stream = self.streams.get_mut(name).expect("the stream that admitted the message");
         let Publish { subject, headers, payload, reply: _ } = publish;
         let seq = stream.log.last_seq() + 1;
-        let id: Option<Arc<str>> = headers.get(headers::NATS_MSG_ID).map(Into::into);
         let subject = stream.log.shared_subject(&subject);
         let message = StoredMessage { seq, subject: subject.clone(), headers, payload, stored_at: now.wall };
-        cx.put(Table::JsMessage, &record::message_key(name, seq), &record::encode_message(&message));
         stream.log.append(seq, meta(&message.subject, &message.headers, message.payload.len(), now.wall));
-        if let Some(id) = &id {
-            stream.ids.insert(id.clone(), seq, now.wall);
-        }
-        stream.last_msg_id = id;
+        stream.remember_id(message.headers.get(headers::NATS_MSG_ID), seq, now.wall);
+        stream.keep_message(message, cx);
         let mut waiting = Vec::new();
         for (consumer, own) in &mut stream.consumers {
             if own.on_stored(seq, &subject) && !own.pulls.is_empty() {
@@ -107,14 +152,7 @@ impl JetStream {
         for consumer in waiting {
             self.signal(name, &consumer);
         }
-        let log = &self.streams[name].log;
-        let older: Vec<u64> = match rollup {
-            None => Vec::new(),
-            Some(Rollup::Subject) => log.on_subject(&subject).into_iter().flatten().copied().collect(),
-            Some(Rollup::All) => log.iter().map(|(own, _)| own).collect(),
-        };
-        let (older, _) = older.split_at(older.partition_point(|own| *own < seq));
-        self.remove_messages(now, name, older, cx);
+        self.roll_up(now, name, rollup, &subject, seq, cx);
         self.enforce_limits(now, name, Some(&subject), cx);
         seq
     }
@@ -176,6 +214,9 @@ fn admit(stream: &Stream, publish: &Publish, now: Now, limits: &Limits) -> Resul
         || (id.is_some() && stream.ids.len() >= limits.message_ids_per_stream_max)
     {
         return Err(out_of_resources());
+    }
+    if !stream.is_wanted(&publish.subject) {
+        return Ok(Admission::Skip(rollup));
     }
     check_room(stream, publish)?;
     Ok(Admission::Store(rollup))
@@ -281,11 +322,11 @@ fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
     if replaced.is_none() && reached(config.max_msgs, log.len() as u64) {
         return Err(store_failed("maximum messages exceeded"));
     }
-    let bytes =
-        meta(&publish.subject.as_str().into(), &publish.headers, publish.payload.len(), Wall::default())
-            .stored_bytes();
+    let meta =
+        meta(&publish.subject.as_str().into(), &publish.headers, publish.payload.len(), Wall::default());
+    let bytes = log.bytes_of(&meta);
     let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
-    if over && replaced.is_none_or(|replaced| replaced.stored_bytes() < bytes) {
+    if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {
         return Err(store_failed("maximum bytes exceeded"));
     }
     Ok(())

@@ -6,6 +6,7 @@
 use super::api::{ConsumerConfig, StreamConfig};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
+use super::keep::Bodies;
 use super::log::{Log, Meta};
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
@@ -71,7 +72,8 @@ impl JetStream {
     }
 
     pub(super) fn durable_state(&self) -> DurableState {
-        let streams = self.streams.iter().map(|(name, stream)| {
+        let durable = self.streams.iter().filter(|(_, stream)| stream.is_durable());
+        let streams = durable.map(|(name, stream)| {
             let consumers = stream.consumers.iter().map(|(name, own)| {
                 let Consumer { config, created_ns, flushed, .. } = own;
                 let (config, state) = (config.clone(), flushed.clone());
@@ -96,7 +98,7 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let corrupt = |detail: &str| Halt::Corrupt { table: Table::JsStream, detail: detail.into() };
     let subjects =
         stream_config::parse(&config.subjects).map_err(|_| corrupt("a subject cannot be parsed"))?;
-    let mut log = Log::default();
+    let mut log = Log::new(config.storage);
     let mut ids = MessageIds::default();
     let mut last_msg_id = None;
     record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
@@ -121,5 +123,5 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         let name: Arc<str> = row.config.name.as_deref().unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
-    Ok(Stream { config, subjects, created_ns, log, ids, last_msg_id, consumers })
+    Ok(Stream { config, subjects, created_ns, log, bodies: Bodies::new(), ids, last_msg_id, consumers })
 }

@@ -1,9 +1,8 @@
 //! Removal: by a limit, an age, a purge, a delete. One place tells the table, the index and the consumers.
 
 use super::stream::Stream;
-use super::{Effect, Input, JetStream, record};
+use super::{Effect, Input, JetStream};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::Now;
 use crate::wire::subject::Filter;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ impl JetStream {
         for seq in seqs {
             let Some(meta) = stream.log.remove(*seq) else { continue };
             removed += 1;
-            cx.delete(Table::JsMessage, &record::message_key(name, *seq));
+            stream.drop_message(*seq, cx);
             for own in stream.consumers.values_mut() {
                 own.on_removed(*seq, &meta.subject);
             }
@@ -105,7 +104,7 @@ fn over_stream_limits(stream: &Stream) -> Vec<u64> {
             break;
         }
         messages -= 1;
-        bytes -= meta.stored_bytes();
+        bytes -= stream.log.bytes_of(meta);
         over.push(seq);
     }
     over

@@ -3,12 +3,12 @@
 use super::api::{ApiError, ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo, err_code};
 use super::dedupe::MessageIds;
 use super::error::{bad_request, error, no_message_found, sealed, stream_not_found};
+use super::keep::Bodies;
 use super::log::Log;
 use super::stream::Stream;
-use super::{Effect, Input, JetStream, StoredMessage, record, stream_config};
+use super::{Effect, Input, JetStream, StoredMessage, keep, stream_config};
 use crate::cx::Cx;
 use crate::halt::Halt;
-use crate::store::Table;
 use crate::time::Now;
 use crate::wire::subject::Filter;
 use std::collections::BTreeMap;
@@ -82,6 +82,13 @@ pub enum Request {
     StreamList,
     /// Reads a message.
     MessageGet {
+        /// The stream.
+        stream: String,
+        /// Which one.
+        by: MessageBy,
+    },
+    /// Reads a message from any replica, if the stream allows it.
+    DirectGet {
         /// The stream.
         stream: String,
         /// Which one.
@@ -165,6 +172,15 @@ pub enum Answer {
     },
     /// A message.
     Message(Box<StoredMessage>),
+    /// A message, read from any replica: sent as it is, with [`direct_headers`](StoredMessage::direct_headers).
+    Direct {
+        /// Its stream.
+        stream: String,
+        /// The message.
+        message: Box<StoredMessage>,
+    },
+    /// No replica has such a message: the status `404 Message Not Found`.
+    NotFoundDirectly,
     /// A message is gone.
     MessageDeleted,
     /// A consumer: created, changed or described.
@@ -212,15 +228,19 @@ impl JetStream {
                 Ok(Answer::Streams(self.streams.values().map(|stream| stream.info(None, false)).collect()))
             }
             Request::MessageGet { stream, by } => match self.find_message(&stream, &by) {
-                Ok(seq) => Ok(Answer::Message(Box::new(record::read_message(cx.view(), &stream, seq)?))),
+                Ok((own, seq)) => {
+                    let message = keep::read_message(&own.config, &own.bodies, cx.view(), seq)?;
+                    Ok(Answer::Message(Box::new(message)))
+                }
                 Err(error) => Err(error),
             },
+            Request::DirectGet { stream, by } => Ok(self.get_directly(&stream, &by, cx.view())?),
             Request::MessageDelete { stream, seq } => self.delete_message(now, &stream, seq, cx),
             Request::ConsumerCreate { stream, config, action } => {
                 self.create_consumer(now, &stream, config, action, cx)
             }
             Request::ConsumerInfo { stream, consumer } => self.describe_consumer(&stream, &consumer),
-            Request::ConsumerDelete { stream, consumer } => self.remove_consumer(&stream, &consumer, cx),
+            Request::ConsumerDelete { stream, consumer } => self.remove_consumer(now, &stream, &consumer, cx),
             Request::ConsumerNames { stream } => self.stream_of(&stream).map(|(_, stream)| {
                 Answer::ConsumerNames(stream.consumers.keys().map(ToString::to_string).collect())
             }),
@@ -265,7 +285,8 @@ impl JetStream {
         let stream = Stream {
             subjects,
             created_ns: self.created_ns(now),
-            log: Log::default(),
+            log: Log::new(config.storage),
+            bodies: Bodies::new(),
             ids: MessageIds::default(),
             last_msg_id: None,
             consumers: BTreeMap::new(),
@@ -314,14 +335,11 @@ impl JetStream {
     fn delete_stream(&mut self, stream: &str, cx: &mut Cx<'_, Input, Effect>) -> Answered {
         let (name, own) = self.stream_of(stream)?;
         for consumer in own.consumers.keys().cloned().collect::<Vec<_>>() {
-            self.delete_consumer(&name, &consumer, cx);
+            self.drop_consumer(&name, &consumer, cx);
         }
         if let Some(own) = self.streams.remove(&name) {
-            for (seq, _) in own.log.iter() {
-                cx.delete(Table::JsMessage, &record::message_key(&name, seq));
-            }
+            own.unstage(cx);
         }
-        cx.delete(Table::JsStream, &record::stream_key(&name));
         self.alarms.set(super::Owner::Stream(name), None);
         Ok(Answer::StreamDeleted)
     }
@@ -373,7 +391,7 @@ impl JetStream {
         Ok(Answer::Purged { messages })
     }
 
-    fn find_message(&self, stream: &str, by: &MessageBy) -> Result<u64, ApiError> {
+    pub(super) fn find_message(&self, stream: &str, by: &MessageBy) -> Result<(&Stream, u64), ApiError> {
         let (_, stream) = self.stream_of(stream)?;
         let filter = |subject: &String| Filter::parse(subject).map_err(|_| bad_request());
         let found = match by {
@@ -383,7 +401,7 @@ impl JetStream {
                 stream.log.next_matching(&super::log::Filters::new(vec![filter(subject)?]), *seq)
             }
         };
-        found.ok_or_else(no_message_found)
+        found.map(|seq| (stream, seq)).ok_or_else(no_message_found)
     }
 
     fn delete_message(
@@ -400,6 +418,10 @@ impl JetStream {
         }
         if own.config.deny_delete {
             return failed("message delete not permitted");
+        }
+        // A memory store only says that it is not there.
+        if !own.is_durable() && !own.log.contains(seq) {
+            return Err(error(400, 10_043, format!("sequence {seq} not found")));
         }
         if seq > own.log.last_seq() {
             return failed("stream store EOF");

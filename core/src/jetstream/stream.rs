@@ -1,13 +1,11 @@
 //! One stream: its log, the message ids it remembers, its consumers.
 
+use super::Timer;
 use super::api::{StreamConfig, StreamInfo, StreamState, ZERO_TIME};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
+use super::keep::Bodies;
 use super::log::Log;
-use super::record::{self, StreamRow};
-use super::{Effect, Input, Timer};
-use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::subject::Filter;
 use std::collections::BTreeMap;
@@ -23,6 +21,8 @@ pub(super) struct Stream {
     pub(super) created_ns: u64,
     /// Derived from the rows of its messages.
     pub(super) log: Log,
+    /// Lost.
+    pub(super) bodies: Bodies,
     /// Derived from the rows of its messages.
     pub(super) ids: MessageIds,
     /// The id of the message stored last; derived while that message is there, lost otherwise.
@@ -40,15 +40,13 @@ impl Stream {
         self.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
     }
 
-    /// Stages everything about the stream that no message row says.
-    pub(super) fn stage(&self, cx: &mut Cx<'_, Input, Effect>) {
-        let row = StreamRow {
-            config: self.config.clone(),
-            created_ns: self.created_ns,
-            last_seq: self.log.last_seq(),
-            last_at: self.log.last_at(),
-        };
-        cx.put(Table::JsStream, &record::stream_key(&self.config.name), &record::to_json(&row));
+    /// Remembers under which id a sequence was given, if under any.
+    pub(super) fn remember_id(&mut self, id: Option<&str>, seq: u64, at: Wall) {
+        let id: Option<Arc<str>> = id.map(Into::into);
+        if let Some(id) = &id {
+            self.ids.insert(id.clone(), seq, at);
+        }
+        self.last_msg_id = id;
     }
 
     /// When its first message or its oldest message id is too old.

@@ -1,6 +1,6 @@
 //! Stream configurations: the server's defaults, what it refuses, what an update may change.
 
-use super::api::{ApiError, Discard, Retention, Storage, StreamConfig};
+use super::api::{ApiError, Discard, Retention, StreamConfig};
 use super::error::{error, stream_config as refused};
 use super::record::NAME_BYTES_MAX;
 use crate::wire::subject::Filter;
@@ -29,7 +29,6 @@ pub(super) fn normalise(mut config: StreamConfig) -> Result<StreamConfig, ApiErr
     if own_metadata_bytes(&mut config.metadata) > METADATA_BYTES_MAX {
         return Err(refused(format!("stream metadata exceeds maximum size of {METADATA_BYTES_MAX} bytes")));
     }
-    check_supported(&config)?;
     config.num_replicas = config.num_replicas.max(1);
     if config.num_replicas > REPLICAS_MAX {
         return Err(refused(format!("maximum replicas is {REPLICAS_MAX}")));
@@ -89,18 +88,6 @@ fn check_name(name: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
-    match config.retention {
-        Retention::Limits => {}
-        Retention::Interest => return Err(refused("interest retention is not supported by this broker")),
-        Retention::Workqueue => return Err(refused("workqueue retention is not supported by this broker")),
-    }
-    match config.storage {
-        Storage::File => Ok(()),
-        Storage::Memory => Err(refused("memory storage is not supported by this broker")),
-    }
-}
-
 fn check_spans(config: &mut StreamConfig) -> Result<(), ApiError> {
     if config.max_age_ns != 0 && config.max_age_ns < SPAN_MIN_NS {
         return Err(refused("max age needs to be >= 100ms"));
@@ -154,6 +141,13 @@ pub(super) fn check_create(config: &StreamConfig) -> Result<(), ApiError> {
 /// What the stream will be after an update with a normalised configuration.
 pub(super) fn update(own: &StreamConfig, mut config: StreamConfig) -> Result<StreamConfig, ApiError> {
     let refuse = |what| Err(refused(format!("stream configuration update can not {what}")));
+    if own.storage != config.storage {
+        return refuse("change storage type");
+    }
+    let is_queue = |config: &StreamConfig| config.retention == Retention::Workqueue;
+    if is_queue(own) != is_queue(&config) {
+        return refuse("change retention policy to/from workqueue");
+    }
     if own.sealed && !config.sealed {
         return refuse("unseal a sealed stream");
     }

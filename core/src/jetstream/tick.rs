@@ -2,9 +2,8 @@
 
 use super::alarm::Owner;
 use super::pull::{PullStatus, teller};
-use super::{ConsumerKey, Effect, Input, JetStream, record};
+use super::{ConsumerKey, Effect, Input, JetStream};
 use crate::cx::Cx;
-use crate::store::Table;
 use crate::time::Now;
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ impl JetStream {
     fn wake_consumer(&mut self, now: Now, key: &ConsumerKey, cx: &mut Cx<'_, Input, Effect>) {
         let Some((stream, consumer, own)) = self.consumer_mut(&key.stream, &key.consumer) else { return };
         if own.inactive_at().is_some_and(|at| at <= now.mono) {
-            return self.delete_consumer(&stream, &consumer, cx);
+            return self.delete_consumer(now, &stream, &consumer, cx);
         }
         own.catch_up(now.mono, teller(cx));
         if own.flush_due.is_some_and(|at| at <= now.mono) {
@@ -42,7 +41,9 @@ impl JetStream {
     fn flush_consumer(&mut self, now: Now, stream: &str, consumer: &str, cx: &mut Cx<'_, Input, Effect>) {
         let Some((_, _, own)) = self.consumer_mut(stream, consumer) else { return };
         own.flush(now);
-        cx.put(Table::JsConsumer, &record::consumer_key(stream, consumer), &record::to_json(&own.row()));
+        if let Some(own) = self.streams.get(stream) {
+            own.keep_consumer(consumer, cx);
+        }
     }
 
     /// Writes every state that is not written yet and lets waiting pulls go.

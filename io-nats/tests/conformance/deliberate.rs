@@ -2,9 +2,6 @@
 
 /// What was asked, as scripts write it down, and why the answers differ.
 const DIFFERENCES: &[(&str, &str)] = &[
-    ("create stream WORKQUEUE", "only limits retention so far: refused, not half done"),
-    ("create stream INTEREST", "only limits retention so far: refused, not half done"),
-    ("create stream MEMORY", "only file storage so far: refused, not half done"),
     ("details of EMPTY", "the server lists sequence 0 as deleted in a stream that never had a message"),
     ("Create consumer Z/replicated", "a single server has no replicas; the engine checks as a cluster would"),
     (

@@ -8,10 +8,13 @@
 mod acks;
 mod consumers;
 mod deliberate;
+mod direct;
 mod engine;
+mod memory;
 mod publishing;
 mod pulls;
 mod restarts;
+mod retention;
 mod script;
 mod server;
 mod side;
@@ -42,7 +45,6 @@ macro_rules! conform {
 conform!(
     streams::creating_and_changing,
     streams::refused_configurations,
-    streams::unsupported_configurations,
     streams::removing,
     streams::limits,
     publishing::expectations,
@@ -59,6 +61,16 @@ conform!(
     acks::redelivery,
     acks::giving_up,
     acks::one_at_a_time,
+    retention::who_may_consume_a_work_queue,
+    retention::a_work_queue,
+    retention::interest,
+    retention::less_interest,
+    retention::interest_without_acks,
+    retention::retention_of_limits_and_roll_ups,
+    retention::retention_over_a_restart,
+    memory::a_memory_stream,
+    memory::memory_over_a_restart,
+    direct::direct_gets,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

@@ -201,6 +201,11 @@ impl<B: Side> Script<B> {
         self.ask(what, Request::MessageDelete { stream: stream.to_owned(), seq }).await;
     }
 
+    pub(crate) async fn get_directly(&mut self, stream: &str, by: MessageBy) {
+        let what = format!("get {by:?} of {stream} directly");
+        self.ask(what, Request::DirectGet { stream: stream.to_owned(), by }).await;
+    }
+
     pub(crate) async fn get(&mut self, stream: &str, by: MessageBy) {
         let what = format!("get {by:?} of {stream}");
         self.ask(what, Request::MessageGet { stream: stream.to_owned(), by }).await;

@@ -46,6 +46,23 @@ impl Server {
     }
 }
 
+impl Server {
+    async fn get_directly(&self, stream: &str, by: &MessageBy) -> Answer {
+        let subject = format!("$JS.API.DIRECT.GET.{stream}");
+        match self.client.request(subject.clone(), which(by).to_string().into()).await {
+            Ok(answer) => match answer.status.map(|status| status.as_u16()) {
+                None => stored(&answer),
+                Some(404) if answer.description.as_deref() == Some("Message Not Found") => {
+                    Answer::NotFoundDirectly
+                }
+                Some(_) => panic!("{answer:?}"),
+            },
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => Answer::NoResponders { subject },
+            Err(error) => panic!("{subject}: {error}"),
+        }
+    }
+}
+
 async fn connect(nats: &NatsServer) -> Client {
     let url = nats.url();
     eventually("a connection", PATIENCE, async || {
@@ -82,14 +99,8 @@ fn wire(request: &Request) -> (String, Value) {
         }
         Request::StreamNames { subject } => ("STREAM.NAMES".into(), json!({ "subject": subject })),
         Request::StreamList => ("STREAM.LIST".into(), Value::Null),
-        Request::MessageGet { stream, by } => {
-            let body = match by {
-                MessageBy::Seq(seq) => json!({ "seq": seq }),
-                MessageBy::LastBySubject(subject) => json!({ "last_by_subj": subject }),
-                MessageBy::NextBySubject { subject, seq } => json!({ "next_by_subj": subject, "seq": seq }),
-            };
-            (format!("STREAM.MSG.GET.{stream}"), body)
-        }
+        Request::MessageGet { stream, by } => (format!("STREAM.MSG.GET.{stream}"), which(by)),
+        Request::DirectGet { .. } => unreachable!("not answered with JSON"),
         Request::MessageDelete { stream, seq } => {
             (format!("STREAM.MSG.DELETE.{stream}"), json!({ "seq": seq }))
         }
@@ -114,6 +125,34 @@ fn wire(request: &Request) -> (String, Value) {
     }
 }
 
+fn which(by: &MessageBy) -> Value {
+    match by {
+        MessageBy::Seq(seq) => json!({ "seq": seq }),
+        MessageBy::LastBySubject(subject) => json!({ "last_by_subj": subject }),
+        MessageBy::NextBySubject { subject, seq } => json!({ "next_by_subj": subject, "seq": seq }),
+    }
+}
+
+/// A message as a direct get answers: what the server adds to its headers says where it is stored.
+fn stored(answer: &async_nats::Message) -> Answer {
+    let mut headers = pairs(answer.headers.as_ref());
+    let mut take = |name: &str| {
+        let at = headers.iter().position(|(own, _)| own == name).expect("a header of the server");
+        headers.remove(at).1
+    };
+    let (stream, subject, seq) = (take("Nats-Stream"), take("Nats-Subject"), take("Nats-Sequence"));
+    let at = take("Nats-Time-Stamp");
+    assert!(at.ends_with('Z'), "{at}");
+    let message = StoredMessage {
+        seq: seq.parse().expect("a number"),
+        subject: subject.into(),
+        headers: headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        payload: answer.payload.clone(),
+        stored_at: Wall::default(),
+    };
+    Answer::Direct { stream, message: Box::new(message) }
+}
+
 fn read<T: DeserializeOwned>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap_or_else(|error| panic!("{error}: {value}"))
 }
@@ -133,6 +172,7 @@ fn answer(request: &Request, answer: &Value) -> Answer {
         }
         Request::StreamList => Answer::Streams(read(&answer["streams"])),
         Request::MessageGet { .. } => Answer::Message(Box::new(message(&answer["message"]))),
+        Request::DirectGet { .. } => unreachable!("not answered with JSON"),
         Request::MessageDelete { .. } => Answer::MessageDeleted,
         Request::ConsumerCreate { .. } | Request::ConsumerInfo { .. } => {
             Answer::Consumer(Box::new(read::<ConsumerInfo>(answer)))
@@ -178,6 +218,9 @@ impl Side for Server {
     }
 
     async fn request(&mut self, request: Request) -> Answer {
+        if let Request::DirectGet { stream, by } = &request {
+            return self.get_directly(stream, by).await;
+        }
         let (endpoint, body) = wire(&request);
         answer(&request, &self.ask(&endpoint, &body).await)
     }

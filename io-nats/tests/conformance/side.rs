@@ -93,11 +93,18 @@ pub(crate) fn text(answer: Answer) -> String {
             let headers: Vec<_> = message.headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             format!("{} {} {} {:?}", message.seq, message.subject, pairs(&headers), message.payload)
         }
+        Answer::Direct { stream, message } => {
+            let mut headers: Vec<_> =
+                message.direct_headers(&stream).iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            headers.retain(|(name, _)| name != "Nats-Time-Stamp");
+            format!("direct {} {:?}", pairs(&headers), message.payload)
+        }
         Answer::NoResponders { .. } => "503".to_owned(),
         done @ (Answer::StreamNames(_)
         | Answer::ConsumerNames(_)
         | Answer::StreamDeleted
         | Answer::Purged { .. }
+        | Answer::NotFoundDirectly
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted
         | Answer::AckProcessed) => format!("{done:?}"),

@@ -3,7 +3,7 @@
 use crate::script::{MS, S, Script};
 use crate::side::Side;
 use cloudlysis_core::jetstream::MessageBy;
-use cloudlysis_core::jetstream::api::{Discard, Retention, Storage, StreamConfig};
+use cloudlysis_core::jetstream::api::{Discard, StreamConfig};
 
 pub(crate) async fn creating_and_changing(s: &mut Script<impl Side>) {
     s.state("NOPE").await;
@@ -65,12 +65,6 @@ pub(crate) async fn refused_configurations(s: &mut Script<impl Side>) {
         s.stream("REFUSED", change).await;
     }
     s.names(None).await;
-}
-
-pub(crate) async fn unsupported_configurations(s: &mut Script<impl Side>) {
-    s.stream("WORKQUEUE", |config| config.retention = Retention::Workqueue).await;
-    s.stream("INTEREST", |config| config.retention = Retention::Interest).await;
-    s.stream("MEMORY", |config| config.storage = Storage::Memory).await;
 }
 
 pub(crate) async fn removing(s: &mut Script<impl Side>) {
@@ -182,11 +176,16 @@ pub(crate) async fn limits(s: &mut Script<impl Side>) {
     s.state("NEWP").await;
     s.state("NEWO").await;
     s.stream("ROLL", |config| config.allow_rollup_hdrs = true).await;
+    s.durable("ROLL", "all", |_| {}).await;
+    s.durable("ROLL", "a", |config| config.filter_subject = Some("roll.a".into())).await;
     s.publish_many("roll.a", 3).await;
     s.publish("roll.b").await;
+    s.fetch("ROLL", "a", 1).await;
     for (subject, rollup) in [("roll.a", "sub"), ("roll.c", "all"), ("roll.c", "zzz")] {
         s.publish_with(subject, "x", &[("Nats-Rollup", rollup)]).await;
         s.state("ROLL").await;
+        s.info("ROLL", "all").await;
+        s.info("ROLL", "a").await;
     }
     s.publish_with("ul.a", "x", &[("Nats-Rollup", "sub")]).await;
 }

@@ -3,12 +3,15 @@
 
 mod acks;
 mod consumers;
+mod direct;
 mod faults;
+mod memory;
 mod model;
 mod operations;
 mod publishing;
 mod pulls;
 mod restart;
+mod retention;
 mod streams;
 
 use super::api::{

@@ -1,6 +1,6 @@
 //! Streams come, change and go, as `p01`, `p02`, `p04`, `p08` and `p12` saw it.
 
-use super::super::api::{Discard, Retention, Storage, StreamConfig};
+use super::super::api::{Discard, StreamConfig};
 use super::super::{Answer, Request};
 use super::{Bench, LIMITS, MS, S};
 use crate::jetstream::Limits;
@@ -97,9 +97,6 @@ fn configurations_are_refused_with_the_servers_words() {
         (|c| c.subjects = vec!["a..b".into()], "invalid subject"),
         (|c| c.name = "a.b".into(), r"stream name is required and can not contain '.', '*', '>', '\', '/'"),
         (|c| c.name = "x".repeat(256), "stream name is too long, maximum allowed is 255"),
-        (|c| c.retention = Retention::Workqueue, "workqueue retention is not supported by this broker"),
-        (|c| c.retention = Retention::Interest, "interest retention is not supported by this broker"),
-        (|c| c.storage = Storage::Memory, "memory storage is not supported by this broker"),
     ] {
         assert_eq!(refused(change), invalid(why));
     }
