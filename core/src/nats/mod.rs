@@ -1,0 +1,34 @@
+//! The client protocol of NATS, as a server speaks it: text in, text out, nothing else.
+//!
+//! ```text
+//!  bytes ──► Parser ──► Operation
+//! ```
+//!
+//! What the real server 2.15.1 answers was recorded byte by byte; the scripts in `tests` repeat it. Where we differ on
+//! purpose, the module that differs says so.
+//!
+//! Never: sockets, TLS, clustering, accounts.
+
+pub mod connect;
+pub mod parse;
+#[cfg(test)]
+mod tests;
+pub mod violation;
+
+pub use connect::Connect;
+pub use parse::{Operation, Parser, Publish};
+pub use violation::Violation;
+
+/// Bounds of a server. Everything a stranger can make us keep has one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Longest control line, without the verb and the line break, in bytes.
+    pub control_line_bytes_max: usize,
+    /// Largest message, headers included, in bytes.
+    pub payload_bytes_max: usize,
+}
+
+impl Limits {
+    /// What the real server does unless told otherwise.
+    pub const DEFAULT: Self = Self { control_line_bytes_max: 4096, payload_bytes_max: 1024 * 1024 };
+}

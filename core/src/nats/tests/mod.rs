@@ -1,0 +1,3 @@
+//! Scripts with recorded bytes, and properties.
+
+mod parsing;
