@@ -14,10 +14,12 @@ pub mod parse;
 #[cfg(test)]
 mod tests;
 pub mod violation;
+pub mod write;
 
 pub use connect::Connect;
 pub use parse::{Operation, Parser, Publish};
 pub use violation::Violation;
+pub use write::{Info, Outgoing};
 
 /// Bounds of a server. Everything a stranger can make us keep has one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

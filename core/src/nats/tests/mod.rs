@@ -1,3 +1,4 @@
 //! Scripts with recorded bytes, and properties.
 
 mod parsing;
+mod writing;
