@@ -1,7 +1,7 @@
 //! The client protocol of NATS, as a server speaks it: text in, text out, nothing else.
 //!
 //! ```text
-//!  bytes ──► Parser ──► Operation
+//!  bytes ──► Parser ──► Operation ──► Routes ──► Outgoing ──► bytes
 //! ```
 //!
 //! What the real server 2.15.1 answers was recorded byte by byte; the scripts in `tests` repeat it. Where we differ on
@@ -11,6 +11,8 @@
 
 pub mod connect;
 pub mod parse;
+pub mod routes;
+pub mod subject;
 #[cfg(test)]
 mod tests;
 pub mod violation;
@@ -18,6 +20,7 @@ pub mod write;
 
 pub use connect::Connect;
 pub use parse::{Operation, Parser, Publish};
+pub use routes::Routes;
 pub use violation::Violation;
 pub use write::{Info, Outgoing};
 
@@ -28,9 +31,22 @@ pub struct Limits {
     pub control_line_bytes_max: usize,
     /// Largest message, headers included, in bytes.
     pub payload_bytes_max: usize,
+    /// Most subscriptions of all connections together.
+    pub subscriptions_max: usize,
+    /// Most subscriptions of one connection.
+    pub subscriptions_per_connection_max: usize,
 }
 
 impl Limits {
-    /// What the real server does unless told otherwise.
-    pub const DEFAULT: Self = Self { control_line_bytes_max: 4096, payload_bytes_max: 1024 * 1024 };
+    /// What the real server does unless told otherwise, and bounds where it has none.
+    pub const DEFAULT: Self = Self {
+        control_line_bytes_max: 4096,
+        payload_bytes_max: 1024 * 1024,
+        subscriptions_max: 100_000,
+        subscriptions_per_connection_max: 10_000,
+    };
 }
+
+/// One connection of a client. A number is never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);

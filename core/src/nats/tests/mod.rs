@@ -1,4 +1,5 @@
 //! Scripts with recorded bytes, and properties.
 
 mod parsing;
+mod routing;
 mod writing;

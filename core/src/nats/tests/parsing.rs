@@ -4,7 +4,7 @@ use crate::nats::{Connect, Limits, Operation, Parser, Publish, Violation};
 use bytes::Bytes;
 use proptest::prelude::*;
 
-const LIMITS: Limits = Limits { control_line_bytes_max: 32, payload_bytes_max: 64 };
+const LIMITS: Limits = Limits { control_line_bytes_max: 32, payload_bytes_max: 64, ..Limits::DEFAULT };
 
 /// Everything a stream says, up to its violation.
 type Said = (Vec<Operation>, Option<Violation>);
