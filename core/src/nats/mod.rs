@@ -7,11 +7,15 @@
 //! What the real server 2.15.1 answers was recorded byte by byte; the scripts in `tests` repeat it. Where we differ on
 //! purpose, the module that differs says so.
 //!
+//! [`Server`] is these together: a core NATS server as a value.
+//!
 //! Never: sockets, TLS, clustering, accounts.
 
 pub mod connect;
+mod connection;
 pub mod parse;
 pub mod routes;
+pub mod server;
 pub mod subject;
 #[cfg(test)]
 mod tests;
@@ -19,8 +23,10 @@ pub mod violation;
 pub mod write;
 
 pub use connect::Connect;
+pub use connection::Auth;
 pub use parse::{Operation, Parser, Publish};
 pub use routes::Routes;
+pub use server::Server;
 pub use violation::Violation;
 pub use write::{Info, Outgoing};
 
@@ -35,6 +41,14 @@ pub struct Limits {
     pub subscriptions_max: usize,
     /// Most subscriptions of one connection.
     pub subscriptions_per_connection_max: usize,
+    /// Most connections.
+    pub connections_max: usize,
+    /// How long a client may take to say who it is, in milliseconds.
+    pub auth_timeout_ms: u64,
+    /// How long a client may be silent before it is asked, in milliseconds.
+    pub ping_interval_ms: u64,
+    /// How many questions it may leave without answer.
+    pub pings_out_max: u32,
 }
 
 impl Limits {
@@ -44,6 +58,10 @@ impl Limits {
         payload_bytes_max: 1024 * 1024,
         subscriptions_max: 100_000,
         subscriptions_per_connection_max: 10_000,
+        connections_max: 65_536,
+        auth_timeout_ms: 2_000,
+        ping_interval_ms: 120_000,
+        pings_out_max: 2,
     };
 }
 

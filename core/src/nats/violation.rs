@@ -26,6 +26,27 @@ pub enum Violation {
     /// An operation before the client has said who it is, or a wrong answer to that question.
     #[error("not authorized")]
     Authorization,
+    /// It did not say who it is in time.
+    #[error("not authorized in time")]
+    AuthenticationTimeout,
+    /// Word of missing responders is asked for, but headers are not understood.
+    #[error("no responders without headers")]
+    NoRespondersNeedHeaders,
+    /// There are as many connections as may be.
+    #[error("too many connections")]
+    ConnectionsExceeded,
+    /// It left too many pings without answer.
+    #[error("no sign of life")]
+    StaleConnection,
+    /// A subscription to what is not a subject.
+    #[error("invalid subject")]
+    InvalidSubject,
+    /// A message to what is not a subject, from a pedantic client.
+    #[error("invalid publish subject")]
+    InvalidPublishSubject,
+    /// There are as many subscriptions as may be.
+    #[error("too many subscriptions")]
+    SubscriptionsExceeded,
 }
 
 impl Violation {
@@ -38,6 +59,13 @@ impl Violation {
             Self::ControlLineExceeded => Some("maximum control line exceeded"),
             Self::PayloadExceeded => Some("Maximum Payload Violation"),
             Self::Authorization => Some("Authorization Violation"),
+            Self::AuthenticationTimeout => Some("Authentication Timeout"),
+            Self::NoRespondersNeedHeaders => Some("no responders requires headers support"),
+            Self::ConnectionsExceeded => Some("maximum connections exceeded"),
+            Self::StaleConnection => Some("Stale Connection"),
+            Self::InvalidSubject => Some("Invalid Subject"),
+            Self::InvalidPublishSubject => Some("Invalid Publish Subject"),
+            Self::SubscriptionsExceeded => Some("maximum subscriptions exceeded"),
         }
     }
 
@@ -50,7 +78,12 @@ impl Violation {
             | Self::HeadersNotSupported
             | Self::ControlLineExceeded
             | Self::PayloadExceeded
-            | Self::Authorization => true,
+            | Self::Authorization
+            | Self::AuthenticationTimeout
+            | Self::NoRespondersNeedHeaders
+            | Self::ConnectionsExceeded
+            | Self::StaleConnection => true,
+            Self::InvalidSubject | Self::InvalidPublishSubject | Self::SubscriptionsExceeded => false,
         }
     }
 }
