@@ -21,7 +21,7 @@ const fn min(a: u64, b: u64) -> u64 {
 }
 
 /// SplitMix64's finaliser: every bit of the input reaches every bit of the output.
-const fn mix(input: u64) -> u64 {
+pub(crate) const fn mix(input: u64) -> u64 {
     let mut z = input.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);

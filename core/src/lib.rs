@@ -27,6 +27,7 @@
 //! | [`quarantine`], [`drain`] | what is held back, and when a node may go |
 //! | [`runner`] | routing between sagas, outbox and effects, nothing else |
 //! | [`jetstream`] | what a broker answers: the simulator's |
+//! | [`nats`] | what a client of a broker says, and what it is told |
 //! | [`manifest`], [`program`] | what an application says, and how its programs run |
 //! | [`wire`] | ids, subjects, keys, headers, envelopes |
 //! | [`cx`], [`driver`], [`store`], [`time`], [`outcome`], [`halt`] | the idiom itself |
@@ -59,6 +60,7 @@ pub mod invariants;
 pub mod jetstream;
 pub mod manifest;
 pub mod marks;
+pub mod nats;
 pub mod outbox;
 pub mod outcome;
 pub mod program;

@@ -1,0 +1,410 @@
+//! What clients send: an incremental parser with bounded memory.
+//!
+//! ```text
+//!            verb            arguments              payload            CR LF
+//!   Verb ──────────► Gap ──────────────► Line ──────────────► Body ──────────────► End
+//!     ▲               │ PING, PONG, …      │ SUB, UNSUB, CONNECT                     │
+//!     │               └─► Rest             │                                         │
+//!     └────────────────────┴───────────────┴─────────────────────────────────────────┘
+//! ```
+//!
+//! What arrives whole is cut out of the buffer it came in; only what is split over two buffers is copied. So a
+//! subject or payload keeps its whole read buffer alive: who stores one for long copies it first.
+//!
+//! The operations do not depend on how the bytes were cut, and an unknown verb is refused at its first wrong byte, as
+//! the real server does both. After a violation the parser stays where it is and refuses everything.
+//!
+//! - Limits: at most one control line or one payload is kept, see [`Parser::held`].
+//! - Differences to the real server: a carriage return inside a line is white space wherever the buffers were cut; a line
+//!   that ends before its arguments begin has none (there they begin on the next line); the argument of an `INFO` from
+//!   a client is skipped, not read.
+
+use super::Limits;
+use super::connect::Connect;
+use super::violation::Violation;
+use bytes::{Buf, Bytes, BytesMut};
+use std::mem;
+
+/// Most digits of a size.
+const SIZE_DIGITS_MAX: usize = 9;
+/// Letters of the longest verb.
+const VERB_LEN_MAX: usize = 7;
+
+/// What a client wants.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// It says who it is.
+    Connect(Box<Connect>),
+    /// `PUB` and `HPUB`.
+    Publish(Publish),
+    /// `SUB`.
+    Subscribe {
+        /// What it wants to hear.
+        subject: Bytes,
+        /// The group that shares it.
+        queue: Option<Bytes>,
+        /// The client's name for the subscription.
+        sid: Bytes,
+    },
+    /// `UNSUB`.
+    Unsubscribe {
+        /// Which subscription.
+        sid: Bytes,
+        /// After how many messages in all; at once if absent. A number that cannot be read is none.
+        max: Option<u64>,
+    },
+    /// `PING`.
+    Ping,
+    /// `PONG`.
+    Pong,
+}
+
+/// One message as a client sent it. Subjects are bytes: the real server takes any but white space.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Publish {
+    /// Where to.
+    pub subject: Bytes,
+    /// Where answers go.
+    pub reply: Option<Bytes>,
+    /// How much of `payload` is the header block; zero for none. The block is not looked at.
+    pub headers_len: usize,
+    /// Headers and body.
+    pub payload: Bytes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Verb {
+    Connect,
+    Pub,
+    Hpub,
+    Sub,
+    Unsub,
+    Ping,
+    Pong,
+    Ok,
+    Err,
+    Info,
+}
+
+const VERBS: [(&[u8], Verb); 10] = [
+    (b"CONNECT", Verb::Connect),
+    (b"PUB", Verb::Pub),
+    (b"HPUB", Verb::Hpub),
+    (b"SUB", Verb::Sub),
+    (b"UNSUB", Verb::Unsub),
+    (b"PING", Verb::Ping),
+    (b"PONG", Verb::Pong),
+    (b"+OK", Verb::Ok),
+    (b"-ERR", Verb::Err),
+    (b"INFO", Verb::Info),
+];
+
+/// The beginning of a verb, in capitals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Prefix {
+    letters: [u8; VERB_LEN_MAX],
+    len: usize,
+}
+
+impl Prefix {
+    /// Adds a letter. The verb, if it is complete.
+    fn push(&mut self, letter: u8) -> Result<Option<Verb>, Violation> {
+        // No verb is the beginning of another, so an incomplete one has room for a letter.
+        self.letters[self.len] = letter.to_ascii_uppercase();
+        self.len += 1;
+        let seen = &self.letters[..self.len];
+        let found = VERBS.iter().find(|(name, _)| name.starts_with(seen));
+        let (name, verb) = found.ok_or(Violation::UnknownOperation)?;
+        Ok((name.len() == self.len).then_some(*verb))
+    }
+}
+
+/// A publish whose payload is still to come.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Head {
+    subject: Bytes,
+    reply: Option<Bytes>,
+    headers_len: usize,
+    total: usize,
+}
+
+impl Head {
+    fn with(self, payload: Bytes) -> State {
+        let Self { subject, reply, headers_len, total: _ } = self;
+        State::End { publish: Publish { subject, reply, headers_len, payload }, returned: false }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum State {
+    /// Before or inside a verb.
+    Verb(Prefix),
+    /// Behind a verb, before its arguments; `spaced` once there was white space.
+    Gap { verb: Verb, spaced: bool },
+    /// Inside the arguments.
+    Line(Verb),
+    /// Whatever else stands in the line does not matter.
+    Rest(Verb),
+    /// Inside a payload.
+    Body(Head),
+    /// Behind a payload; `returned` once the carriage return was there.
+    End { publish: Publish, returned: bool },
+    /// Over.
+    Failed(Violation),
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Verb(Prefix::default())
+    }
+}
+
+type Step = (State, Option<Operation>);
+
+/// One client's side of the conversation. See the module text.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Parser {
+    line_max: usize,
+    payload_max: usize,
+    connect_first: bool,
+    headers: bool,
+    state: State,
+    /// What of a line or payload came in earlier buffers.
+    partial: BytesMut,
+}
+
+impl Parser {
+    /// At the beginning of a connection. With `connect_first`, anything but a `CONNECT` is refused until
+    /// [`accept`](Self::accept).
+    #[must_use]
+    pub fn new(limits: &Limits, connect_first: bool) -> Self {
+        Self {
+            line_max: limits.control_line_bytes_max,
+            payload_max: limits.payload_bytes_max,
+            connect_first,
+            headers: false,
+            state: State::default(),
+            partial: BytesMut::new(),
+        }
+    }
+
+    /// The client has said who it is; `headers` if it may send them.
+    pub const fn accept(&mut self, headers: bool) {
+        self.connect_first = false;
+        self.headers = headers;
+    }
+
+    /// Bytes kept between two calls: at most a control line and its line break, or a payload.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Takes the next operation off the front of `input`; `None` once all of it is taken.
+    ///
+    /// # Errors
+    /// A [`Violation`] that closes the connection. The rest of the input is gone.
+    pub fn next(&mut self, input: &mut Bytes) -> Result<Option<Operation>, Violation> {
+        while !input.is_empty() {
+            match self.step(input) {
+                Ok((state, done)) => {
+                    self.state = state;
+                    if done.is_some() {
+                        return Ok(done);
+                    }
+                }
+                Err(violation) => {
+                    self.state = State::Failed(violation);
+                    self.partial = BytesMut::new();
+                    input.clear();
+                    return Err(violation);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn step(&mut self, input: &mut Bytes) -> Result<Step, Violation> {
+        match mem::take(&mut self.state) {
+            State::Verb(prefix) => self.verb(prefix, input),
+            State::Gap { verb, spaced } => gap(verb, spaced, input),
+            State::Line(verb) => self.line(verb, input),
+            State::Rest(verb) => Ok(rest(verb, input)),
+            State::Body(head) => Ok((self.body(head, input), None)),
+            State::End { publish, returned } => end(publish, returned, input.get_u8()),
+            State::Failed(violation) => Err(violation),
+        }
+    }
+
+    fn verb(&self, mut prefix: Prefix, input: &mut Bytes) -> Result<Step, Violation> {
+        let letter = input.get_u8();
+        if prefix.len == 0 && self.connect_first && !letter.eq_ignore_ascii_case(&b'C') {
+            return Err(Violation::Authorization);
+        }
+        let state = match prefix.push(letter)? {
+            None => State::Verb(prefix),
+            Some(Verb::Err) => return Err(Violation::Malformed),
+            Some(verb @ (Verb::Ping | Verb::Pong | Verb::Ok | Verb::Info)) => State::Rest(verb),
+            Some(verb @ Verb::Connect) => State::Gap { verb, spaced: true },
+            Some(verb @ (Verb::Pub | Verb::Hpub | Verb::Sub | Verb::Unsub)) => {
+                State::Gap { verb, spaced: false }
+            }
+        };
+        Ok((state, None))
+    }
+
+    fn line(&mut self, verb: Verb, input: &mut Bytes) -> Result<Step, Violation> {
+        let end = input.iter().position(|byte| *byte == b'\n');
+        let here = input.split_to(end.unwrap_or(input.len()));
+        // One more than the longest line: its carriage return.
+        if self.partial.len() + here.len() > self.line_max + 1 {
+            return Err(Violation::ControlLineExceeded);
+        }
+        if end.is_none() {
+            self.partial.extend_from_slice(&here);
+            self.short_enough(&self.partial)?;
+            return Ok((State::Line(verb), None));
+        }
+        input.advance(1);
+        let line = if self.partial.is_empty() {
+            here
+        } else {
+            self.partial.extend_from_slice(&here);
+            mem::take(&mut self.partial).freeze()
+        };
+        self.short_enough(&line)?;
+        self.arguments(verb, &line)
+    }
+
+    fn short_enough(&self, line: &[u8]) -> Result<(), Violation> {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if line.len() > self.line_max { Err(Violation::ControlLineExceeded) } else { Ok(()) }
+    }
+
+    fn arguments(&self, verb: Verb, line: &Bytes) -> Result<Step, Violation> {
+        let done = |operation| Ok((State::default(), Some(operation)));
+        if verb == Verb::Connect {
+            let connect = Connect::decode(line).ok_or(Violation::Malformed)?;
+            return done(Operation::Connect(Box::new(connect)));
+        }
+        if verb == Verb::Hpub && !self.headers {
+            return Err(Violation::HeadersNotSupported);
+        }
+        let arguments = split(line)?;
+        let arguments: [Option<&Bytes>; ARGUMENTS_MAX] = arguments.each_ref().map(Option::as_ref);
+        match (verb, arguments) {
+            (Verb::Sub, [Some(subject), Some(sid), None, None]) => {
+                done(Operation::Subscribe { subject: subject.clone(), queue: None, sid: sid.clone() })
+            }
+            (Verb::Sub, [Some(subject), Some(queue), Some(sid), None]) => done(Operation::Subscribe {
+                subject: subject.clone(),
+                queue: Some(queue.clone()),
+                sid: sid.clone(),
+            }),
+            (Verb::Unsub, [Some(sid), max, None, None]) => {
+                let max = max.and_then(|max| size(max)).filter(|max| *max > 0).map(|max| max as u64);
+                done(Operation::Unsubscribe { sid: sid.clone(), max })
+            }
+            (Verb::Pub, [Some(subject), Some(total), None, None]) => self.head(subject, None, None, total),
+            (Verb::Pub, [Some(subject), reply @ Some(_), Some(total), None]) => {
+                self.head(subject, reply, None, total)
+            }
+            (Verb::Hpub, [Some(subject), headers @ Some(_), Some(total), None]) => {
+                self.head(subject, None, headers, total)
+            }
+            (Verb::Hpub, [Some(subject), reply @ Some(_), headers @ Some(_), Some(total)]) => {
+                self.head(subject, reply, headers, total)
+            }
+            (_, _) => Err(Violation::Malformed),
+        }
+    }
+
+    fn head(
+        &self,
+        subject: &Bytes,
+        reply: Option<&Bytes>,
+        headers: Option<&Bytes>,
+        total: &Bytes,
+    ) -> Result<Step, Violation> {
+        let headers_len = headers.map_or(Some(0), |headers| size(headers)).ok_or(Violation::Malformed)?;
+        let total = size(total).ok_or(Violation::Malformed)?;
+        if headers_len > total {
+            return Err(Violation::Malformed);
+        }
+        if total > self.payload_max {
+            return Err(Violation::PayloadExceeded);
+        }
+        let head = Head { subject: subject.clone(), reply: reply.cloned(), headers_len, total };
+        let state = if total == 0 { head.with(Bytes::new()) } else { State::Body(head) };
+        Ok((state, None))
+    }
+
+    fn body(&mut self, head: Head, input: &mut Bytes) -> State {
+        let missing = head.total - self.partial.len();
+        if self.partial.is_empty() && input.len() >= missing {
+            return head.with(input.split_to(missing));
+        }
+        // Grown by what arrives, never by what was announced: an announcement costs its sender nothing.
+        self.partial.extend_from_slice(&input.split_to(missing.min(input.len())));
+        if self.partial.len() < head.total {
+            return State::Body(head);
+        }
+        head.with(mem::take(&mut self.partial).freeze())
+    }
+}
+
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r')
+}
+
+fn gap(verb: Verb, spaced: bool, input: &mut Bytes) -> Result<Step, Violation> {
+    match input.first() {
+        Some(b' ' | b'\t') => {
+            input.advance(1);
+            Ok((State::Gap { verb, spaced: true }, None))
+        }
+        _ if spaced => Ok((State::Line(verb), None)),
+        _ => Err(Violation::UnknownOperation),
+    }
+}
+
+fn rest(verb: Verb, input: &mut Bytes) -> Step {
+    let Some(end) = input.iter().position(|byte| *byte == b'\n') else {
+        input.clear();
+        return (State::Rest(verb), None);
+    };
+    input.advance(end + 1);
+    let done = match verb {
+        Verb::Ping => Some(Operation::Ping),
+        Verb::Pong => Some(Operation::Pong),
+        Verb::Connect | Verb::Pub | Verb::Hpub | Verb::Sub | Verb::Unsub => None,
+        Verb::Ok | Verb::Err | Verb::Info => None,
+    };
+    (State::default(), done)
+}
+
+fn end(publish: Publish, returned: bool, byte: u8) -> Result<Step, Violation> {
+    match (returned, byte) {
+        (false, b'\r') => Ok((State::End { publish, returned: true }, None)),
+        (true, b'\n') => Ok((State::default(), Some(Operation::Publish(publish)))),
+        _ => Err(Violation::UnknownOperation),
+    }
+}
+
+const ARGUMENTS_MAX: usize = 4;
+
+fn split(line: &Bytes) -> Result<[Option<Bytes>; ARGUMENTS_MAX], Violation> {
+    let mut found = [const { None }; ARGUMENTS_MAX];
+    let words = line.split(|byte| is_space(*byte)).filter(|word| !word.is_empty());
+    for (nth, word) in words.enumerate() {
+        *found.get_mut(nth).ok_or(Violation::Malformed)? = Some(line.slice_ref(word));
+    }
+    Ok(found)
+}
+
+fn size(digits: &[u8]) -> Option<usize> {
+    if digits.is_empty() || digits.len() > SIZE_DIGITS_MAX || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(digits.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
+}

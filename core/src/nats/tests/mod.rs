@@ -1,0 +1,8 @@
+//! Scripts with recorded bytes, and properties.
+
+mod parsing;
+mod recorded;
+mod routing;
+mod serving;
+mod talk;
+mod writing;

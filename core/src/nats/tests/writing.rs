@@ -1,0 +1,85 @@
+//! What a server sends, against recorded bytes.
+
+use crate::nats::write::{Info, Message, Outgoing};
+use crate::nats::{Limits, Operation, Parser, Violation};
+use bytes::Bytes;
+
+fn written(write: impl FnOnce(&mut Outgoing)) -> String {
+    let mut outgoing = Outgoing::default();
+    write(&mut outgoing);
+    String::from_utf8(outgoing.into_pieces().concat()).expect("text")
+}
+
+fn message(headers_len: usize, reply: Option<&[u8]>, payload: &Bytes, understands: bool) -> String {
+    let message = Message { subject: b"a", sid: b"1", reply, headers_len, payload };
+    written(|out| out.message(message, understands))
+}
+
+#[test]
+fn what_a_server_sends() {
+    let mut info = Info {
+        server_id: "N1".into(),
+        server_name: "n".into(),
+        version: "2.12.0".into(),
+        proto: 1,
+        host: "127.0.0.1".into(),
+        port: 4222,
+        headers: true,
+        auth_required: false,
+        jetstream: false,
+        max_payload: 1_048_576,
+        client_id: 6,
+        client_ip: "127.0.0.1".into(),
+    };
+    let open = r#"INFO {"server_id":"N1","server_name":"n","version":"2.12.0","proto":1,"host":"127.0.0.1","port":4222,"headers":true,"max_payload":1048576,"client_id":6,"client_ip":"127.0.0.1"} "#;
+    assert_eq!(written(|out| out.info(&info)), format!("{open}\r\n"));
+    info.auth_required = true;
+    assert!(written(|out| out.info(&info)).contains(r#","auth_required":true,"#));
+    assert_eq!(
+        written(|out| {
+            out.ok();
+            out.ping();
+            out.pong();
+            out.violation(Violation::UnknownOperation);
+            out.violation(Violation::Malformed);
+        }),
+        "+OK\r\nPING\r\nPONG\r\n-ERR 'Unknown Protocol Operation'\r\n"
+    );
+    assert_eq!(
+        written(|out| out.no_responders(b"r.x", b"1", b"nobody")),
+        "HMSG r.x 1 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n"
+    );
+}
+
+#[test]
+fn headers_go_to_those_who_understand_them() {
+    let body = Bytes::from_static(b"x");
+    assert_eq!(message(0, None, &body, true), "MSG a 1 1\r\nx\r\n");
+    assert_eq!(message(0, Some(b"r"), &body, false), "MSG a 1 r 1\r\nx\r\n");
+    let both = Bytes::from_static(b"NATS/1.0\r\nA:B\r\n\r\nhi");
+    let with = "HMSG a 1 r 17 19\r\nNATS/1.0\r\nA:B\r\n\r\nhi\r\n";
+    assert_eq!(message(17, Some(b"r"), &both, true), with);
+    assert_eq!(message(17, Some(b"r"), &both, false), "MSG a 1 r 2\r\nhi\r\n");
+}
+
+#[test]
+fn a_large_payload_is_shared_not_copied() {
+    let payload = Bytes::from(vec![b'x'; 100_000]);
+    let mut outgoing = Outgoing::default();
+    let message = Message { subject: b"a", sid: b"1", reply: None, headers_len: 0, payload: &payload };
+    outgoing.message(message, true);
+    outgoing.ping();
+    let pieces = outgoing.into_pieces();
+    assert_eq!(pieces.iter().map(Bytes::len).collect::<Vec<_>>(), ["MSG a 1 100000\r\n".len(), 100_000, 8]);
+    assert_eq!(pieces[1].as_ptr(), payload.as_ptr());
+}
+
+/// `MSG` is `PUB` with one word more, so our own parser can judge our own writer.
+#[test]
+fn what_is_written_can_be_read() {
+    let payload = Bytes::from_static(b"with\r\nbreaks");
+    let sent = message(0, Some(b"r"), &payload, true).replacen("MSG a 1", "PUB a", 1);
+    let mut parser = Parser::new(&Limits::DEFAULT, false);
+    let Ok(Some(Operation::Publish(read))) = parser.next(&mut Bytes::from(sent)) else { panic!("a message") };
+    assert_eq!((read.reply.as_deref(), read.payload), (Some(&b"r"[..]), payload));
+}
