@@ -30,7 +30,8 @@
 //! monotonic one. The machine learns the clocks from its first input after recovery, and asks for that one at once.
 //!
 //! Limits: [`Limits`]. A publish costs one filter match per consumer of its stream and a few tree operations; a delivery
-//! and an ack a few tree operations; an ack that removes a message looks at every consumer of the stream. A purge, a delete of a stream and a lowered limit cost what they remove.
+//! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
+//! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
 //! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
 //! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
