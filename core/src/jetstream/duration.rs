@@ -21,7 +21,6 @@ pub(super) fn parse_ns(text: &str) -> Option<u64> {
         rest = tail;
     }
     // Both bounds are exact as floating point numbers, and in between the cast only drops a fraction.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     (!text.is_empty() && total_ns < 9.2e18).then_some(total_ns as u64)
 }
 

@@ -143,18 +143,8 @@ impl Runner {
         {
             return self.park_internal(now, key, &body, None, cx);
         }
-        match self.sagas.on_event(now, happened, cx)? {
-            Reacted::Applied(entries) => {
-                for entry in entries {
-                    cx.then(Input::Enqueued(Box::new(entry)));
-                }
-                Ok(())
-            }
-            Reacted::Poisoned(cause) => {
-                self.poison = Some(reason(&cause));
-                key.map_or(Ok(()), |key| self.park_internal(now, &key, &body, Some(cause), cx))
-            }
-        }
+        let reacted = self.sagas.on_event(now, happened, cx)?;
+        self.on_reacted(now, key.as_ref(), &body, reacted, cx)
     }
 
     pub(super) fn on_saga_work_ended(
@@ -175,7 +165,20 @@ impl Runner {
         {
             return self.park_internal(now, key, &body, None, cx);
         }
-        match self.sagas.on_work_ended(now, ended, cx)? {
+        let reacted = self.sagas.on_work_ended(now, ended, cx)?;
+        self.on_reacted(now, key.as_ref(), &body, reacted, cx)
+    }
+
+    /// What a saga asks for goes to the outbox; what poisons it is parked, and its instance held back.
+    fn on_reacted(
+        &mut self,
+        now: Now,
+        key: Option<&QuarantineKey>,
+        body: &Value,
+        reacted: Reacted,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        match reacted {
             Reacted::Applied(entries) => {
                 for entry in entries {
                     cx.then(Input::Enqueued(Box::new(entry)));
@@ -184,7 +187,7 @@ impl Runner {
             }
             Reacted::Poisoned(cause) => {
                 self.poison = Some(reason(&cause));
-                key.map_or(Ok(()), |key| self.park_internal(now, &key, &body, Some(cause), cx))
+                key.map_or(Ok(()), |key| self.park_internal(now, key, body, Some(cause), cx))
             }
         }
     }

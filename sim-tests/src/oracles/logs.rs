@@ -183,26 +183,17 @@ impl Logs {
         let key = history.key.clone();
         let Some(command_id) = decoded.command_id.clone() else { return Ok(()) };
         self.aggregate_rows.insert(keys::aggregate(&key.tenant, &key.kind, &key.id), subject.to_owned());
-        let refused_at = history.refused.get(&command_id).copied();
         let accepted_at = history.commands.get(&command_id).map(|(seq, _)| *seq);
-        if decoded.refusal().is_some() {
-            history.refused.insert(command_id.clone(), message.seq);
-        }
-        if let Some(earlier) = refused_at.or(accepted_at.filter(|_| decoded.refusal().is_some())) {
-            let detail = format!(
-                "{subject}: command {command_id} was stored at {earlier} and at {}, one of them a refusal",
-                message.seq
-            );
+        if let Some(earlier) = accepted_at.or_else(|| history.refused.get(&command_id).copied()) {
+            let detail =
+                format!("{subject}: command {command_id} has outcomes at {earlier} and at {}", message.seq);
             return Err(broken(Invariant::Agg2, detail));
         }
         if decoded.refusal().is_some() {
+            history.refused.insert(command_id, message.seq);
             return Ok(());
         }
-        if let Some((earlier, _)) = history.commands.insert(command_id.clone(), place) {
-            let detail =
-                format!("{subject}: command {command_id} was stored at {earlier} and at {}", message.seq);
-            return Err(broken(Invariant::Agg2, detail));
-        }
+        history.commands.insert(command_id.clone(), place);
         self.command_rows.insert(keys::command(&key.tenant, &key.kind, &key.id, &command_id), place);
         Ok(())
     }
