@@ -217,7 +217,7 @@ impl Consumer {
         self.ack_pending_max = ack_pending_max(&config, limits);
         self.config = config;
         if let Some(own) = &mut self.last_per_subject {
-            own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(&meta.subject)));
+            own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(meta.subject)));
         }
         self.looked_to = 0;
         self.recount(log);

@@ -6,7 +6,7 @@
 
 use super::api::{ApiError, Discard, StreamConfig, err_code};
 use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_sequence};
-use super::log::Meta;
+use super::log::{Meta, Seqs};
 use super::stream::Stream;
 use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders};
 use crate::cx::Cx;
@@ -117,7 +117,7 @@ impl JetStream {
         let (older, filter): (Vec<u64>, _) = match rollup {
             None => return,
             Some(Rollup::Subject) => (
-                log.on_subject(subject).into_iter().flatten().copied().collect(),
+                log.on_subject(subject).into_iter().flat_map(Seqs::iter).collect(),
                 Filter::parse(subject).ok(),
             ),
             Some(Rollup::All) => (log.iter().map(|(own, _)| own).collect(), None),
@@ -261,7 +261,7 @@ fn check_expected_subject_sequence(stream: &Stream, publish: &Publish) -> Result
         };
     };
     let last = match other {
-        None => stream.log.on_subject(&publish.subject).and_then(|seqs| seqs.last().copied()),
+        None => stream.log.on_subject(&publish.subject).and_then(Seqs::last),
         Some(other) => Filter::parse(other).ok().and_then(|filter| stream.log.last_matching(&filter)),
     };
     let actual = last.unwrap_or(0);
@@ -315,7 +315,7 @@ fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
     let on_subject = log.on_subject(&publish.subject);
     let replaced = on_subject
         .filter(|seqs| reached(config.max_msgs_per_subject, seqs.len() as u64))
-        .and_then(|seqs| log.get(*seqs.first()?));
+        .and_then(|seqs| log.get(seqs.first()?));
     if replaced.is_some() && config.discard_new_per_subject {
         return Err(store_failed("maximum messages per subject exceeded"));
     }
@@ -324,7 +324,7 @@ fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
     }
     let meta =
         meta(&publish.subject.as_str().into(), &publish.headers, publish.payload.len(), Wall::default());
-    let bytes = log.bytes_of(&meta);
+    let bytes = log.bytes_of(meta.as_ref());
     let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
     if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {
         return Err(store_failed("maximum bytes exceeded"));
