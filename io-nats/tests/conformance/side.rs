@@ -102,15 +102,11 @@ pub(crate) fn text(answer: Answer) -> String {
                 message.headers.to_headers().iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             format!("{} {} {} {:?}", message.seq, message.subject, pairs(&headers), message.payload)
         }
-        Answer::Direct { stream, message } => {
-            let mut headers: Vec<_> = message
-                .direct_headers(&stream)
-                .to_headers()
-                .iter()
-                .map(|(a, b)| (a.to_owned(), b.to_owned()))
-                .collect();
+        Answer::Direct(own) => {
+            let headers = own.headers().to_headers();
+            let mut headers: Vec<_> = headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             headers.retain(|(name, _)| name != "Nats-Time-Stamp");
-            format!("direct {} {:?}", pairs(&headers), message.payload)
+            format!("direct {} {:?}", pairs(&headers), own.message.payload)
         }
         Answer::NoResponders { .. } => "503".to_owned(),
         done @ (Answer::StreamDeleted
