@@ -7,7 +7,10 @@ use super::consumer::Consumer;
 use super::error::{consumer_not_found, error};
 use super::pull::{PullStatus, teller};
 use super::requests::Answered;
-use super::{Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, retention};
+use super::{
+    Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, consumer_limits,
+    retention,
+};
 use crate::cx::Cx;
 use crate::time::Now;
 use std::sync::Arc;
@@ -41,7 +44,9 @@ impl JetStream {
         if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
             config.durable_name = Some(durable);
         }
+        consumer_limits::fill_in(own.config.consumer_limits, &mut config);
         let config = consumer_config::normalise(config)?;
+        consumer_limits::check(own.config.consumer_limits, &config)?;
         check_replicas(&config, own.config.num_replicas)?;
         retention::check_acks(own.config.retention, &config)?;
         match (existing, action) {

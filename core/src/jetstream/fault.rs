@@ -100,7 +100,7 @@ impl JetStream {
         };
         let lost: Vec<u64> = stream.log.range(last_seq + 1).map(|(seq, _)| seq).collect();
         for seq in lost {
-            stream.log.remove(seq);
+            stream.forget(seq);
             stream.drop_message(seq, cx);
         }
         stream.log.move_last(last_seq, stream.log.last_at());

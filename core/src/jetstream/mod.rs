@@ -38,17 +38,22 @@
 //! absent.
 
 mod ack;
+mod admit;
 pub mod advisory;
 mod alarm;
 pub mod api;
 mod consumer;
 mod consumer_config;
+mod consumer_limits;
 mod consumer_requests;
+mod counter;
 mod dedupe;
 mod deliver;
 mod direct;
+mod directives;
 mod duration;
 mod error;
+mod expiry;
 mod fault;
 mod invariants;
 mod keep;
@@ -63,6 +68,7 @@ mod recover;
 mod remove;
 mod requests;
 mod retention;
+mod rules;
 mod stream;
 mod stream_config;
 mod stream_requests;
@@ -73,6 +79,7 @@ mod transform;
 
 pub use ack::{AckKind, AckSubject};
 pub use direct::{DirectMessage, DirectPlace, DirectStatus};
+pub use expiry::Life as MessageLife;
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
@@ -190,6 +197,15 @@ pub enum Effect {
     },
     /// A message for a pull request.
     Deliver(Box<Delivery>),
+    /// A stored message, for whoever listens: the stream republishes.
+    Republish {
+        /// On this subject.
+        subject: String,
+        /// Its headers, and where it is stored.
+        headers: HeaderBlock,
+        /// Its payload, unless the stream republishes headers only.
+        payload: Bytes,
+    },
     /// A pull request is alive, or over.
     Status {
         /// Where to.
@@ -255,6 +271,8 @@ pub enum Timer {
     Inactivity,
     /// The first message of a stream is as old as it may become.
     MaxAge,
+    /// A message has lived as long as it wanted to.
+    MessageTtl,
     /// The oldest message id leaves the duplicate window.
     DuplicateWindow,
 }
@@ -300,7 +318,7 @@ impl Machine for JetStream {
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         self.wake(now);
         match input {
-            Input::Published(publish) => self.on_published(now, publish, cx),
+            Input::Published(publish) => self.on_published(now, publish, cx)?,
             Input::Requested { reply, request } => self.on_requested(now, reply, request, cx)?,
             Input::Pulled { stream, consumer, inbox, request } => {
                 self.on_pulled(now, &stream, &consumer, inbox, &request, cx);

@@ -6,11 +6,14 @@
 //! that is no longer there is a failure too.
 
 mod acks;
+mod configurations;
 mod consumers;
 mod deliberate;
 mod direct;
 mod engine;
+mod features;
 mod memory;
+mod order;
 mod publishing;
 mod pulls;
 mod restarts;
@@ -71,6 +74,17 @@ conform!(
     memory::a_memory_stream,
     memory::memory_over_a_restart,
     direct::direct_gets,
+    direct::several_at_once,
+    configurations::fields,
+    configurations::refused_fields,
+    configurations::changed_fields,
+    configurations::consumer_limits,
+    configurations::lists,
+    order::pairs_of_failing_checks,
+    features::subject_transforms,
+    features::counters,
+    features::message_ttl,
+    features::unacknowledged,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

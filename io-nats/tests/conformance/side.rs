@@ -15,7 +15,8 @@ pub(crate) trait Side {
     /// A pull request that may be waiting.
     type Pull;
 
-    async fn publish(&mut self, publish: Publish) -> Answer;
+    /// Publishes; `None` when nobody answers.
+    async fn publish(&mut self, publish: Publish) -> Option<Answer>;
 
     async fn request(&mut self, request: Request) -> Answer;
 
@@ -85,8 +86,9 @@ pub(crate) fn refused(error: &ApiError) -> String {
 /// An answer without what cannot be the same on two brokers: moments, and what a server adds about itself.
 pub(crate) fn text(answer: Answer) -> String {
     match answer {
-        Answer::Published { stream, seq, duplicate } => {
-            format!("{stream} {seq}{}", if duplicate { " duplicate" } else { "" })
+        Answer::Published { stream, seq, duplicate, val } => {
+            let val = val.map_or_else(String::new, |val| format!(" counts {val}"));
+            format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
         }
         Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
         Answer::Failed(error) => refused(&error),

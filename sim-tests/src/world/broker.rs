@@ -191,7 +191,7 @@ impl World {
             Effect::Deliver(delivery) => &delivery.inbox,
             Effect::Status { inbox, .. } => inbox,
             // Nobody of ours listens.
-            Effect::Advise { .. } => return,
+            Effect::Advise { .. } | Effect::Republish { .. } => return,
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };
