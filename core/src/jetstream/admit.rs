@@ -56,13 +56,14 @@ pub(super) fn admit(
         Some(Admission::Duplicate { seq })
     };
     let mut plan = Plan::default();
+    check_sealed(config)?;
+    check_sizes(config, publish, limits)?;
+    check_batch(asked)?;
+    plan.incr = counter::check(config.allow_msg_counter, asked, &publish.payload)?;
+    check_expected_stream(config, asked)?;
+    plan.ttl = check_ttl(config, asked)?;
+    counter::check_missing(config.allow_msg_counter, asked)?;
     if config.num_replicas > 1 {
-        check_sealed(config)?;
-        check_sizes(config, publish, limits)?;
-        check_batch(asked)?;
-        plan.incr = counter::check(config.allow_msg_counter, asked, &publish.payload)?;
-        check_expected_stream(config, asked)?;
-        plan.ttl = check_ttl(config, asked)?;
         if let Some(duplicate) = duplicate() {
             return Ok(duplicate);
         }
@@ -70,14 +71,7 @@ pub(super) fn admit(
         check_expected_subject_sequence(stream, &publish.subject, asked)?;
         check_schedule(asked)?;
         check_source(asked)?;
-        check_expected_id(stream, asked)?;
-        plan.rollup = check_rollup(config, asked)?;
     } else {
-        check_sealed(config)?;
-        check_batch(asked)?;
-        plan.incr = counter::check(config.allow_msg_counter, asked, &publish.payload)?;
-        check_expected_stream(config, asked)?;
-        plan.ttl = check_ttl(config, asked)?;
         check_expected_subject_sequence(stream, &publish.subject, asked)?;
         check_expected_sequence(stream, asked)?;
         check_schedule(asked)?;
@@ -85,10 +79,9 @@ pub(super) fn admit(
         if let Some(duplicate) = duplicate() {
             return Ok(duplicate);
         }
-        check_expected_id(stream, asked)?;
-        plan.rollup = check_rollup(config, asked)?;
-        check_sizes(config, publish, limits)?;
     }
+    check_expected_id(stream, asked)?;
+    plan.rollup = check_rollup(config, asked)?;
     check_memory(stream, asked, limits)?;
     if !stream.is_wanted(&publish.subject) {
         return Ok(Admission::Skip(plan));
@@ -216,7 +209,7 @@ pub(super) fn check_sizes(config: &StreamConfig, publish: &Publish, limits: &Lim
 
 /// With discard new: whether there is room. A message that takes the place of an older one on its subject needs none,
 /// unless it is the larger of the two.
-fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
+pub(super) fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
     let (config, log) = (&stream.config, &stream.log);
     if config.discard == Discard::Old {
         return Ok(());

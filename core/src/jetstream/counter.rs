@@ -113,13 +113,7 @@ pub(super) fn check(
     asked: &Directives<'_>,
     payload: &Bytes,
 ) -> Result<Option<Count>, ApiError> {
-    let Some(incr) = asked.incr else {
-        return if is_counting {
-            Err(error(400, 10_169, "message counter increment is missing"))
-        } else {
-            Ok(None)
-        };
-    };
+    let Some(incr) = asked.incr else { return Ok(None) };
     if !is_counting {
         return Err(error(400, 10_168, "message counters is disabled"));
     }
@@ -138,6 +132,14 @@ pub(super) fn check(
         return Err(error(400, 10_170, "message counter has payload"));
     }
     Ok(Some(incr))
+}
+
+/// Where messages count, every one does.
+pub(super) fn check_missing(is_counting: bool, asked: &Directives<'_>) -> Result<(), ApiError> {
+    if is_counting && asked.incr.is_none() {
+        return Err(error(400, 10_169, "message counter increment is missing"));
+    }
+    Ok(())
 }
 
 /// The count after a message that adds to what the last one on its subject says.

@@ -76,7 +76,7 @@ impl Life {
         if row.headers.is_empty() {
             return None;
         }
-        Self::of(&HeaderBlock::from_wire(Bytes::copy_from_slice(row.headers)), row.stored_at)
+        Self::of(&row.header_block(), row.stored_at)
     }
 }
 

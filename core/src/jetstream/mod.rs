@@ -76,6 +76,7 @@ mod stream_requests;
 mod tests;
 mod tick;
 mod transform;
+mod upstream;
 
 pub use ack::{AckKind, AckSubject};
 pub use direct::{DirectMessage, DirectPlace, DirectStatus};
@@ -87,6 +88,7 @@ pub use pull::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
+pub use upstream::Position as SourcePosition;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -98,7 +100,7 @@ use alarm::{Alarms, Owner};
 use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
 use nuid::Nuid;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use stream::Stream;
@@ -171,6 +173,8 @@ pub enum Input {
     /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
     /// that stored it; from anybody else it changes nothing.
     Signalled,
+    /// Streams have something to copy from others. The broker tells itself, for the same reason.
+    CopiesDue,
     /// The process is about to stop in good order: consumer states are written now and waiting pulls told.
     Stopping,
     /// Something happened that a real cluster does on its own.
@@ -259,6 +263,8 @@ pub enum Timer {
     Waking,
     /// There is more to deliver than one step may.
     Delivery,
+    /// There is more to copy than one step may.
+    Copying,
     /// A delivery was not settled in time.
     AckWait,
     /// A pull request ends.
@@ -302,6 +308,10 @@ pub struct JetStream {
     alarms: Alarms,
     /// What was asked in this life; lost.
     api: AccountApi,
+    /// Which streams copy from a stream; derived.
+    copiers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Streams that may have something to copy; lost.
+    copying: BTreeSet<Arc<str>>,
 }
 
 impl Machine for JetStream {
@@ -326,9 +336,19 @@ impl Machine for JetStream {
             Input::Acked { delivery, kind, reply } => self.on_acked(now, &delivery, &kind, reply, cx),
             Input::Abandoned { inbox } => self.on_abandoned(now, &inbox),
             Input::Stopping => self.on_stopping(now, cx),
-            Input::Faulted(fault) => self.on_faulted(now, &fault, cx),
+            Input::Faulted(fault) => self.on_faulted(now, &fault, cx)?,
             Input::Tick(Tick) => self.on_tick(now, cx),
             Input::Signalled => return self.on_signalled(now, cx),
+            Input::CopiesDue => {
+                self.on_copies_due(now, cx)?;
+                if !self.ready.is_empty() {
+                    cx.then(Input::Signalled);
+                }
+                return Ok(());
+            }
+        }
+        if !self.copying.is_empty() {
+            cx.then(Input::CopiesDue);
         }
         if !self.ready.is_empty() {
             cx.then(Input::Signalled);
@@ -340,6 +360,9 @@ impl Machine for JetStream {
         let Some(clock) = self.clock else { return Some((Mono::ZERO, Timer::Waking)) };
         if !self.ready.is_empty() {
             return Some((clock.mono, Timer::Delivery));
+        }
+        if !self.copying.is_empty() {
+            return Some((clock.mono, Timer::Copying));
         }
         self.alarms.first()
     }
@@ -403,6 +426,7 @@ impl JetStream {
         for name in self.streams.keys().cloned().collect::<Vec<_>>() {
             self.arm_stream_and_consumers(now, &name);
         }
+        self.connect_copiers();
     }
 
     /// Lets a consumer be served in the next step, if anybody waits there.

@@ -187,6 +187,9 @@ impl JetStream {
         for consumer in waiting {
             self.signal(name, &consumer);
         }
+        if !self.copiers.is_empty() {
+            self.note_copiers(name);
+        }
         seq
     }
 }

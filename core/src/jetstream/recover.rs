@@ -13,12 +13,13 @@ use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::rules::Rules;
 use super::stream::Stream;
+use super::upstream::{self, Position, note_copy};
 use super::{JetStream, Limits, alarm, publish};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
 use crate::wire::{header_block, headers};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -44,6 +45,8 @@ pub struct DurableStream {
     pub messages: BTreeMap<u64, Meta>,
     /// Which of these say how long they live.
     pub lives: BTreeMap<u64, Life>,
+    /// Up to where its sources are copied.
+    pub positions: BTreeMap<String, Position>,
     /// By name.
     pub consumers: BTreeMap<Arc<str>, DurableConsumer>,
 }
@@ -75,6 +78,8 @@ impl JetStream {
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
             api: AccountApi::default(),
+            copiers: BTreeMap::new(),
+            copying: BTreeSet::new(),
         })
     }
 
@@ -93,6 +98,7 @@ impl JetStream {
                 last_at: stream.log.last_at(),
                 messages: stream.log.iter().map(|(seq, meta)| (seq, meta.clone())).collect(),
                 lives: stream.lives.iter().collect(),
+                positions: stream.positions(),
                 consumers: consumers.collect(),
             };
             (name.clone(), own)
@@ -102,16 +108,22 @@ impl JetStream {
 }
 
 fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<Stream, Halt> {
-    let StreamRow { config, created_ns, last_seq, last_at } = row;
+    let StreamRow { config, created_ns, last_seq, last_at, positions } = row;
     let rules = Rules::of(&config).map_err(|detail| Halt::Corrupt { table: Table::JsStream, detail })?;
     let mut log = Log::new(config.storage);
+    let corrupt = |detail| Halt::Corrupt { table: Table::JsStream, detail };
+    let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(corrupt)?;
+    let mut copies = BTreeMap::new();
     let (mut ids, mut lives) = (MessageIds::default(), Lives::default());
     let mut last_msg_id = None;
     record::scan_rows(view, &config.name, 0, &mut |row| {
         let subject = log.shared_subject(row.subject);
         log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
         last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
-        if let Some(id) = &last_msg_id {
+        if !config.sources.is_empty() {
+            note_copy(&mut copies, &row.header_block(), row.seq);
+        }
+        if let Some(id) = last_msg_id.as_ref().filter(|_| config.duplicate_window_ns > 0) {
             ids.insert(Arc::clone(id), row.seq, row.stored_at);
         }
         if let Some(life) = Life::of_row(row) {
@@ -131,5 +143,10 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         let name: Arc<str> = row.config.name.as_deref().unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
-    Ok(Stream { config, rules, created_ns, log, bodies: Bodies::new(), lives, ids, last_msg_id, consumers })
+    let bodies = Bodies::new();
+    let mut stream =
+        Stream { config, rules, created_ns, log, bodies, upstreams, lives, ids, last_msg_id, consumers };
+    stream.resume(&positions);
+    stream.resume(&copies);
+    Ok(stream)
 }

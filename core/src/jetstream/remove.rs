@@ -29,12 +29,17 @@ impl JetStream {
         if removed == 0 {
             return 0;
         }
-        if !stream.log.contains(stream.log.last_seq()) {
+        if !stream.log.contains(stream.log.last_seq()) || stream.has_lost_copies() {
             stream.stage(cx);
         }
+        let is_copy = !stream.upstreams.is_empty();
         // What was settled by its removal may have been what a consumer was stalled by.
         for consumer in stream.consumers.keys().cloned().collect::<Vec<_>>() {
             self.signal(name, &consumer);
+        }
+        if is_copy {
+            // What had no room may have some.
+            self.copying.insert(name.clone());
         }
         self.arm_stream_and_consumers(now, name);
         removed

@@ -8,6 +8,7 @@ use super::expiry::Lives;
 use super::keep::Bodies;
 use super::log::{Log, Meta};
 use super::rules::Rules;
+use super::upstream::Upstream;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::subject::Filter;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub(super) struct Stream {
     pub(super) log: Log,
     /// Lost.
     pub(super) bodies: Bodies,
+    /// Where it copies from. Derived from the configuration; the positions from its copies and its row.
+    pub(super) upstreams: Vec<Upstream>,
     /// Derived from the rows of its messages.
     pub(super) lives: Lives,
     /// Derived from the rows of its messages.
@@ -53,7 +56,7 @@ impl Stream {
     /// Remembers under which id a sequence was given, if under any.
     pub(super) fn remember_id(&mut self, id: Option<&str>, seq: u64, at: Wall) {
         let id: Option<Arc<str>> = id.map(Into::into);
-        if let Some(id) = &id {
+        if let Some(id) = id.as_ref().filter(|_| self.config.duplicate_window_ns > 0) {
             self.ids.insert(id.clone(), seq, at);
         }
         self.last_msg_id = id;

@@ -98,8 +98,7 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
         (config.allow_batched, "batch publishing"),
         (config.allow_atomic, "atomic publishing"),
         (config.allow_msg_schedules, "scheduling messages"),
-        (config.mirror.is_some(), "mirroring"),
-        (!config.sources.is_empty(), "sourcing"),
+        (config.allow_msg_counter && !config.sources.is_empty(), "counting messages of other streams"),
         (origins().any(external), "an external origin"),
         (origins().any(through_consumer), "reading an origin through a consumer"),
     ] {

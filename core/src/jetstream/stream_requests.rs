@@ -12,7 +12,7 @@ use super::log::Log;
 use super::requests::Answered;
 use super::rules::Rules;
 use super::stream::Stream;
-use super::{Answer, Effect, Input, JetStream, stream_config};
+use super::{Answer, Effect, Input, JetStream, stream_config, upstream};
 use crate::cx::Cx;
 use crate::time::Now;
 use crate::wire::subject::Filter;
@@ -44,6 +44,7 @@ impl JetStream {
             return Err(error(400, 10_027, "maximum number of streams reached"));
         }
         let rules = self.free_rules(&config)?;
+        let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(invalid)?;
         let mut log = Log::new(config.storage);
         if let Some(last_seq) = config.first_seq.checked_sub(1) {
             log.move_last(last_seq, None);
@@ -53,6 +54,7 @@ impl JetStream {
             created_ns: self.created_ns(now),
             log,
             bodies: Bodies::new(),
+            upstreams,
             lives: Lives::default(),
             ids: MessageIds::default(),
             last_msg_id: None,
@@ -63,6 +65,7 @@ impl JetStream {
         let info = self.info(&stream);
         let stream_name = stream.config.name.clone();
         self.streams.insert(stream_name.as_str().into(), stream);
+        self.connect_copiers();
         self.advise(Event::Stream { stream: stream_name, action: Action::Create }, cx);
         Ok(Answer::Stream(Box::new(info)))
     }
@@ -97,12 +100,17 @@ impl JetStream {
         let config = stream_config::update(&own.config, config)?;
         check_consumer_limits(own, &config)?;
         let rules = self.free_rules(&config)?;
+        let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(invalid)?;
         if let Some(own) = self.streams.get_mut(&name) {
             own.rules = rules;
+            let positions = own.positions();
+            own.upstreams = upstreams;
+            own.resume(&positions);
             own.config = config;
             own.ids.trim(now.wall, own.config.duplicate_window_ns);
             own.stage(cx);
         }
+        self.connect_copiers();
         self.enforce_limits(now, &name, None, cx);
         self.expire_messages(now, &name, cx);
         self.arm_stream(now, &name);
@@ -127,7 +135,7 @@ impl JetStream {
             let counts = matching.map(|(subject, seqs)| (subject.to_string(), seqs.len() as u64));
             let page = page(counts, offset, SUBJECTS_PER_PAGE);
             if page.paging.total > 0 {
-                paging = page.paging;
+                paging = Paging { offset, ..page.paging };
             }
             info.state.subjects = page.items.into_iter().collect();
         }
@@ -148,6 +156,8 @@ impl JetStream {
         }
         self.advise(Event::Stream { stream: name.to_string(), action: Action::Delete }, cx);
         self.alarms.set(super::Owner::Stream(name), None);
+        self.copying.remove(stream);
+        self.connect_copiers();
         Ok(Answer::StreamDeleted)
     }
 

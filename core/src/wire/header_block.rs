@@ -89,6 +89,15 @@ impl HeaderBlock {
         self.0 = if is_bare { Bytes::new() } else { rest.into() };
     }
 
+    /// Removes every line whose name begins so.
+    pub fn remove_prefixed(&mut self, prefix: &str) {
+        let names = self.iter().map(|(name, _)| name).filter(|name| name.starts_with(prefix.as_bytes()));
+        let names: Vec<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        for name in names {
+            self.remove(&name);
+        }
+    }
+
     /// Every name and value, without its leading spaces, in order, as far as they are well formed.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.0.as_ref();
@@ -203,6 +212,9 @@ mod tests {
         own.append("A", "2");
         assert_eq!(own.as_bytes(), "NATS/1.0\r\nA: 1\r\nB: x  y\r\nA: 2\r\n\r\n");
         own.remove("A");
+        assert_eq!(own.as_bytes(), "NATS/1.0\r\nB: x  y\r\nA: 2\r\n\r\n");
+        own.append_all(&[("Nats-X", "1"), ("Nats-Y", "2")]);
+        own.remove_prefixed("Nats-");
         assert_eq!(own.as_bytes(), "NATS/1.0\r\nB: x  y\r\nA: 2\r\n\r\n");
         for name in ["A", "C", "B"] {
             own.remove(name);

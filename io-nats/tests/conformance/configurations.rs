@@ -32,7 +32,6 @@ pub(crate) async fn fields(s: &mut Script<impl Side>) {
         |c| (c.allow_direct, c.deny_delete, c.deny_purge) = (true, true, true),
     ] {
         s.stream("F", change).await;
-        s.state("F").await;
         s.delete_stream("F").await;
     }
     s.stream("FIRST", |c| c.first_seq = 10).await;

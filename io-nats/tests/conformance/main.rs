@@ -8,6 +8,7 @@
 mod acks;
 mod configurations;
 mod consumers;
+mod copies;
 mod deliberate;
 mod direct;
 mod engine;
@@ -85,6 +86,10 @@ conform!(
     features::counters,
     features::message_ttl,
     features::unacknowledged,
+    copies::mirrors,
+    copies::sources,
+    copies::copies_over_a_restart,
+    copies::refused_origins,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

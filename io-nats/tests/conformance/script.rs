@@ -204,6 +204,33 @@ impl<B: Side> Script<B> {
         }
     }
 
+    /// Looks until a copy has so many messages.
+    pub(crate) async fn until_copied(&mut self, stream: &str, messages: u64) {
+        let started = self.broker.elapsed();
+        loop {
+            let answer = self.broker.request(describe(stream)).await;
+            let there =
+                matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.messages == messages);
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until {messages} are copied"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
+    /// Looks until a stream ends at this sequence.
+    pub(crate) async fn until_last(&mut self, stream: &str, seq: u64) {
+        let started = self.broker.elapsed();
+        loop {
+            let answer = self.broker.request(describe(stream)).await;
+            let there = matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.last_seq == seq);
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until it ends at {seq}"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
     /// Looks until the last message on a subject is a delete marker.
     pub(crate) async fn until_marked(&mut self, stream: &str, subject: &str) {
         let started = self.broker.elapsed();

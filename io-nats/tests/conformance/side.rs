@@ -74,7 +74,12 @@ impl Seen {
 }
 
 fn pairs(headers: &[(String, String)]) -> String {
-    let mut pairs: Vec<String> = headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let shown = |(name, value): &(String, String)| match name.as_str() {
+        // What tells an origin from others of its name is a server's own business.
+        "Nats-Stream-Source" => format!("{name}={}", value.rsplit_once(' ').map_or("", |(shown, _)| shown)),
+        _ => format!("{name}={value}"),
+    };
+    let mut pairs: Vec<String> = headers.iter().map(shown).collect();
     pairs.sort_unstable();
     pairs.join(",")
 }
@@ -138,7 +143,19 @@ fn stream_text(mut info: StreamInfo) -> String {
         *moment = if moment == ZERO_TIME { "never" } else { "once" }.to_owned();
     }
     assert!(info.created.ends_with('Z'), "{}", info.created);
-    format!("{:?} {:?}", info.state, info.config)
+    format!("{:?} {:?}{}", info.state, info.config, origins_text(&info))
+}
+
+/// Where a stream copies from, without when it last did.
+fn origins_text(info: &StreamInfo) -> String {
+    let mut lines: Vec<String> = info
+        .mirror
+        .iter()
+        .chain(&info.sources)
+        .map(|own| format!(" {} {:?} {:?}", own.name, own.filter_subject, own.subject_transforms))
+        .collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 fn consumer_text(mut info: ConsumerInfo) -> String {

@@ -3,8 +3,10 @@
 
 mod acks;
 mod consumers;
+mod copies;
 mod direct;
 mod faults;
+mod features;
 mod memory;
 mod model;
 mod operations;
