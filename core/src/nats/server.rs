@@ -24,7 +24,7 @@
 //! - Not here: TLS, accounts and permissions, JetStream.
 
 use super::connection::{Auth, Connection};
-use super::routes::Routes;
+use super::routes::{InterestChange, Routes};
 use super::write::Message;
 use super::{ConnectionId, Info, Limits, Operation, Outgoing, Publish, Violation, subject};
 use crate::backoff::mix;
@@ -88,9 +88,9 @@ pub enum Effect {
     },
 }
 
-/// What one input causes.
-#[derive(Default)]
-struct Answers {
+/// What one input or several cause, until somebody takes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Answers {
     outgoing: BTreeMap<ConnectionId, Outgoing>,
     closed: Vec<ConnectionId>,
 }
@@ -100,13 +100,41 @@ impl Answers {
         self.outgoing.entry(connection).or_default()
     }
 
-    fn into_effects(self) -> Vec<Effect> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outgoing.is_empty() && self.closed.is_empty()
+    }
+
+    pub(crate) fn into_effects(self) -> impl Iterator<Item = Effect> {
         let sends = self.outgoing.into_iter().flat_map(|(connection, outgoing)| {
             outgoing.into_pieces().into_iter().map(move |bytes| Effect::Send { connection, bytes })
         });
         let closes = self.closed.into_iter().map(|connection| Effect::Close { connection });
-        sends.chain(closes).collect()
+        sends.chain(closes)
     }
+}
+
+/// Who, besides the clients, wants messages.
+pub(crate) trait Host {
+    /// Offers what a client published. Whether it was wanted: then the client is not told that nobody listens.
+    fn offer(&mut self, from: ConnectionId, publish: &Publish) -> bool;
+}
+
+/// A server of nothing but core NATS.
+struct Nobody;
+
+impl Host for Nobody {
+    fn offer(&mut self, _: ConnectionId, _: &Publish) -> bool {
+        false
+    }
+}
+
+/// A message of the host's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent<'m> {
+    pub(crate) subject: &'m [u8],
+    pub(crate) reply: Option<&'m [u8]>,
+    pub(crate) headers: &'m Bytes,
+    pub(crate) payload: &'m Bytes,
 }
 
 /// A server. See the module text.
@@ -157,15 +185,61 @@ impl Server {
     /// Answers a fact.
     pub fn handle(&mut self, now: Now, input: Input) -> Vec<Effect> {
         let mut answers = Answers::default();
+        self.handle_with(now, input, &mut Nobody, &mut answers);
+        answers.into_effects().collect()
+    }
+
+    /// Answers a fact, beside a host.
+    pub(crate) fn handle_with(&mut self, now: Now, input: Input, host: &mut dyn Host, answers: &mut Answers) {
         match input {
             Input::Connected { connection, address } => {
-                self.on_connected(now, connection, address, &mut answers);
+                self.on_connected(now, connection, address, answers);
             }
-            Input::Received { connection, bytes } => self.on_received(now, connection, bytes, &mut answers),
+            Input::Received { connection, bytes } => self.on_received(now, connection, bytes, host, answers),
             Input::Disconnected { connection } => self.forget(connection),
-            Input::Tick => self.on_tick(now, &mut answers),
+            Input::Tick => self.on_tick(now, answers),
         }
-        answers.into_effects()
+    }
+
+    /// Sends a message of the host's own to whoever listens. Whether anybody does.
+    pub(crate) fn send(&mut self, message: Sent<'_>, answers: &mut Answers) -> bool {
+        let Sent { subject, reply, headers, payload } = message;
+        let draw = self.draw();
+        let receivers = self.routes.route(subject, None, draw);
+        for receiver in &receivers {
+            let understands = self.connections.get(&receiver.connection).is_some_and(Connection::headers);
+            let sid = &receiver.sid[..];
+            let message = Message { subject, sid, reply, headers, payload };
+            answers.to(receiver.connection).message(message, understands);
+        }
+        !receivers.is_empty()
+    }
+
+    /// Tells a client that nobody listens where it sent a request to, if it wants to know.
+    pub(crate) fn refuse_request(
+        &self,
+        id: ConnectionId,
+        subject: &[u8],
+        reply: &[u8],
+        answers: &mut Answers,
+    ) {
+        if self.connections.get(&id).is_some_and(Connection::no_responders)
+            && subject::is_routable(reply)
+            && let Some(listener) = self.routes.listener(id, reply)
+        {
+            // Not counted against the subscription's maximum, as on the real server.
+            answers.to(id).no_responders(reply, &listener.sid, subject);
+        }
+    }
+
+    /// Whether any client listens on a subject.
+    pub(crate) fn has_listener(&self, subject: &[u8]) -> bool {
+        self.routes.has_listener(subject)
+    }
+
+    /// Filters that got their first subscription or lost their last, in order, since this was last asked.
+    pub(crate) fn take_interest_changes(&mut self) -> Vec<InterestChange> {
+        self.routes.take_changes()
     }
 
     fn on_connected(&mut self, now: Now, id: ConnectionId, address: String, answers: &mut Answers) {
@@ -181,19 +255,33 @@ impl Server {
         self.connections.insert(id, connection);
     }
 
-    fn on_received(&mut self, now: Now, id: ConnectionId, mut bytes: Bytes, answers: &mut Answers) {
+    fn on_received(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        mut bytes: Bytes,
+        host: &mut dyn Host,
+        answers: &mut Answers,
+    ) {
         // Asked for anew each time: an operation may have closed it.
         while let Some(connection) = self.connections.get_mut(&id) {
             connection.heard = now.mono;
             match connection.parser.next(&mut bytes) {
-                Ok(Some(operation)) => self.on_operation(now, id, operation, answers),
+                Ok(Some(operation)) => self.on_operation(now, id, operation, host, answers),
                 Ok(None) => return,
                 Err(violation) => self.refuse(id, violation, answers),
             }
         }
     }
 
-    fn on_operation(&mut self, now: Now, id: ConnectionId, operation: Operation, answers: &mut Answers) {
+    fn on_operation(
+        &mut self,
+        now: Now,
+        id: ConnectionId,
+        operation: Operation,
+        host: &mut dyn Host,
+        answers: &mut Answers,
+    ) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         match operation {
             Operation::Connect(connect) => {
@@ -210,7 +298,7 @@ impl Server {
                     self.look_after(id, now.mono.plus_ms(self.config.limits.ping_interval_ms));
                 }
             }
-            Operation::Publish(publish) => self.publish(id, &publish, answers),
+            Operation::Publish(publish) => self.publish(id, &publish, host, answers),
             Operation::Subscribe { subject, queue, sid } => {
                 if !subject::is_filter(&subject) {
                     return self.refuse(id, Violation::InvalidSubject, answers);
@@ -229,35 +317,40 @@ impl Server {
         }
     }
 
-    fn publish(&mut self, id: ConnectionId, publish: &Publish, answers: &mut Answers) {
+    fn publish(&mut self, id: ConnectionId, publish: &Publish, host: &mut dyn Host, answers: &mut Answers) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let Publish { subject, reply, headers_len, payload } = publish;
+        let Publish { subject, reply, headers, payload } = publish;
         // The real server complains, and delivers all the same.
         if connection.pedantic() && !subject::is_literal(subject) {
             answers.to(id).violation(Violation::InvalidPublishSubject);
         }
-        self.accepted(id, answers);
         let except = (!connection.echo()).then_some(id);
-        let draw = mix(self.config.seed ^ mix(self.published));
-        self.published += 1;
-        let receivers =
-            if subject::is_routable(subject) { self.routes.route(subject, except, draw) } else { Vec::new() };
+        self.accepted(id, answers);
+        if !subject::is_routable(subject) {
+            return self.unheard(id, publish, answers);
+        }
+        let draw = self.draw();
+        let receivers = self.routes.route(subject, except, draw);
         for receiver in &receivers {
             let understands = self.connections.get(&receiver.connection).is_some_and(Connection::headers);
-            let (sid, reply, headers_len) = (&receiver.sid[..], reply.as_deref(), *headers_len);
-            let message = Message { subject, sid, reply, headers_len, payload };
+            let (sid, reply) = (&receiver.sid[..], reply.as_deref());
+            let message = Message { subject, sid, reply, headers, payload };
             answers.to(receiver.connection).message(message, understands);
         }
-        let Some(reply) = reply.as_ref().filter(|_| receivers.is_empty() && connection.no_responders())
-        else {
-            return;
-        };
-        // Not counted against the subscription's maximum, as on the real server.
-        if subject::is_routable(reply)
-            && let Some(listener) = self.routes.listener(id, reply)
-        {
-            answers.to(id).no_responders(reply, &listener.sid, subject);
+        if !host.offer(id, publish) && receivers.is_empty() {
+            self.unheard(id, publish, answers);
         }
+    }
+
+    fn unheard(&self, id: ConnectionId, publish: &Publish, answers: &mut Answers) {
+        if let Some(reply) = &publish.reply {
+            self.refuse_request(id, &publish.subject, reply, answers);
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.published += 1;
+        mix(self.config.seed ^ mix(self.published - 1))
     }
 
     fn on_tick(&mut self, now: Now, answers: &mut Answers) {

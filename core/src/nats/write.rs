@@ -57,9 +57,9 @@ pub struct Message<'m> {
     pub sid: &'m [u8],
     /// Where answers go.
     pub reply: Option<&'m [u8]>,
-    /// How much of `payload` is the header block; zero for none.
-    pub headers_len: usize,
-    /// Headers and body.
+    /// The header block; empty for none.
+    pub headers: &'m Bytes,
+    /// The body.
     pub payload: &'m Bytes,
 }
 
@@ -101,32 +101,56 @@ impl Outgoing {
 
     /// `MSG`, or `HMSG` if there are headers and the client `understands` them; otherwise it gets the body alone.
     pub fn message(&mut self, message: Message<'_>, understands: bool) {
-        let Message { subject, sid, reply, headers_len, payload } = message;
-        let with_headers = headers_len > 0 && understands;
+        let Message { subject, sid, reply, headers, payload } = message;
+        let with_headers = !headers.is_empty() && understands;
         self.write(&[if with_headers { b"HMSG " } else { b"MSG " }, subject, b" ", sid, b" "]);
         if let Some(reply) = reply {
             self.write(&[reply, b" "]);
         }
         if with_headers {
-            self.write(&[headers_len.to_string().as_bytes(), b" "]);
-        }
-        let payload = if with_headers { payload.clone() } else { payload.slice(headers_len..) };
-        self.write(&[payload.len().to_string().as_bytes(), b"\r\n"]);
-        if payload.len() < SHARED_BYTES_MIN {
-            self.write(&[&payload]);
+            self.number(headers.len());
+            self.write(&[b" "]);
+            self.number(headers.len() + payload.len());
         } else {
-            self.close_piece();
-            self.pieces.push(payload);
+            self.number(payload.len());
         }
         self.write(&[b"\r\n"]);
+        if with_headers {
+            self.body(headers);
+        }
+        self.body(payload);
+        self.write(&[b"\r\n"]);
+    }
+
+    fn body(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARED_BYTES_MIN {
+            self.write(&[bytes]);
+        } else {
+            self.close_piece();
+            self.pieces.push(bytes.clone());
+        }
+    }
+
+    /// Decimal digits, written without an allocation: there are one or two in every message.
+    fn number(&mut self, mut number: usize) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.write(&[&digits[at..]]);
     }
 
     /// The status that tells a requester that nobody listens on `subject`.
     pub fn no_responders(&mut self, reply: &[u8], sid: &[u8], subject: &[u8]) {
-        let status = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
-        let headers_len = status.len();
-        let payload = &Bytes::from(status);
-        self.message(Message { subject: reply, sid, reply: None, headers_len, payload }, true);
+        let status = Bytes::from([b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat());
+        let (headers, payload) = (&status, &Bytes::new());
+        self.message(Message { subject: reply, sid, reply: None, headers, payload }, true);
     }
 
     /// All of it.
