@@ -33,7 +33,7 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
-//! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
+//! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
 //! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
 //! absent.
 
@@ -78,7 +78,7 @@ use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::store::View;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use alarm::{Alarms, Owner};
 use api::{ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
@@ -197,8 +197,8 @@ pub struct Delivery {
     pub ack: AckSubject,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
 }
@@ -210,8 +210,8 @@ pub struct StoredMessage {
     pub seq: u64,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
     /// When it was stored.

@@ -10,11 +10,11 @@ use super::keep::Bodies;
 use super::log::{Log, Meta};
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
-use super::{JetStream, Limits, StoredMessage, alarm, publish, stream_config};
+use super::{JetStream, Limits, alarm, publish, stream_config};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
-use crate::wire::headers;
+use crate::wire::{header_block, headers};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -101,15 +101,14 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let mut log = Log::new(config.storage);
     let mut ids = MessageIds::default();
     let mut last_msg_id = None;
-    record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
-        let StoredMessage { seq, headers, stored_at, .. } = &message;
-        let subject = log.shared_subject(&message.subject);
-        log.append(*seq, publish::meta(&subject, headers, message.payload.len(), *stored_at));
-        last_msg_id = headers.get(headers::NATS_MSG_ID).map(Arc::from);
+    record::scan_rows(view, &config.name, 0, &mut |row| {
+        let subject = log.shared_subject(row.subject);
+        log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
+        last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
         if let Some(id) = &last_msg_id {
-            ids.insert(Arc::clone(id), *seq, *stored_at);
+            ids.insert(Arc::clone(id), row.seq, row.stored_at);
         }
-        ids.trim(*stored_at, config.duplicate_window_ns);
+        ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
     })?;
     if log.last_seq() <= last_seq {

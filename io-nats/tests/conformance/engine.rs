@@ -111,7 +111,7 @@ impl Engine {
                 Some(Seen::Message {
                     ack: ack.clone(),
                     subject: subject.to_string(),
-                    headers: pairs(headers),
+                    headers: pairs(&headers.to_headers()),
                     payload: String::from_utf8_lossy(payload).into_owned(),
                 })
             }

@@ -28,7 +28,7 @@ use crate::halt::Halt;
 use crate::quirks::Quirks;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use bytes::Bytes;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -123,7 +123,7 @@ impl Bench {
         let publish = Publish {
             subject,
             reply: Some(inbox.clone()),
-            headers: headers.iter().copied().collect::<Headers>(),
+            headers: headers.iter().copied().collect::<HeaderBlock>(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         let effects = self.turn(vec![Input::Published(publish)]);
