@@ -38,6 +38,7 @@
 //! absent.
 
 mod ack;
+pub mod advisory;
 mod alarm;
 pub mod api;
 mod consumer;
@@ -52,6 +53,7 @@ mod fault;
 mod invariants;
 mod keep;
 mod log;
+mod nuid;
 mod publish;
 mod pull;
 mod record;
@@ -79,9 +81,11 @@ use crate::halt::Halt;
 use crate::store::View;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::header_block::HeaderBlock;
+use advisory::Advisory;
 use alarm::{Alarms, Owner};
 use api::{ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
+use nuid::Nuid;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -186,6 +190,13 @@ pub enum Effect {
         /// Which.
         status: PullStatus,
     },
+    /// Something happened that may interest somebody.
+    Advise {
+        /// Where it is told.
+        subject: String,
+        /// What.
+        body: Box<Advisory>,
+    },
 }
 
 /// A message on its way to a client.
@@ -256,6 +267,8 @@ pub struct JetStream {
     clock: Option<Now>,
     /// The last creation time given, in nanoseconds since 1970; lost. Two assets of one life never share one.
     created_last_ns: u64,
+    /// Lost.
+    nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
     /// Consumers with something to do, in the order in which they were signalled; lost.
@@ -271,8 +284,8 @@ impl Machine for JetStream {
     type Timer = Timer;
     type Durable = DurableState;
 
-    fn recover(limits: Limits, _incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        Self::from_tables(limits, view)
+    fn recover(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        Self::from_tables(limits, incarnation, view)
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
@@ -353,6 +366,7 @@ impl JetStream {
         if self.clock.replace(now).is_some() {
             return;
         }
+        self.nuid.wake(now.wall);
         for stream in self.streams.values_mut() {
             stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
             for consumer in stream.consumers.values_mut() {

@@ -8,6 +8,7 @@ use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::keep::Bodies;
 use super::log::{Log, Meta};
+use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
 use super::{JetStream, Limits, alarm, publish, stream_config};
@@ -55,7 +56,7 @@ pub struct DurableConsumer {
 }
 
 impl JetStream {
-    pub(super) fn from_tables(limits: Limits, view: &dyn View) -> Result<Self, Halt> {
+    pub(super) fn from_tables(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut streams = BTreeMap::new();
         for row in record::read_streams(view)? {
             let name: Arc<str> = row.config.name.as_str().into();
@@ -65,6 +66,7 @@ impl JetStream {
             limits,
             clock: None,
             created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
+            nuid: Nuid::new(incarnation),
             streams,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),

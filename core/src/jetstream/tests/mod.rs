@@ -344,7 +344,7 @@ pub(super) fn refused(error: &ApiError) -> String {
 pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
     let answer = |effect| match effect {
         Effect::Reply { to, answer } if to == inbox => Some(answer),
-        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } => None,
+        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Advise { .. } => None,
     };
     effects.into_iter().filter_map(answer).collect()
 }
@@ -352,7 +352,7 @@ pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
 pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
     let delivery = |effect| match effect {
         Effect::Deliver(delivery) if delivery.inbox == inbox => Some(*delivery),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } => None,
+        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } | Effect::Advise { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
 }
@@ -366,7 +366,7 @@ pub(super) fn seen(effects: &[Effect], inbox: &str) -> Vec<String> {
             Some(format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}"))
         }
         Effect::Status { inbox: to, status } if to == inbox => Some(status_line(status)),
-        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => None,
+        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
     };
     effects.iter().filter_map(line).collect()
 }
