@@ -9,8 +9,9 @@
 
 use super::decode;
 use crate::jetstream::api::ApiError;
-use crate::jetstream::{self, AckKind, AckSubject, HeaderBlock, JetStream};
+use crate::jetstream::{self, AckKind, AckSubject, JetStream};
 use crate::nats::Publish;
+use crate::wire::header_block::HeaderBlock;
 
 /// Which call of the API, as far as its answer depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,6 +48,8 @@ pub(super) enum Call {
     Engine(jetstream::Input),
     /// A call of the API, or why it cannot be one.
     Api { api: Api, request: Result<jetstream::Input, ApiError> },
+    /// What there is in all.
+    AccountInfo,
     /// Nobody listens there.
     Unheard,
     /// Nobody answers there.
@@ -87,15 +90,6 @@ pub(super) fn read(domain: Option<&str>, publish: &Publish) -> Call {
         if let Some(delivery) = AckSubject::parse(subject) {
             let kind = AckKind::parse(&publish.payload);
             return Call::Engine(jetstream::Input::Acked { delivery, kind, reply });
-        }
-        if let Some(rest) = subject.strip_prefix(FLOW_CONTROL) {
-            let mut tokens = rest.split('.').map(str::to_owned);
-            return match (tokens.next(), tokens.next(), tokens.next()) {
-                (Some(stream), Some(consumer), Some(token)) => {
-                    Call::Engine(jetstream::Input::FlowControlled { stream, consumer, token })
-                }
-                (None | Some(_), None | Some(_), None | Some(_)) => Call::Unheard,
-            };
         }
     }
     Call::Engine(jetstream::Input::Published(jetstream::Publish {

@@ -29,9 +29,13 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         Call::Api { api, request }
     };
     match tokens[..] {
-        ["INFO"] => ask(Api::AccountInfo, no_body(body).map(|()| Request::AccountInfo)),
-        ["STREAM", "CREATE", stream] => ask(Api::StreamCreate, stream_config(stream, body, Request::StreamCreate)),
-        ["STREAM", "UPDATE", stream] => ask(Api::StreamUpdate, stream_config(stream, body, Request::StreamUpdate)),
+        ["INFO"] => Call::AccountInfo,
+        ["STREAM", "CREATE", stream] => {
+            ask(Api::StreamCreate, stream_config(stream, body, Request::StreamCreate))
+        }
+        ["STREAM", "UPDATE", stream] => {
+            ask(Api::StreamUpdate, stream_config(stream, body, Request::StreamUpdate))
+        }
         ["STREAM", "INFO", stream] => ask(Api::StreamInfo, stream_info(stream, body)),
         ["STREAM", "DELETE", stream] => {
             ask(Api::StreamDelete, no_body(body).map(|()| Request::StreamDelete { stream: stream.into() }))
@@ -47,9 +51,7 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
             let by = MessageBy::LastBySubject(subject);
             ask(Api::Bare, Ok(Request::DirectGet { stream: stream.into(), by }))
         }
-        ["CONSUMER", "CREATE", stream] => {
-            ask(Api::ConsumerCreate, consumer_create(stream, None, None, body))
-        }
+        ["CONSUMER", "CREATE", stream] => ask(Api::ConsumerCreate, consumer_create(stream, None, None, body)),
         ["CONSUMER", "CREATE", stream, consumer] => {
             ask(Api::ConsumerCreate, consumer_create(stream, Some(consumer), None, body))
         }
@@ -263,7 +265,11 @@ fn consumer_create(
     if let Some(consumer) = consumer {
         let said = config.name.as_deref().or(config.durable_name.as_deref());
         if said.is_some_and(|said| !said.is_empty() && said != consumer) {
-            return Err(error(400, 10_017, "consumer name in subject does not match durable name in request"));
+            return Err(error(
+                400,
+                10_017,
+                "consumer name in subject does not match durable name in request",
+            ));
         }
         config.name = Some(consumer.into());
     }

@@ -12,10 +12,6 @@ impl Broker {
             let Some(engine) = &self.engine else { continue };
             let concerns = |subject: &&str| subject::matches(&change.filter, subject.as_bytes());
             if change.gained {
-                for subject in engine.deliver_subjects().filter(concerns) {
-                    let subject = subject.to_owned();
-                    cx.then(Input::Engine(jetstream::Input::InterestGained { subject }));
-                }
                 continue;
             }
             for inbox in engine.inboxes().filter(concerns) {

@@ -29,7 +29,7 @@ mod tests;
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::jetstream::{self, JetStream};
-use crate::nats::server::{Answers, Host, Server};
+use crate::nats::server::{Answers, Host, Sent, Server};
 use crate::nats::{ConnectionId, Publish, server};
 use crate::store::View;
 use crate::time::{Mono, Now};
@@ -218,6 +218,14 @@ impl Broker {
                         Ok(())
                     }
                 }
+            }
+            Call::AccountInfo => {
+                if let (Some(engine), Some(reply)) = (&self.engine, &publish.reply) {
+                    let (headers, payload) = encode::account_info(engine);
+                    let sent = Sent { subject: reply, reply: None, headers: &headers, payload: &payload };
+                    self.server.send(sent, &mut self.answers);
+                }
+                Ok(())
             }
             Call::Unheard => {
                 self.unheard(from, &publish);

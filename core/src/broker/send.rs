@@ -4,7 +4,7 @@ use super::call::Api;
 use super::{Asked, Broker, Captured, Input, NOTHING, encode};
 use crate::cx::Cx;
 use crate::jetstream::api::ApiError;
-use crate::jetstream::{self, Answer, JetStream, PullStatus};
+use crate::jetstream::{self, Answer, PullStatus};
 use crate::nats::server::Sent;
 use crate::nats::{Publish, server};
 use bytes::Bytes;

@@ -326,8 +326,20 @@ impl Machine for JetStream {
     }
 }
 
-/// Looking, for oracles and operators.
+/// Looking, for oracles, operators and the broker around it.
 impl JetStream {
+    /// Whether a stream stores what is published on a subject.
+    #[must_use]
+    pub fn captures(&self, subject: &str) -> bool {
+        self.streams.values().any(|stream| stream.captures(subject))
+    }
+
+    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
+    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
+        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
+        consumers.flat_map(|own| own.pulls.inboxes())
+    }
+
     /// The names of the streams, in order.
     pub fn stream_names(&self) -> impl Iterator<Item = &str> {
         self.streams.keys().map(AsRef::as_ref)

@@ -203,9 +203,14 @@ impl Server {
 
     /// Sends a message of the host's own to whoever listens. Whether anybody does.
     pub(crate) fn send(&mut self, message: Sent<'_>, answers: &mut Answers) -> bool {
+        self.send_to(message.subject, message, answers)
+    }
+
+    /// Sends a message to whoever listens on an inbox, which need not be its subject. Whether anybody does.
+    pub(crate) fn send_to(&mut self, inbox: &[u8], message: Sent<'_>, answers: &mut Answers) -> bool {
         let Sent { subject, reply, headers, payload } = message;
         let draw = self.draw();
-        let receivers = self.routes.route(subject, None, draw);
+        let receivers = self.routes.route(inbox, None, draw);
         for receiver in &receivers {
             let understands = self.connections.get(&receiver.connection).is_some_and(Connection::headers);
             let sid = &receiver.sid[..];
