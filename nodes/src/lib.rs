@@ -8,11 +8,13 @@
 //! | [`partition`] | the loop: one thread, one store, one driver |
 //! | [`aggregate`], [`projection`], [`runner`] | what each node's machine asks for, performed |
 //! | [`gateway`] | HTTP at the edge, gRPC inside |
+//! | [`broker`] | an embedded NATS server with JetStream |
 //! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
 //! | [`commands`] | `dev`, `validate`, `serve` |
 
 pub mod aggregate;
 pub mod application;
+pub mod broker;
 pub mod cli;
 pub mod commands;
 pub mod gateway;

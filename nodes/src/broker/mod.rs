@@ -1,0 +1,3 @@
+//! The embedded broker: the shell around the core's broker machine.
+
+pub mod options;
