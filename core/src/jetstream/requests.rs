@@ -246,7 +246,7 @@ impl JetStream {
             }),
             Request::ConsumerList { stream } => self.stream_of(&stream).map(|(name, stream)| {
                 let consumers = stream.consumers.iter();
-                Answer::Consumers(consumers.map(|(consumer, own)| own.info(&name, consumer)).collect())
+                Answer::Consumers(consumers.map(|(consumer, own)| own.info(&name, consumer, now)).collect())
             }),
         };
         cx.emit(Effect::Reply { to: reply, answer: answered.unwrap_or_else(Answer::Failed) });
