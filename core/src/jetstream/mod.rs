@@ -33,7 +33,7 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
-//! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
+//! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
 //! [`Input::Abandoned`]); replication.
 
 mod ack;
@@ -51,7 +51,9 @@ mod error;
 mod fault;
 mod invariants;
 mod keep;
+mod listing;
 mod log;
+mod message_requests;
 mod moment;
 mod nuid;
 mod publish;
@@ -65,11 +67,14 @@ mod requests;
 mod retention;
 mod stream;
 mod stream_config;
+mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod transform;
 
 pub use ack::{AckKind, AckSubject};
+pub use direct::{DirectMessage, DirectPlace, DirectStatus};
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
@@ -82,10 +87,10 @@ use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::store::View;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use advisory::Advisory;
 use alarm::{Alarms, Owner};
-use api::{ConsumerInfo, PullRequest, StreamInfo};
+use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
 use nuid::Nuid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -98,6 +103,8 @@ use stream::Stream;
 pub struct Limits {
     /// Most streams.
     pub streams_max: usize,
+    /// Most replicas of one stream.
+    pub replicas_max: u8,
     /// Most consumers of one stream.
     pub consumers_per_stream_max: usize,
     /// Most messages of one stream; beyond, publishes are refused as out of resources.
@@ -226,8 +233,8 @@ pub struct Delivery {
     pub ack: AckSubject,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
 }
@@ -239,8 +246,8 @@ pub struct StoredMessage {
     pub seq: u64,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
     /// When it was stored.
@@ -299,6 +306,8 @@ pub struct JetStream {
     ready: VecDeque<ConsumerKey>,
     /// When whom to wake; derived.
     alarms: Alarms,
+    /// What was asked in this life; lost.
+    api: AccountApi,
 }
 
 impl Machine for JetStream {
@@ -354,8 +363,20 @@ impl Machine for JetStream {
     }
 }
 
-/// Looking, for oracles and operators.
+/// Looking, for oracles, operators and the broker around it.
 impl JetStream {
+    /// Whether a stream stores what is published on a subject.
+    #[must_use]
+    pub fn captures(&self, subject: &str) -> bool {
+        self.streams.values().any(|stream| stream.captures(subject))
+    }
+
+    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
+    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
+        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
+        consumers.flat_map(|own| own.pulls.inboxes())
+    }
+
     /// The names of the streams, in order.
     pub fn stream_names(&self) -> impl Iterator<Item = &str> {
         self.streams.keys().map(AsRef::as_ref)
@@ -364,7 +385,7 @@ impl JetStream {
     /// A stream as the API describes it.
     #[must_use]
     pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
-        self.streams.get(stream).map(|stream| stream.info(None, false))
+        self.streams.get(stream).map(|stream| self.info(stream))
     }
 
     /// A consumer as the API describes it. After recovery its position is known from the first input on.

@@ -3,7 +3,7 @@
 //! Recovery has no clock. Message ids are remembered as of the newest message of their stream, and consumers stay what
 //! their rows say, until the first input brings the clocks and wakes them.
 
-use super::api::{ConsumerConfig, StreamConfig};
+use super::api::{AccountApi, ConsumerConfig, StreamConfig};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::keep::Bodies;
@@ -11,11 +11,11 @@ use super::log::{Log, Meta};
 use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
-use super::{ConsumerKey, JetStream, Limits, StoredMessage, alarm, publish, stream_config};
+use super::{ConsumerKey, JetStream, Limits, alarm, publish, stream_config};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
-use crate::wire::headers;
+use crate::wire::{header_block, headers};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -80,6 +80,7 @@ impl JetStream {
             heard_of: None,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
+            api: AccountApi::default(),
         })
     }
 
@@ -114,15 +115,14 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let mut log = Log::new(config.storage);
     let mut ids = MessageIds::default();
     let mut last_msg_id = None;
-    record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
-        let StoredMessage { seq, headers, stored_at, .. } = &message;
-        let subject = log.shared_subject(&message.subject);
-        log.append(*seq, publish::meta(&subject, headers, message.payload.len(), *stored_at));
-        last_msg_id = headers.get(headers::NATS_MSG_ID).map(Arc::from);
+    record::scan_rows(view, &config.name, 0, &mut |row| {
+        let subject = log.shared_subject(row.subject);
+        log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
+        last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
         if let Some(id) = &last_msg_id {
-            ids.insert(Arc::clone(id), *seq, *stored_at);
+            ids.insert(Arc::clone(id), row.seq, row.stored_at);
         }
-        ids.trim(*stored_at, config.duplicate_window_ns);
+        ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
     })?;
     if log.last_seq() <= last_seq {

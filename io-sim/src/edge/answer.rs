@@ -39,7 +39,7 @@ impl Edge {
                     Delivery {
                         generation,
                         subject: delivery.subject.to_string(),
-                        headers: delivery.headers,
+                        headers: delivery.headers.to_headers(),
                         payload: delivery.payload,
                         stream_seq,
                         consumer_seq,
@@ -82,7 +82,7 @@ impl Edge {
                 if is_error(&answer, err_code::STREAM_NOT_FOUND) {
                     return done(Outcome::Refused(NoStream));
                 }
-                let Answer::Stream(info) = answer else { return done(Outcome::Unknown) };
+                let Answer::StreamDescribed { info, .. } = answer else { return done(Outcome::Unknown) };
                 let facts = StreamFacts {
                     incarnation: incarnation(&info),
                     first_seq: info.state.first_seq,
@@ -128,7 +128,7 @@ impl Edge {
         }
         let Answer::Message(message) = answer else { return done(Outcome::Unknown) };
         let StoredMessage { seq, headers, payload, .. } = *message;
-        messages.push(StoredEvents { seq, headers, payload });
+        messages.push(StoredEvents { seq, headers: headers.to_headers(), payload });
         if left <= 1 {
             return done(Outcome::Done(Tail { messages, complete: false }));
         }
@@ -170,7 +170,7 @@ fn found(answer: Answer) -> Outcome<Found, Infallible> {
         return Outcome::Done(Found::Nothing);
     }
     let Answer::Message(message) = answer else { return Outcome::Unknown };
-    let msg_id = message.headers.get(NATS_MSG_ID).map(str::to_owned);
+    let msg_id = message.headers.text(NATS_MSG_ID).map(str::to_owned);
     Outcome::Done(Found::Message { seq: message.seq, msg_id })
 }
 

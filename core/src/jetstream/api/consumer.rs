@@ -1,6 +1,6 @@
 //! Consumers, as the API's JSON carries them.
 
-use super::{is_false, is_zero};
+use super::{is_false, is_zero, is_zero_i64};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -67,11 +67,6 @@ impl PriorityPolicy {
     const fn is_none(&self) -> bool {
         matches!(self, Self::None)
     }
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
-const fn is_zero_i64(value: &i64) -> bool {
-    *value == 0
 }
 
 /// A consumer's configuration.

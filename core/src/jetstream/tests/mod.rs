@@ -29,7 +29,7 @@ use crate::halt::Halt;
 use crate::quirks::Quirks;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use bytes::Bytes;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -37,6 +37,7 @@ pub(super) const S: u64 = 1_000_000_000;
 
 pub(super) const LIMITS: Limits = Limits {
     streams_max: 32,
+    replicas_max: 5,
     consumers_per_stream_max: 32,
     messages_per_stream_max: 1_000_000,
     message_ids_per_stream_max: 1_000_000,
@@ -124,7 +125,7 @@ impl Bench {
         let publish = Publish {
             subject,
             reply: Some(inbox.clone()),
-            headers: headers.iter().copied().collect::<Headers>(),
+            headers: headers.iter().copied().collect::<HeaderBlock>(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         let effects = self.turn(vec![Input::Published(publish)]);
@@ -167,13 +168,13 @@ impl Bench {
     pub(super) fn stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
         change(&mut config);
-        self.error(Request::StreamCreate(config))
+        self.error(Request::StreamCreate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = self.broker.machine().stream(name).expect("a stream").config;
         change(&mut config);
-        self.error(Request::StreamUpdate(config))
+        self.error(Request::StreamUpdate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn state(&self, stream: &str) -> StreamState {
