@@ -1,5 +1,6 @@
 //! The API, continued: requests about consumers.
 
+use super::advisory::{Action, Event};
 use super::alarm::Owner;
 use super::api::{ApiError, ConsumerConfig, err_code};
 use super::consumer::Consumer;
@@ -49,6 +50,7 @@ impl JetStream {
                 self.check_consumer_count(&stream)?;
                 retention::check_new(own, &name, &config)?;
                 self.insert_consumer(now, &stream, &name, config);
+                self.advise_of(&stream, &name, Action::Create, cx);
             }
             (Some(existing), _) if existing.config == config => {}
             (Some(_), ConsumerAction::Create) => {
@@ -139,7 +141,13 @@ impl JetStream {
         pulls.end(|_| Some(PullStatus::ConsumerDeleted), teller(cx));
         let key = ConsumerKey { stream: stream.clone(), consumer: consumer.clone() };
         self.alarms.set(Owner::Consumer(key), None);
+        self.advise_of(stream, consumer, Action::Delete, cx);
         Some(floor)
+    }
+
+    fn advise_of(&mut self, stream: &str, consumer: &str, action: Action, cx: &mut Cx<'_, Input, Effect>) {
+        let (stream, consumer) = (stream.to_owned(), consumer.to_owned());
+        self.advise(Event::Consumer { stream, consumer, action }, cx);
     }
 }
 

@@ -6,12 +6,12 @@ use super::requests::MessageBy;
 use super::{Answer, JetStream, StoredMessage, keep};
 use crate::halt::Halt;
 use crate::store::View;
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 
 impl StoredMessage {
     /// The headers of the answer to a direct get: its own, and where and when it is stored.
     #[must_use]
-    pub fn direct_headers(&self, stream: &str) -> Headers {
+    pub fn direct_headers(&self, stream: &str) -> HeaderBlock {
         let mut headers = self.headers.clone();
         headers.append("Nats-Stream", stream);
         headers.append("Nats-Subject", &self.subject);

@@ -33,11 +33,12 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
-//! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
+//! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
 //! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
 //! absent.
 
 mod ack;
+pub mod advisory;
 mod alarm;
 pub mod api;
 mod consumer;
@@ -52,6 +53,7 @@ mod fault;
 mod invariants;
 mod keep;
 mod log;
+mod nuid;
 mod publish;
 mod pull;
 mod record;
@@ -78,10 +80,12 @@ use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::store::View;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
+use advisory::Advisory;
 use alarm::{Alarms, Owner};
 use api::{ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
+use nuid::Nuid;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -186,6 +190,13 @@ pub enum Effect {
         /// Which.
         status: PullStatus,
     },
+    /// Something happened that may interest somebody.
+    Advise {
+        /// Where it is told.
+        subject: String,
+        /// What.
+        body: Box<Advisory>,
+    },
 }
 
 /// A message on its way to a client.
@@ -197,8 +208,8 @@ pub struct Delivery {
     pub ack: AckSubject,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
 }
@@ -210,8 +221,8 @@ pub struct StoredMessage {
     pub seq: u64,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
     /// When it was stored.
@@ -256,6 +267,8 @@ pub struct JetStream {
     clock: Option<Now>,
     /// The last creation time given, in nanoseconds since 1970; lost. Two assets of one life never share one.
     created_last_ns: u64,
+    /// Lost.
+    nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
     /// Consumers with something to do, in the order in which they were signalled; lost.
@@ -271,8 +284,8 @@ impl Machine for JetStream {
     type Timer = Timer;
     type Durable = DurableState;
 
-    fn recover(limits: Limits, _incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        Self::from_tables(limits, view)
+    fn recover(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        Self::from_tables(limits, incarnation, view)
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
@@ -313,8 +326,20 @@ impl Machine for JetStream {
     }
 }
 
-/// Looking, for oracles and operators.
+/// Looking, for oracles, operators and the broker around it.
 impl JetStream {
+    /// Whether a stream stores what is published on a subject.
+    #[must_use]
+    pub fn captures(&self, subject: &str) -> bool {
+        self.streams.values().any(|stream| stream.captures(subject))
+    }
+
+    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
+    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
+        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
+        consumers.flat_map(|own| own.pulls.inboxes())
+    }
+
     /// The names of the streams, in order.
     pub fn stream_names(&self) -> impl Iterator<Item = &str> {
         self.streams.keys().map(AsRef::as_ref)
@@ -353,6 +378,7 @@ impl JetStream {
         if self.clock.replace(now).is_some() {
             return;
         }
+        self.nuid.wake(now.wall);
         for stream in self.streams.values_mut() {
             stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
             for consumer in stream.consumers.values_mut() {

@@ -217,6 +217,10 @@ pub(super) struct Served {
 }
 
 impl Pulls {
+    pub(super) fn inboxes(&self) -> impl Iterator<Item = &str> {
+        self.waiting.values().map(|own| own.inbox.as_str())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

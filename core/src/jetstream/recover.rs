@@ -8,13 +8,14 @@ use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::keep::Bodies;
 use super::log::{Log, Meta};
+use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
-use super::{JetStream, Limits, StoredMessage, alarm, publish, stream_config};
+use super::{JetStream, Limits, alarm, publish, stream_config};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
-use crate::wire::headers;
+use crate::wire::{header_block, headers};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -55,7 +56,7 @@ pub struct DurableConsumer {
 }
 
 impl JetStream {
-    pub(super) fn from_tables(limits: Limits, view: &dyn View) -> Result<Self, Halt> {
+    pub(super) fn from_tables(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut streams = BTreeMap::new();
         for row in record::read_streams(view)? {
             let name: Arc<str> = row.config.name.as_str().into();
@@ -65,6 +66,7 @@ impl JetStream {
             limits,
             clock: None,
             created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
+            nuid: Nuid::new(incarnation),
             streams,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
@@ -101,15 +103,14 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let mut log = Log::new(config.storage);
     let mut ids = MessageIds::default();
     let mut last_msg_id = None;
-    record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
-        let StoredMessage { seq, headers, stored_at, .. } = &message;
-        let subject = log.shared_subject(&message.subject);
-        log.append(*seq, publish::meta(&subject, headers, message.payload.len(), *stored_at));
-        last_msg_id = headers.get(headers::NATS_MSG_ID).map(Arc::from);
+    record::scan_rows(view, &config.name, 0, &mut |row| {
+        let subject = log.shared_subject(row.subject);
+        log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
+        last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
         if let Some(id) = &last_msg_id {
-            ids.insert(Arc::clone(id), *seq, *stored_at);
+            ids.insert(Arc::clone(id), row.seq, row.stored_at);
         }
-        ids.trim(*stored_at, config.duplicate_window_ns);
+        ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
     })?;
     if log.last_seq() <= last_seq {

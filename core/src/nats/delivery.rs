@@ -48,10 +48,15 @@ impl Server {
 
     /// Sends a message of the host's own to whoever listens. Whether anybody does.
     pub(crate) fn send(&mut self, message: Sent<'_>, answers: &mut Answers) -> bool {
+        self.send_to(message.subject, message, answers)
+    }
+
+    /// Sends a message to whoever listens on an inbox, which need not be its subject. Whether anybody does.
+    pub(crate) fn send_to(&mut self, inbox: &[u8], message: Sent<'_>, answers: &mut Answers) -> bool {
         let Sent { subject, reply, headers, payload } = message;
         let draw = draw(self.config.seed, &mut self.published);
         let Some(routes) = self.routes.get_mut(&self.config.host_account) else { return false };
-        let receivers = routes.route(subject, None, draw);
+        let receivers = routes.route(inbox, None, draw);
         for receiver in &receivers {
             let sid = &receiver.sid[..];
             self.deliver(receiver, Message { subject, sid, reply, headers, payload }, answers);

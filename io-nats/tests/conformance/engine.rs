@@ -100,7 +100,7 @@ impl Engine {
     fn answer(&mut self, inbox: &str) -> Option<Answer> {
         self.take(|effect| match effect {
             Effect::Reply { to, answer } if to == inbox => Some(answer.clone()),
-            Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } => None,
+            Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Advise { .. } => None,
         })
     }
 
@@ -111,7 +111,7 @@ impl Engine {
                 Some(Seen::Message {
                     ack: ack.clone(),
                     subject: subject.to_string(),
-                    headers: pairs(headers),
+                    headers: pairs(&headers.to_headers()),
                     payload: String::from_utf8_lossy(payload).into_owned(),
                 })
             }
@@ -120,7 +120,7 @@ impl Engine {
                 description: status.description(),
                 headers: pairs(&status.headers()),
             }),
-            Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => None,
+            Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
         })
     }
 

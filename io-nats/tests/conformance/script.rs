@@ -4,7 +4,7 @@ use crate::deliberate;
 use crate::side::{PATIENCE, Seen, Side, text};
 use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, PullRequest, StreamConfig};
 use cloudlysis_core::jetstream::{AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request};
-use cloudlysis_core::wire::headers::Headers;
+use cloudlysis_core::wire::header_block::HeaderBlock;
 use std::time::Duration;
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -93,7 +93,7 @@ impl<B: Side> Script<B> {
     }
 
     async fn try_publish(&mut self, subject: &str, payload: &str, headers: &[(&str, &str)]) -> Answer {
-        let headers = headers.iter().copied().collect::<Headers>();
+        let headers = headers.iter().copied().collect::<HeaderBlock>();
         let (subject, payload) = (subject.to_owned(), payload.to_owned().into());
         self.broker.publish(Publish { subject, reply: None, headers, payload }).await
     }

@@ -10,6 +10,7 @@ use cloudlysis_core::jetstream::api::{ApiError, ConsumerInfo, PullRequest, Strea
 use cloudlysis_core::jetstream::{
     AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request, StoredMessage,
 };
+use cloudlysis_core::wire::header_block::HeaderBlock;
 use cloudlysis_core::wire::headers::Headers;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -185,12 +186,10 @@ fn answer(request: &Request, answer: &Value) -> Answer {
 
 fn message(value: &Value) -> StoredMessage {
     let bytes = |field: &str| BASE64.decode(value[field].as_str().unwrap_or_default()).expect("base64");
-    let block = String::from_utf8(bytes("hdrs")).expect("text");
-    let headers = if block.is_empty() { Some(Headers::default()) } else { Headers::decode(&block) };
     StoredMessage {
         seq: read(&value["seq"]),
         subject: read::<String>(&value["subject"]).into(),
-        headers: headers.expect("headers"),
+        headers: HeaderBlock::from_wire(bytes("hdrs").into()),
         payload: bytes("data").into(),
         stored_at: Wall::default(),
     }
@@ -201,7 +200,10 @@ impl Side for Server {
 
     async fn publish(&mut self, publish: Publish) -> Answer {
         let Publish { subject, headers, payload, .. } = publish;
-        let request = self.client.request_with_headers(subject.clone(), header_map(&headers), payload).await;
+        let request = self
+            .client
+            .request_with_headers(subject.clone(), header_map(&headers.to_headers()), payload)
+            .await;
         let acked = match request {
             Ok(acked) => acked,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {

@@ -90,12 +90,17 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::Consumer(info) => consumer_text(*info),
         Answer::Consumers(all) => all.into_iter().map(consumer_text).collect::<Vec<_>>().join("\n"),
         Answer::Message(message) => {
-            let headers: Vec<_> = message.headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            let headers: Vec<_> =
+                message.headers.to_headers().iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             format!("{} {} {} {:?}", message.seq, message.subject, pairs(&headers), message.payload)
         }
         Answer::Direct { stream, message } => {
-            let mut headers: Vec<_> =
-                message.direct_headers(&stream).iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            let mut headers: Vec<_> = message
+                .direct_headers(&stream)
+                .to_headers()
+                .iter()
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+                .collect();
             headers.retain(|(name, _)| name != "Nats-Time-Stamp");
             format!("direct {} {:?}", pairs(&headers), message.payload)
         }

@@ -39,7 +39,7 @@ impl Edge {
                     Delivery {
                         generation,
                         subject: delivery.subject.to_string(),
-                        headers: delivery.headers,
+                        headers: delivery.headers.to_headers(),
                         payload: delivery.payload,
                         stream_seq,
                         consumer_seq,
@@ -52,6 +52,7 @@ impl Edge {
                 let Some((gate, generation, pull)) = self.listening(&inbox) else { return Next::Ignored };
                 Next::Done(Fact::Gate(gate, pull_status(generation, pull, &status)))
             }
+            jetstream::Effect::Advise { .. } => Next::Ignored,
         }
     }
 
@@ -127,7 +128,7 @@ impl Edge {
         }
         let Answer::Message(message) = answer else { return done(Outcome::Unknown) };
         let StoredMessage { seq, headers, payload, .. } = *message;
-        messages.push(StoredEvents { seq, headers, payload });
+        messages.push(StoredEvents { seq, headers: headers.to_headers(), payload });
         if left <= 1 {
             return done(Outcome::Done(Tail { messages, complete: false }));
         }
@@ -169,7 +170,7 @@ fn found(answer: Answer) -> Outcome<Found, Infallible> {
         return Outcome::Done(Found::Nothing);
     }
     let Answer::Message(message) = answer else { return Outcome::Unknown };
-    let msg_id = message.headers.get(NATS_MSG_ID).map(str::to_owned);
+    let msg_id = message.headers.text(NATS_MSG_ID).map(str::to_owned);
     Outcome::Done(Found::Message { seq: message.seq, msg_id })
 }
 

@@ -185,7 +185,10 @@ impl Edge {
         payload: Bytes,
     ) -> (u64, BrokerInput) {
         let (id, reply) = self.open(Conversation::Publish { publisher, token });
-        (id, BrokerInput::Published(Publish { subject, reply: Some(reply), headers, payload }))
+        (
+            id,
+            BrokerInput::Published(Publish { subject, reply: Some(reply), headers: headers.into(), payload }),
+        )
     }
 
     /// Reads a stream's identity and extent, and a consumer's.

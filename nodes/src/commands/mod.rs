@@ -1,12 +1,14 @@
 //! The commands of the command line.
 
 mod dev;
+mod embedded;
 mod node;
 mod serve;
 mod services;
 mod validate;
 
 use crate::application::ApplicationError;
+use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
 use cloudlysis_io_nats::connect::ConnectError;
@@ -28,6 +30,9 @@ pub enum CommandError {
     /// The broker's streams cannot be used.
     #[error("{0}")]
     Streams(#[from] StreamsError),
+    /// The broker of this process does not start.
+    #[error("{0}")]
+    Broker(#[from] StartError),
     /// A data directory cannot be used.
     #[error("{0}")]
     Store(#[from] OpenError),
@@ -84,9 +89,12 @@ impl CommandError {
             | Self::Metrics(_)
             | Self::Service { .. }
             | Self::Unclean { .. }
+            | Self::Broker(StartError::Recovery(_) | StartError::System(_))
             | Self::Halted(_) => 1,
             Self::Upstream { .. } | Self::Listen(ListenError::Unauthenticated(_)) => 2,
-            Self::Store(_) | Self::Listen(ListenError::Bind { .. }) => 4,
+            Self::Store(_)
+            | Self::Listen(ListenError::Bind { .. })
+            | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
             Self::Connect(_) => 6,
             Self::Streams(error) => match error {
                 StreamsError::NoAnswer(_) => 6,

@@ -190,6 +190,8 @@ impl World {
             Effect::Reply { to, .. } => to,
             Effect::Deliver(delivery) => &delivery.inbox,
             Effect::Status { inbox, .. } => inbox,
+            // Nobody of ours listens.
+            Effect::Advise { .. } => return,
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };

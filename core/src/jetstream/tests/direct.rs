@@ -42,7 +42,7 @@ fn a_direct_read_says_where_the_message_is_stored() {
                 ("Nats-Sequence", "1"),
                 ("Nats-Time-Stamp", "2026-11-21T03:31:10.000Z"),
             ];
-            assert_eq!(headers.iter().collect::<Vec<_>>(), expected);
+            assert_eq!(headers.to_headers().iter().collect::<Vec<_>>(), expected);
             assert_eq!(message.payload, "first");
         }
         for by in [

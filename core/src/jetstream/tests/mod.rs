@@ -28,7 +28,7 @@ use crate::halt::Halt;
 use crate::quirks::Quirks;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use bytes::Bytes;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -123,7 +123,7 @@ impl Bench {
         let publish = Publish {
             subject,
             reply: Some(inbox.clone()),
-            headers: headers.iter().copied().collect::<Headers>(),
+            headers: headers.iter().copied().collect::<HeaderBlock>(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         let effects = self.turn(vec![Input::Published(publish)]);
@@ -344,7 +344,7 @@ pub(super) fn refused(error: &ApiError) -> String {
 pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
     let answer = |effect| match effect {
         Effect::Reply { to, answer } if to == inbox => Some(answer),
-        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } => None,
+        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Advise { .. } => None,
     };
     effects.into_iter().filter_map(answer).collect()
 }
@@ -352,7 +352,7 @@ pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
 pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
     let delivery = |effect| match effect {
         Effect::Deliver(delivery) if delivery.inbox == inbox => Some(*delivery),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } => None,
+        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } | Effect::Advise { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
 }
@@ -366,7 +366,7 @@ pub(super) fn seen(effects: &[Effect], inbox: &str) -> Vec<String> {
             Some(format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}"))
         }
         Effect::Status { inbox: to, status } if to == inbox => Some(status_line(status)),
-        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => None,
+        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
     };
     effects.iter().filter_map(line).collect()
 }

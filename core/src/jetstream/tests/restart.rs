@@ -199,7 +199,7 @@ fn the_true_log_can_be_read() {
         log.push((
             message.seq,
             message.subject.to_string(),
-            message.headers.get("k").map(str::to_owned),
+            message.headers.text("k").map(str::to_owned),
             message.payload,
         ));
         std::ops::ControlFlow::Continue(())

@@ -1,0 +1,213 @@
+//! The loop of turns, and the connections around it.
+
+use super::door::Door;
+use super::options::Options;
+use super::outbox::Outbox;
+use super::{Wish, connection, identity};
+use cloudlysis_core::broker::{Broker, Config, Input};
+use cloudlysis_core::nats::ConnectionId;
+use cloudlysis_core::nats::server;
+use cloudlysis_core::store::Store;
+use cloudlysis_core::{Checks, Driver, Halt, Mono, Quirks};
+use cloudlysis_io_nats::clock::Clock;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How long clients may take for what is left when the broker ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Pause before recovering again, so that a store that keeps failing is not hammered.
+const RECOVER_PAUSE: Duration = Duration::from_secs(1);
+
+/// Facts that wait for the next turn: at most one read and two events of each connection.
+#[derive(Default)]
+pub(super) struct Inbox {
+    inputs: RefCell<Vec<server::Input>>,
+    filled: Notify,
+}
+
+impl Inbox {
+    pub(super) fn push(&self, input: server::Input) {
+        self.inputs.borrow_mut().push(input);
+        self.filled.notify_one();
+    }
+
+    /// Waits for facts. Whoever has something to say may say it before they are taken, so that they share a turn.
+    async fn filled(&self) {
+        if self.inputs.borrow().is_empty() {
+            self.filled.notified().await;
+        }
+        tokio::task::yield_now().await;
+    }
+
+    fn take(&self) -> Vec<server::Input> {
+        std::mem::take(&mut *self.inputs.borrow_mut())
+    }
+}
+
+/// The broker and everything it lives from.
+pub(super) struct Shell<S> {
+    driver: Driver<Broker>,
+    config: Config,
+    store: S,
+    clock: Clock,
+    inbox: Rc<Inbox>,
+    outboxes: BTreeMap<ConnectionId, Rc<Outbox>>,
+    last_id: u64,
+    pending_bytes_max: usize,
+    write_deadline: Duration,
+}
+
+const fn checks() -> Checks {
+    if cfg!(debug_assertions) { Checks::EveryTurn } else { Checks::InHandlersOnly }
+}
+
+impl<S: Store> Shell<S> {
+    pub(super) fn recover(config: Config, mut store: S, options: &Options) -> Result<Self, Halt> {
+        let driver = Driver::recover(config.clone(), &mut store, checks(), Quirks::NONE)?;
+        Ok(Self {
+            driver,
+            config,
+            store,
+            clock: Clock::default(),
+            inbox: Rc::default(),
+            outboxes: BTreeMap::new(),
+            last_id: 0,
+            pending_bytes_max: options.pending_bytes_max,
+            write_deadline: options.write_deadline,
+        })
+    }
+
+    /// Serves until it is told to stop, or cannot go on.
+    pub(super) async fn run(mut self, door: Door, mut wished: watch::Receiver<Wish>) -> Result<(), Halt> {
+        loop {
+            let deadline = self.driver.deadline().map_or(Mono::from_ns(u64::MAX), |(at, _)| at);
+            tokio::select! {
+                biased;
+                wish = wished.wait_for(|wish| *wish == Wish::Stop) => {
+                    drop(wish);
+                    return self.stop().await;
+                }
+                () = self.inbox.filled() => {}
+                () = tokio::time::sleep_until(self.clock.instant_of(deadline).into()) => {}
+                accepted = door.next() => {
+                    match accepted {
+                        Ok((stream, address)) => self.admit(stream, address),
+                        Err(error) => {
+                            tracing::warn!(%error, "a client could not be let in");
+                            tokio::time::sleep(Duration::from_millis(10)).await;
+                        }
+                    }
+                    continue;
+                }
+            }
+            let inputs = self.inbox.take();
+            if let Err(halt) = self.turn(inputs) {
+                self.start_again(halt).await?;
+            }
+        }
+    }
+
+    fn admit(&mut self, stream: tokio::net::TcpStream, address: std::net::SocketAddr) {
+        self.last_id += 1;
+        let id = ConnectionId(self.last_id);
+        let outbox = Rc::new(Outbox::new(self.pending_bytes_max));
+        self.outboxes.insert(id, Rc::clone(&outbox));
+        let (address, nonce) = (address.ip().to_string(), Some(identity::nonce()));
+        self.inbox.push(server::Input::Connected { connection: id, address, nonce });
+        let (inbox, write_deadline) = (Rc::clone(&self.inbox), self.write_deadline);
+        tokio::task::spawn_local(async move {
+            let (reader, writer) = stream.into_split();
+            connection::serve(id, reader, writer, &inbox, &outbox, write_deadline).await;
+            inbox.push(server::Input::Disconnected { connection: id });
+        });
+    }
+
+    fn turn(&mut self, inputs: Vec<server::Input>) -> Result<(), Halt> {
+        for input in &inputs {
+            let connection = match input {
+                server::Input::Received { connection, .. } | server::Input::Connected { connection, .. } => {
+                    connection
+                }
+                server::Input::Disconnected { connection } => {
+                    self.outboxes.remove(connection);
+                    continue;
+                }
+                server::Input::LameDuckBegan | server::Input::Reconfigured { .. } | server::Input::Tick => {
+                    continue;
+                }
+            };
+            if let Some(outbox) = self.outboxes.get(connection) {
+                outbox.turn();
+            }
+        }
+        let inputs = inputs.into_iter().map(Input::Client);
+        let released = self.driver.turn(&mut self.store, self.clock.now(), inputs)?;
+        for effect in released.into_effects() {
+            match effect {
+                server::Effect::Send { connection, bytes } => {
+                    let Some(outbox) = self.outboxes.get(&connection) else { continue };
+                    if !outbox.push(bytes) {
+                        tracing::warn!(
+                            client = connection.0,
+                            "slow consumer: too much is waiting for it; cut"
+                        );
+                    }
+                }
+                server::Effect::Close { connection } => {
+                    if let Some(outbox) = self.outboxes.get(&connection) {
+                        outbox.end();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// After a halt: everybody is sent away, and what the store holds is taken up again, if that can help.
+    async fn start_again(&mut self, halt: Halt) -> Result<(), Halt> {
+        tracing::error!(%halt, "the broker stumbled");
+        for outbox in std::mem::take(&mut self.outboxes).into_values() {
+            outbox.cut();
+        }
+        if !halt.is_recoverable() {
+            return Err(halt);
+        }
+        tokio::time::sleep(RECOVER_PAUSE).await;
+        self.inbox.take();
+        self.clock = Clock::default();
+        self.driver = Driver::recover(self.config.clone(), &mut self.store, checks(), Quirks::NONE)?;
+        Ok(())
+    }
+
+    /// Writes everything down, says good-bye, ends.
+    async fn stop(mut self) -> Result<(), Halt> {
+        let inputs = self.inbox.take();
+        self.turn(inputs)?;
+        let released = self.driver.turn(&mut self.store, self.clock.now(), [Input::Stopping])?;
+        for effect in released.into_effects() {
+            if let server::Effect::Send { connection, bytes } = effect
+                && let Some(outbox) = self.outboxes.get(&connection)
+            {
+                outbox.push(bytes);
+            }
+        }
+        for outbox in self.outboxes.values() {
+            outbox.end();
+        }
+        let all_gone = async {
+            while !self.outboxes.is_empty() {
+                self.inbox.filled().await;
+                for input in self.inbox.take() {
+                    if let server::Input::Disconnected { connection } = input {
+                        self.outboxes.remove(&connection);
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(FAREWELL, all_gone).await.ok();
+        Ok(())
+    }
+}
