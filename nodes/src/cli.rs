@@ -30,6 +30,36 @@ pub enum Command {
     /// Run one node.
     #[command(subcommand)]
     Serve(Serve),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+/// `cloudlysis bench`: what.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Our broker, beside a real nats-server.
+    Broker(BenchBrokerArguments),
+}
+
+/// `cloudlysis bench broker`.
+#[derive(Debug, Args)]
+pub struct BenchBrokerArguments {
+    /// The executable of a real nats-server to measure beside ours.
+    #[arg(long, env = "CLOUDLYSIS_NATS_SERVER")]
+    pub nats_server: Option<PathBuf>,
+    /// How long each figure is measured, in milliseconds, each round.
+    #[arg(long, default_value_t = 3_000)]
+    pub time_ms: u64,
+    /// How often each figure is measured; the median is shown.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Messages of the memory row; 0 leaves it out.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub messages: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The application and its variables.

@@ -14,6 +14,7 @@
 
 pub mod aggregate;
 pub mod application;
+pub mod bench;
 pub mod broker;
 pub mod cli;
 pub mod commands;

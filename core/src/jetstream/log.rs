@@ -184,6 +184,11 @@ impl Log {
         self.range(from).find(|(_, meta)| filters.matches(&meta.subject)).map(|(seq, _)| seq)
     }
 
+    /// The first sequence stored at this time or later. Clocks may step back, so times need not ascend: linear.
+    pub(super) fn first_since(&self, start: Wall) -> Option<u64> {
+        self.iter().find(|(_, meta)| meta.stored_at >= start).map(|(seq, _)| seq)
+    }
+
     /// How many from `from` on match: linear, for creation and recovery.
     pub(super) fn count_matching(&self, filters: &Filters, from: u64) -> u64 {
         self.range(from).filter(|(_, meta)| filters.matches(&meta.subject)).count() as u64

@@ -52,7 +52,9 @@ mod error;
 mod fault;
 mod invariants;
 mod keep;
+mod listing;
 mod log;
+mod message_requests;
 mod nuid;
 mod publish;
 mod pull;
@@ -63,11 +65,14 @@ mod requests;
 mod retention;
 mod stream;
 mod stream_config;
+mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod transform;
 
 pub use ack::{AckKind, AckSubject};
+pub use direct::{DirectMessage, DirectPlace, DirectStatus};
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
@@ -83,7 +88,7 @@ use crate::time::{Mono, Now, Wall};
 use crate::wire::header_block::HeaderBlock;
 use advisory::Advisory;
 use alarm::{Alarms, Owner};
-use api::{ConsumerInfo, PullRequest, StreamInfo};
+use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
 use nuid::Nuid;
 use std::collections::{BTreeMap, VecDeque};
@@ -96,6 +101,8 @@ use stream::Stream;
 pub struct Limits {
     /// Most streams.
     pub streams_max: usize,
+    /// Most replicas of one stream.
+    pub replicas_max: u8,
     /// Most consumers of one stream.
     pub consumers_per_stream_max: usize,
     /// Most messages of one stream; beyond, publishes are refused as out of resources.
@@ -275,6 +282,8 @@ pub struct JetStream {
     ready: VecDeque<ConsumerKey>,
     /// When whom to wake; derived.
     alarms: Alarms,
+    /// What was asked in this life; lost.
+    api: AccountApi,
 }
 
 impl Machine for JetStream {
@@ -348,7 +357,7 @@ impl JetStream {
     /// A stream as the API describes it.
     #[must_use]
     pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
-        self.streams.get(stream).map(|stream| stream.info(None, false))
+        self.streams.get(stream).map(|stream| self.info(stream))
     }
 
     /// A consumer as the API describes it. After recovery its position is known from the first input on.

@@ -3,7 +3,7 @@
 //! Recovery has no clock. Message ids are remembered as of the newest message of their stream, and consumers stay what
 //! their rows say, until the first input brings the clocks and wakes them.
 
-use super::api::{ConsumerConfig, StreamConfig};
+use super::api::{AccountApi, ConsumerConfig, StreamConfig};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::keep::Bodies;
@@ -70,6 +70,7 @@ impl JetStream {
             streams,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
+            api: AccountApi::default(),
         })
     }
 

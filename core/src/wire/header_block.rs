@@ -55,20 +55,28 @@ impl HeaderBlock {
         text_in(&self.0, name)
     }
 
-    /// Adds one at the end. Line breaks in a value would end the header: they are replaced by spaces. A block that has no
-    /// end is no block: it is replaced.
+    /// Adds one at the end: see [`append_all`](Self::append_all).
     pub fn append(&mut self, name: &str, value: &str) {
+        self.append_all(&[(name, value)]);
+    }
+
+    /// Adds some at the end. Line breaks in a value would end the header: they are replaced by spaces. A block that has no
+    /// end is no block: it is replaced.
+    pub fn append_all(&mut self, added: &[(&str, &str)]) {
         let kept = self.0.strip_suffix(BREAK).filter(|kept| kept.ends_with(BREAK)).unwrap_or_default();
-        let mut block = Vec::with_capacity(kept.len() + name.len() + value.len() + 16);
+        let bytes: usize = added.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+        let mut block = Vec::with_capacity(kept.len() + bytes + 16);
         block.extend_from_slice(kept);
         if block.is_empty() {
             block.extend_from_slice(VERSION);
             block.extend_from_slice(BREAK);
         }
-        block.extend_from_slice(name.as_bytes());
-        block.extend_from_slice(b": ");
-        block.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
-        block.extend_from_slice(BREAK);
+        for (name, value) in added {
+            block.extend_from_slice(name.as_bytes());
+            block.extend_from_slice(b": ");
+            block.extend(value.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
+            block.extend_from_slice(BREAK);
+        }
         block.extend_from_slice(BREAK);
         self.0 = block.into();
     }

@@ -1,7 +1,7 @@
 //! The core's engine: its driver, a real store, and a clock that moves only when somebody waits.
 
 use crate::side::{PATIENCE, Seen, Side};
-use cloudlysis_core::jetstream::api::PullRequest;
+use cloudlysis_core::jetstream::api::{MessageGet, PullRequest};
 use cloudlysis_core::jetstream::{
     AckKind, AckSubject, Answer, Delivery, Effect, Input, JetStream, Limits, Publish, Request,
 };
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 /// What a real server of today has by default, where it has a bound.
 const LIMITS: Limits = Limits {
     streams_max: 1_000,
+    replicas_max: 1,
     consumers_per_stream_max: 1_000,
     messages_per_stream_max: 1 << 20,
     message_ids_per_stream_max: 1 << 20,
@@ -148,6 +149,13 @@ impl Side for Engine {
         let reply = self.inbox();
         self.turn(Some(Input::Requested { reply: reply.clone(), request }));
         self.answer(&reply).expect("an answer")
+    }
+
+    async fn read_directly(&mut self, stream: &str, get: MessageGet) -> Vec<Answer> {
+        let reply = self.inbox();
+        let request = Request::DirectGet { stream: stream.to_owned(), get: Box::new(get) };
+        self.turn(Some(Input::Requested { reply: reply.clone(), request }));
+        std::iter::from_fn(|| self.answer(&reply)).collect()
     }
 
     async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> String {

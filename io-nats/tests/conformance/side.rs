@@ -1,6 +1,8 @@
 //! What a broker must do to take part, and what comes of it as text.
 
-use cloudlysis_core::jetstream::api::{ApiError, ConsumerInfo, PullRequest, StreamInfo, ZERO_TIME};
+use cloudlysis_core::jetstream::api::{
+    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PullRequest, StreamInfo, ZERO_TIME,
+};
 use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +18,9 @@ pub(crate) trait Side {
     async fn publish(&mut self, publish: Publish) -> Answer;
 
     async fn request(&mut self, request: Request) -> Answer;
+
+    /// Reads directly: every message, and the status at the end.
+    async fn read_directly(&mut self, stream: &str, get: MessageGet) -> Vec<Answer>;
 
     /// Sends a pull request; returns when the broker has it.
     async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Self::Pull;
@@ -86,34 +91,43 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
         Answer::Failed(error) => refused(&error),
         Answer::Stream(info) => stream_text(*info),
-        Answer::Streams(all) => all.into_iter().map(stream_text).collect::<Vec<_>>().join("\n"),
+        Answer::StreamDescribed { info, subjects } => format!("{subjects:?} {}", stream_text(*info)),
+        Answer::Account(account) => account_text(*account),
+        Answer::Streams(all) => page_text(all, stream_text),
         Answer::Consumer(info) => consumer_text(*info),
-        Answer::Consumers(all) => all.into_iter().map(consumer_text).collect::<Vec<_>>().join("\n"),
+        Answer::Consumers(all) => page_text(all, consumer_text),
+        Answer::StreamNames(names) | Answer::ConsumerNames(names) => page_text(names, |name| name),
         Answer::Message(message) => {
             let headers: Vec<_> =
                 message.headers.to_headers().iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             format!("{} {} {} {:?}", message.seq, message.subject, pairs(&headers), message.payload)
         }
-        Answer::Direct { stream, message } => {
-            let mut headers: Vec<_> = message
-                .direct_headers(&stream)
-                .to_headers()
-                .iter()
-                .map(|(a, b)| (a.to_owned(), b.to_owned()))
-                .collect();
+        Answer::Direct(own) => {
+            let headers = own.headers().to_headers();
+            let mut headers: Vec<_> = headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             headers.retain(|(name, _)| name != "Nats-Time-Stamp");
-            format!("direct {} {:?}", pairs(&headers), message.payload)
+            format!("direct {} {:?}", pairs(&headers), own.message.payload)
         }
         Answer::NoResponders { .. } => "503".to_owned(),
-        done @ (Answer::StreamNames(_)
-        | Answer::ConsumerNames(_)
-        | Answer::StreamDeleted
+        done @ (Answer::StreamDeleted
         | Answer::Purged { .. }
-        | Answer::NotFoundDirectly
+        | Answer::DirectStatus(_)
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted
         | Answer::AckProcessed) => format!("{done:?}"),
     }
+}
+
+fn page_text<T>(page: Page<T>, text: impl Fn(T) -> String) -> String {
+    let Paging { total, offset, limit } = page.paging;
+    let items: Vec<String> = page.items.into_iter().map(text).collect();
+    format!("{offset} of {total}, {limit} a page\n{}", items.join("\n"))
+}
+
+/// Without how much was asked: a script that waits asks more often.
+fn account_text(mut info: AccountInfo) -> String {
+    (info.api.total, info.api.errors) = (0, 0);
+    format!("{info:?}")
 }
 
 fn stream_text(mut info: StreamInfo) -> String {

@@ -82,7 +82,7 @@ impl Edge {
                 if is_error(&answer, err_code::STREAM_NOT_FOUND) {
                     return done(Outcome::Refused(NoStream));
                 }
-                let Answer::Stream(info) = answer else { return done(Outcome::Unknown) };
+                let Answer::StreamDescribed { info, .. } = answer else { return done(Outcome::Unknown) };
                 let facts = StreamFacts {
                     incarnation: incarnation(&info),
                     first_seq: info.state.first_seq,

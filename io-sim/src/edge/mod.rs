@@ -291,7 +291,12 @@ fn requested(reply: String, request: Request) -> BrokerInput {
 }
 
 fn stream_info(stream: PlatformStream) -> Request {
-    Request::StreamInfo { stream: stream.name().to_owned(), subjects_filter: None, deleted_details: false }
+    Request::StreamInfo {
+        stream: stream.name().to_owned(),
+        subjects_filter: None,
+        offset: 0,
+        deleted_details: false,
+    }
 }
 
 fn message_get(stream: PlatformStream, by: MessageBy) -> Request {

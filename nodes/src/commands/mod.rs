@@ -1,5 +1,6 @@
 //! The commands of the command line.
 
+mod bench;
 mod dev;
 mod embedded;
 mod node;
@@ -8,6 +9,7 @@ mod services;
 mod validate;
 
 use crate::application::ApplicationError;
+use crate::bench::broker::BenchError;
 use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
@@ -66,6 +68,9 @@ pub enum CommandError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A measurement ended without figures.
+    #[error("{0}")]
+    Bench(#[from] BenchError),
     /// Metrics cannot be collected.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -87,6 +92,7 @@ impl CommandError {
             | Self::Http(_)
             | Self::System { .. }
             | Self::Metrics(_)
+            | Self::Bench(_)
             | Self::Service { .. }
             | Self::Unclean { .. }
             | Self::Broker(StartError::Recovery(_) | StartError::System(_))
@@ -111,7 +117,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Validate(arguments) => validate::run(&arguments),
-        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Serve(node) => serve::run(node).await,
+        Command::Bench(what) => bench::run(what).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

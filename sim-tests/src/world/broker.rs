@@ -36,7 +36,7 @@ impl World {
             let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
             let mut config: StreamConfig = stream.policy(room);
             config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("world-{stream}"));
-            let request = Request::StreamCreate(config);
+            let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
             self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })?;
         }
         Ok(())

@@ -36,6 +36,7 @@ pub(super) const S: u64 = 1_000_000_000;
 
 pub(super) const LIMITS: Limits = Limits {
     streams_max: 32,
+    replicas_max: 5,
     consumers_per_stream_max: 32,
     messages_per_stream_max: 1_000_000,
     message_ids_per_stream_max: 1_000_000,
@@ -166,13 +167,13 @@ impl Bench {
     pub(super) fn stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
         change(&mut config);
-        self.error(Request::StreamCreate(config))
+        self.error(Request::StreamCreate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = self.broker.machine().stream(name).expect("a stream").config;
         change(&mut config);
-        self.error(Request::StreamUpdate(config))
+        self.error(Request::StreamUpdate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn state(&self, stream: &str) -> StreamState {

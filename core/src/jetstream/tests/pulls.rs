@@ -228,7 +228,9 @@ fn a_step_delivers_a_bounded_number_and_nobody_starves() {
     assert_eq!((served(&a, &effects), served(&b, &effects)), (4, 2));
     let effects = bench.advance(0);
     assert_eq!((served(&a, &effects), served(&b, &effects)), (2, 4));
-    assert!(matches!(bench.request(Request::StreamList), Answer::Streams(list) if list.len() == 1));
+    assert!(
+        matches!(bench.request(Request::StreamList { subject: None, offset: 0 }), Answer::Streams(list) if list.items.len() == 1)
+    );
 }
 
 #[test]
