@@ -95,7 +95,8 @@ fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
         if body.is_empty() { invalid_json("unexpected end of JSON input") } else { invalid_json(why) }
     })?;
     let mut unknown = None;
-    let read = serde_ignored::deserialize(without_nulls(value), |path| {
+    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { without_nulls(value) };
+    let read = serde_ignored::deserialize(value, |path| {
         unknown.get_or_insert_with(|| path.to_string());
     });
     if let Some(path) = unknown {
