@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 /// The longest file a reader should meet.
 const FILE_LINES_MAX: usize = 500;
-/// Everything the core may use: data, expressions, hashes. No runtime, no clock, no randomness.
-const CORE_DEPENDENCIES: [&str; 10] = [
+/// Everything the core may use: data, expressions, hashes, signatures. No runtime, no clock, no randomness.
+const CORE_DEPENDENCIES: [&str; 11] = [
     "base64",
     "bytes",
     "cel",
+    "ed25519-dalek",
     "granit-parser",
     "jiff",
     "serde",

@@ -24,9 +24,6 @@ pub(super) enum Api {
     StreamPurge,
     StreamNames,
     StreamList,
-    StreamSnapshot,
-    StreamRestore,
-    StreamLeaderStepdown,
     MessageGet,
     MessageDelete,
     ConsumerCreate,
@@ -34,10 +31,6 @@ pub(super) enum Api {
     ConsumerDelete,
     ConsumerNames,
     ConsumerList,
-    ConsumerPause,
-    ConsumerReset,
-    ConsumerUnpin,
-    ConsumerLeaderStepdown,
     /// A pull or a direct get: answered without an envelope.
     Bare,
 }
@@ -48,10 +41,8 @@ pub(super) enum Call {
     Engine(jetstream::Input),
     /// A call of the API, or why it cannot be one.
     Api { api: Api, request: Result<jetstream::Input, ApiError> },
-    /// What there is in all.
-    AccountInfo,
-    /// Nobody listens there.
-    Unheard,
+    /// A direct get that cannot be read.
+    Malformed { stream: String },
     /// Nobody answers there.
     Ignored,
 }

@@ -4,7 +4,7 @@
 //! is as good as absent; where none is expected, one is refused.
 
 use super::call::{Api, Call};
-use crate::jetstream::api::{ApiError, ConsumerConfig, PullRequest, StreamConfig, err_code};
+use crate::jetstream::api::{ApiError, ConsumerConfig, MessageGet, PullRequest, StreamConfig, err_code};
 use crate::jetstream::{self, ConsumerAction, MessageBy, Request};
 use crate::nats::Publish;
 use serde::Deserialize;
@@ -29,13 +29,17 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         Call::Api { api, request }
     };
     match tokens[..] {
-        ["INFO"] => Call::AccountInfo,
-        ["STREAM", "CREATE", stream] => {
-            ask(Api::StreamCreate, stream_config(stream, body, Request::StreamCreate))
-        }
-        ["STREAM", "UPDATE", stream] => {
-            ask(Api::StreamUpdate, stream_config(stream, body, Request::StreamUpdate))
-        }
+        ["INFO"] => ask(Api::AccountInfo, no_body(body).map(|()| Request::AccountInfo)),
+        ["STREAM", "CREATE", stream] => ask(
+            Api::StreamCreate,
+            stream_config(stream, body)
+                .map(|(config, pedantic)| Request::StreamCreate { config: Box::new(config), pedantic }),
+        ),
+        ["STREAM", "UPDATE", stream] => ask(
+            Api::StreamUpdate,
+            stream_config(stream, body)
+                .map(|(config, pedantic)| Request::StreamUpdate { config: Box::new(config), pedantic }),
+        ),
         ["STREAM", "INFO", stream] => ask(Api::StreamInfo, stream_info(stream, body)),
         ["STREAM", "DELETE", stream] => {
             ask(Api::StreamDelete, no_body(body).map(|()| Request::StreamDelete { stream: stream.into() }))
@@ -45,11 +49,10 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["STREAM", "LIST"] => ask(Api::StreamList, stream_list(body)),
         ["STREAM", "MSG", "GET", stream] => ask(Api::MessageGet, message_get(stream, body)),
         ["STREAM", "MSG", "DELETE", stream] => ask(Api::MessageDelete, message_delete(stream, body)),
-        ["DIRECT", "GET", stream] => ask(Api::Bare, direct_get(stream, body)),
+        ["DIRECT", "GET", stream] => direct_get(stream, body, reply),
         ["DIRECT", "GET", stream, ..] => {
-            let subject = tokens[3..].join(".");
-            let by = MessageBy::LastBySubject(subject);
-            ask(Api::Bare, Ok(Request::DirectGet { stream: stream.into(), by }))
+            let get = MessageGet { last_by_subj: tokens[3..].join("."), ..MessageGet::default() };
+            ask(Api::Bare, Ok(Request::DirectGet { stream: stream.into(), get: Box::new(get) }))
         }
         ["CONSUMER", "CREATE", stream] => ask(Api::ConsumerCreate, consumer_create(stream, None, None, body)),
         ["CONSUMER", "CREATE", stream, consumer] => {
@@ -89,13 +92,16 @@ fn without_nulls(value: Value) -> Value {
     }
 }
 
-/// Reads a body; an unknown field is an error.
-fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
-    let value: Value = serde_json::from_slice(body).map_err(|why| {
+fn value(body: &[u8]) -> Result<Value, ApiError> {
+    let value = serde_json::from_slice(body).map_err(|why| {
         if body.is_empty() { invalid_json("unexpected end of JSON input") } else { invalid_json(why) }
-    })?;
+    });
+    Ok(without_nulls(value?))
+}
+
+/// Reads a value; an unknown field is an error.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     let mut unknown = None;
-    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { without_nulls(value) };
     let read = serde_ignored::deserialize(value, |path| {
         unknown.get_or_insert_with(|| path.to_string());
     });
@@ -106,26 +112,33 @@ fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     read.map_err(invalid_json)
 }
 
+fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    typed(value(body)?)
+}
+
 /// Reads a body that may be absent.
 fn optional<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
-    if body.iter().all(u8::is_ascii_whitespace) { Ok(T::default()) } else { strict(body) }
+    let body = body.trim_ascii();
+    if body.is_empty() || body == b"null" { Ok(T::default()) } else { strict(body) }
 }
 
 fn no_body(body: &[u8]) -> Result<(), ApiError> {
-    let empty = body.iter().all(u8::is_ascii_whitespace) || body == b"{}";
-    if empty { Ok(()) } else { Err(error(400, 10_038, "expected an empty request payload")) }
+    if matches!(body.trim_ascii(), b"" | b"{}" | b"[]" | b"null") {
+        Ok(())
+    } else {
+        Err(error(400, 10_038, "expected an empty request payload"))
+    }
 }
 
-fn stream_config(
-    stream: &str,
-    body: &[u8],
-    request: impl FnOnce(StreamConfig) -> Request,
-) -> Result<Request, ApiError> {
-    let config: StreamConfig = strict(body)?;
+/// A stream's configuration, and whether what cannot be had is to be refused.
+fn stream_config(stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
+    let mut fields = value(body)?;
+    let pedantic = fields.as_object_mut().and_then(|fields| fields.remove("pedantic"));
+    let config: StreamConfig = typed(fields)?;
     if config.name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
     }
-    Ok(request(config))
+    Ok((config, pedantic == Some(Value::Bool(true))))
 }
 
 #[derive(Default, Deserialize)]
@@ -137,9 +150,9 @@ struct StreamInfoBody {
 }
 
 fn stream_info(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let StreamInfoBody { deleted_details, subjects_filter, offset: _ } = optional(body)?;
+    let StreamInfoBody { deleted_details, subjects_filter, offset } = optional(body)?;
     let subjects_filter = subjects_filter.filter(|filter| !filter.is_empty());
-    Ok(Request::StreamInfo { stream: stream.into(), subjects_filter, deleted_details })
+    Ok(Request::StreamInfo { stream: stream.into(), subjects_filter, offset, deleted_details })
 }
 
 #[derive(Default, Deserialize)]
@@ -169,54 +182,49 @@ struct PageBody {
 }
 
 fn stream_names(body: &[u8]) -> Result<Request, ApiError> {
-    let PageBody { offset: _, subject } = optional(body)?;
-    Ok(Request::StreamNames { subject: subject.filter(|subject| !subject.is_empty()) })
+    let PageBody { offset, subject } = optional(body)?;
+    Ok(Request::StreamNames { subject: subject.filter(|subject| !subject.is_empty()), offset })
 }
 
 fn stream_list(body: &[u8]) -> Result<Request, ApiError> {
-    let PageBody { .. } = optional(body)?;
-    Ok(Request::StreamList)
+    let PageBody { offset, subject } = optional(body)?;
+    Ok(Request::StreamList { subject: subject.filter(|subject| !subject.is_empty()), offset })
 }
 
 fn consumer_names(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let PageBody { .. } = optional(body)?;
-    Ok(Request::ConsumerNames { stream: stream.into() })
+    let PageBody { offset, subject: _ } = optional(body)?;
+    Ok(Request::ConsumerNames { stream: stream.into(), offset })
 }
 
 fn consumer_list(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let PageBody { .. } = optional(body)?;
-    Ok(Request::ConsumerList { stream: stream.into() })
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GetBody {
-    seq: u64,
-    last_by_subj: Option<String>,
-    next_by_subj: Option<String>,
-    no_hdr: bool,
-}
-
-impl GetBody {
-    fn by(self) -> Result<MessageBy, ApiError> {
-        let bad = || error(400, 10_003, "bad request");
-        match (self.seq, self.last_by_subj, self.next_by_subj) {
-            (0, Some(subject), None) => Ok(MessageBy::LastBySubject(subject)),
-            (seq, None, Some(subject)) => Ok(MessageBy::NextBySubject { subject, seq }),
-            (seq, None, None) if seq > 0 => Ok(MessageBy::Seq(seq)),
-            (_, None | Some(_), None | Some(_)) => Err(bad()),
-        }
-    }
+    let PageBody { offset, subject: _ } = optional(body)?;
+    Ok(Request::ConsumerList { stream: stream.into(), offset })
 }
 
 fn message_get(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let body: GetBody = strict(body)?;
-    Ok(Request::MessageGet { stream: stream.into(), by: body.by()? })
+    let get: MessageGet = strict(body)?;
+    let by = match (get.seq, get.last_by_subj, get.next_by_subj) {
+        (0, subject, next) if !subject.is_empty() && next.is_empty() => MessageBy::LastBySubject(subject),
+        (seq, last, subject) if last.is_empty() && !subject.is_empty() => {
+            MessageBy::NextBySubject { subject, seq }
+        }
+        (seq, last, next) if seq > 0 && last.is_empty() && next.is_empty() => MessageBy::Seq(seq),
+        (_, _, _) => return Err(error(400, 10_003, "bad request")),
+    };
+    Ok(Request::MessageGet { stream: stream.into(), by })
 }
 
-fn direct_get(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let body: GetBody = strict(body)?;
-    Ok(Request::DirectGet { stream: stream.into(), by: body.by()? })
+/// What of a direct get can be read; JetStream says what is wrong with the rest.
+fn direct_get(stream: &str, body: &[u8], reply: Option<String>) -> Call {
+    let reply = reply.unwrap_or_default();
+    let stream = stream.to_owned();
+    match optional(body) {
+        Ok(get) => {
+            let request = Request::DirectGet { stream, get: Box::new(get) };
+            Call::Api { api: Api::Bare, request: Ok(jetstream::Input::Requested { reply, request }) }
+        }
+        Err(_) => Call::Malformed { stream },
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -4,8 +4,8 @@
 
 use super::NOTHING;
 use super::call::Api;
-use crate::jetstream::api::{ApiError, Storage};
-use crate::jetstream::{Answer, JetStream, StoredMessage};
+use crate::jetstream::api::{ApiError, Page, Paging};
+use crate::jetstream::{Answer, DirectStatus, StoredMessage};
 use crate::wire::headers::Headers;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -45,9 +45,6 @@ impl Api {
             Self::StreamPurge => "stream_purge",
             Self::StreamNames => "stream_names",
             Self::StreamList => "stream_list",
-            Self::StreamSnapshot => "stream_snapshot",
-            Self::StreamRestore => "stream_restore",
-            Self::StreamLeaderStepdown => "stream_leader_stepdown",
             Self::MessageGet => "stream_msg_get",
             Self::MessageDelete => "stream_msg_delete",
             Self::ConsumerCreate => "consumer_create",
@@ -55,10 +52,6 @@ impl Api {
             Self::ConsumerDelete => "consumer_delete",
             Self::ConsumerNames => "consumer_names",
             Self::ConsumerList => "consumer_list",
-            Self::ConsumerPause => "consumer_pause",
-            Self::ConsumerReset => "consumer_reset",
-            Self::ConsumerUnpin => "consumer_unpin",
-            Self::ConsumerLeaderStepdown => "consumer_leader_stepdown",
             Self::Bare => "",
         }
     }
@@ -119,31 +112,28 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
             let did_create = (api == Api::StreamCreate).then_some(true);
             envelope(api, Created { info, did_create })
         }
-        Answer::Streams(streams) => {
-            let total = streams.len();
-            envelope(api, json!({ "total": total, "offset": 0, "limit": 256, "streams": streams }))
+        Answer::StreamDescribed { info, subjects } => {
+            #[derive(Serialize)]
+            struct Described<T> {
+                #[serde(flatten)]
+                subjects: Paging,
+                #[serde(flatten)]
+                info: T,
+            }
+            envelope(api, Described { subjects, info })
         }
-        Answer::StreamNames(names) => {
-            let total = names.len();
-            envelope(api, json!({ "total": total, "offset": 0, "limit": 1024, "streams": names }))
-        }
-        Answer::Consumers(consumers) => {
-            let total = consumers.len();
-            envelope(api, json!({ "total": total, "offset": 0, "limit": 256, "consumers": consumers }))
-        }
-        Answer::ConsumerNames(names) => {
-            let total = names.len();
-            envelope(api, json!({ "total": total, "offset": 0, "limit": 1024, "consumers": names }))
-        }
+        Answer::Account(info) => envelope(api, info),
+        Answer::Streams(page) => paged(api, "streams", &page),
+        Answer::StreamNames(page) => paged(api, "streams", &page),
+        Answer::Consumers(page) => paged(api, "consumers", &page),
+        Answer::ConsumerNames(page) => paged(api, "consumers", &page),
         Answer::StreamDeleted | Answer::MessageDeleted | Answer::ConsumerDeleted => {
             envelope(api, json!({ "success": true }))
         }
         Answer::Purged { messages } => envelope(api, json!({ "success": true, "purged": messages })),
         Answer::Message(message) => envelope(api, json!({ "message": stored(&message) })),
-        Answer::Direct { stream, message } => {
-            (message.direct_headers(&stream).as_bytes().clone(), message.payload)
-        }
-        Answer::NotFoundDirectly => (status(404, "Message Not Found", &Headers::default()), NOTHING.clone()),
+        Answer::Direct(direct) => (direct.headers().as_bytes().clone(), direct.message.payload),
+        Answer::DirectStatus(own) => direct_status(own),
         Answer::Consumer(info) => envelope(api, info),
         Answer::AckProcessed => (NOTHING.clone(), NOTHING.clone()),
         Answer::NoResponders { .. } => return Vec::new(),
@@ -151,27 +141,15 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
     vec![one]
 }
 
-/// What there is in all, and that nothing of it is limited.
-pub(super) fn account_info(engine: &JetStream) -> (Bytes, Bytes) {
-    let streams = || engine.stream_names().filter_map(|name| engine.stream(name));
-    let kept = |storage| -> u64 {
-        streams().filter(|own| own.config.storage == storage).map(|own| own.state.bytes).sum()
-    };
-    let consumers: u64 = streams().map(|own| own.state.consumer_count).sum();
-    envelope(
-        Api::AccountInfo,
-        json!({
-            "memory": kept(Storage::Memory), "storage": kept(Storage::File),
-            "reserved_memory": 0, "reserved_storage": 0,
-            "streams": streams().count(), "consumers": consumers,
-            "limits": {
-                "max_memory": -1, "max_storage": -1, "max_streams": -1, "max_consumers": -1,
-                "max_ack_pending": -1, "memory_max_stream_bytes": -1, "storage_max_stream_bytes": -1,
-                "max_bytes_required": false,
-            },
-            "api": { "level": 0, "total": 0, "errors": 0 },
-        }),
-    )
+/// What is said to a direct get instead of a message, or after the last one.
+pub(super) fn direct_status(own: DirectStatus) -> (Bytes, Bytes) {
+    (status(own.code(), own.description(), &own.headers()), NOTHING.clone())
+}
+
+fn paged<T: Serialize>(api: Api, name: &str, page: &Page<T>) -> (Bytes, Bytes) {
+    let Paging { total, offset, limit } = page.paging;
+    let items = serde_json::to_value(&page.items).expect("plain data is JSON");
+    envelope(api, json!({ "total": total, "offset": offset, "limit": limit, name: items }))
 }
 
 fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
@@ -187,19 +165,12 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::StreamPurge
         | Api::StreamNames
         | Api::StreamList
-        | Api::StreamSnapshot
-        | Api::StreamRestore
-        | Api::StreamLeaderStepdown
         | Api::MessageGet
         | Api::MessageDelete
         | Api::ConsumerCreate
         | Api::ConsumerInfo
         | Api::ConsumerDelete
         | Api::ConsumerNames
-        | Api::ConsumerList
-        | Api::ConsumerPause
-        | Api::ConsumerReset
-        | Api::ConsumerUnpin
-        | Api::ConsumerLeaderStepdown => envelope(api, json!({ "error": error })),
+        | Api::ConsumerList => envelope(api, json!({ "error": error })),
     }
 }

@@ -29,7 +29,7 @@ mod tests;
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::jetstream::{self, JetStream};
-use crate::nats::server::{Answers, Host, Sent, Server};
+use crate::nats::server::{Answers, Host, Server};
 use crate::nats::{ConnectionId, Publish, server};
 use crate::store::View;
 use crate::time::{Mono, Now};
@@ -219,16 +219,8 @@ impl Broker {
                     }
                 }
             }
-            Call::AccountInfo => {
-                if let (Some(engine), Some(reply)) = (&self.engine, &publish.reply) {
-                    let (headers, payload) = encode::account_info(engine);
-                    let sent = Sent { subject: reply, reply: None, headers: &headers, payload: &payload };
-                    self.server.send(sent, &mut self.answers);
-                }
-                Ok(())
-            }
-            Call::Unheard => {
-                self.unheard(from, &publish);
+            Call::Malformed { stream } => {
+                self.refuse_direct_get(from, &publish, &stream);
                 Ok(())
             }
             Call::Ignored => Ok(()),

@@ -4,9 +4,9 @@ use super::call::Api;
 use super::{Asked, Broker, Captured, Input, NOTHING, encode};
 use crate::cx::Cx;
 use crate::jetstream::api::ApiError;
-use crate::jetstream::{self, Answer, PullStatus};
+use crate::jetstream::{self, Answer, DirectStatus, PullStatus};
 use crate::nats::server::Sent;
-use crate::nats::{Publish, server};
+use crate::nats::{ConnectionId, Publish, server};
 use bytes::Bytes;
 
 impl Broker {
@@ -108,6 +108,18 @@ impl Broker {
         }
         let headers = encode::status(status.code(), &status.description(), &status.headers());
         let sent = Sent { subject: inbox.as_bytes(), reply: None, headers: &headers, payload: &NOTHING };
+        self.server.send(sent, &mut self.answers);
+    }
+
+    /// Answers a direct get that cannot be read, where direct gets are allowed.
+    pub(super) fn refuse_direct_get(&mut self, from: Option<ConnectionId>, publish: &Publish, stream: &str) {
+        let info = self.engine.as_ref().and_then(|engine| engine.stream(stream));
+        if info.is_none_or(|info| !info.config.allow_direct) {
+            return self.unheard(from, publish);
+        }
+        let Some(reply) = &publish.reply else { return };
+        let (headers, payload) = encode::direct_status(DirectStatus::MalformedRequest);
+        let sent = Sent { subject: reply, reply: None, headers: &headers, payload: &payload };
         self.server.send(sent, &mut self.answers);
     }
 

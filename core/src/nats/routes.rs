@@ -94,6 +94,11 @@ impl Routes {
         self.matching(subject).next().is_some()
     }
 
+    /// Whether a connection has a subscription of that name.
+    pub(super) fn knows(&self, connection: ConnectionId, sid: &[u8]) -> bool {
+        self.by_sid.get(&connection).is_some_and(|own| own.contains_key(sid))
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -23,6 +23,10 @@ pub struct Info {
     pub version: String,
     /// The version of the protocol.
     pub proto: u8,
+    /// Which sources it was built from.
+    pub git_commit: String,
+    /// What it was built with: the real server's field has that name.
+    pub go: String,
     /// Where it listens.
     pub host: String,
     /// Where it listens.
@@ -32,15 +36,44 @@ pub struct Info {
     /// Whether a client must say who it is.
     #[serde(skip_serializing_if = "is_false")]
     pub auth_required: bool,
+    /// Whether a client must encrypt.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_required: bool,
+    /// Whether a client must show a certificate.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_verify: bool,
+    /// Whether a client may encrypt.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_available: bool,
+    /// Largest message, headers included.
+    pub max_payload: usize,
     /// Whether it has JetStream.
     #[serde(skip_serializing_if = "is_false")]
     pub jetstream: bool,
-    /// Largest message, headers included.
-    pub max_payload: usize,
     /// The number of this connection.
     pub client_id: u64,
     /// Where this client comes from, as the server sees it.
     pub client_ip: String,
+    /// What a client may sign to say who it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// The domain of its JetStream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Where else it can be reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect_urls: Vec<String>,
+    /// Whether it sends its clients away.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ldm: bool,
+    /// Whether this says as whom a client was admitted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub connect_info: bool,
+    /// The account a client belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_account: Option<String>,
+    /// The level of the JetStream API.
+    pub api_lvl: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -97,6 +130,20 @@ impl Outgoing {
         if let Some(text) = violation.text() {
             self.write(&[b"-ERR '", text.as_bytes(), b"'\r\n"]);
         }
+    }
+
+    /// The complaint about a message where the client may not publish.
+    pub fn publish_denied(&mut self, subject: &[u8]) {
+        self.write(&[b"-ERR 'Permissions Violation for Publish to \"", subject, b"\"'\r\n"]);
+    }
+
+    /// The complaint about a subscription that the client may not have.
+    pub fn subscription_denied(&mut self, subject: &[u8], queue: Option<&[u8]>) {
+        self.write(&[b"-ERR 'Permissions Violation for Subscription to \"", subject, b"\""]);
+        if let Some(queue) = queue {
+            self.write(&[b" using queue \"", queue, b"\""]);
+        }
+        self.write(&[b"'\r\n"]);
     }
 
     /// `MSG`, or `HMSG` if there are headers and the client `understands` them; otherwise it gets the body alone.

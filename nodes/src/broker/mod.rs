@@ -35,9 +35,15 @@ use tokio::sync::{oneshot, watch};
 /// The version of the real server whose features it has: clients decide by it what they may ask for.
 pub const PROTOCOL_VERSION: &str = "2.12.0";
 
+/// The level of the JetStream API that version has.
+const API_LEVEL: u32 = 1;
+/// The account whose messages JetStream takes.
+const HOST_ACCOUNT: &str = "$G";
+
 /// Bounds of JetStream where the options have none.
 const JETSTREAM_LIMITS: jetstream::Limits = jetstream::Limits {
     streams_max: 10_000,
+    replicas_max: 1,
     consumers_per_stream_max: 10_000,
     messages_per_stream_max: 1 << 32,
     message_ids_per_stream_max: 1 << 24,
@@ -165,20 +171,33 @@ fn config(options: &Options, address: SocketAddr) -> Config {
         server_id,
         version: PROTOCOL_VERSION.into(),
         proto: 1,
+        git_commit: env!("CARGO_PKG_VERSION").into(),
+        go: "rust".into(),
         host: options.listen.host.clone(),
         port: address.port(),
         headers: true,
         auth_required: false,
+        tls_required: false,
+        tls_verify: false,
+        tls_available: false,
         jetstream: options.jetstream.is_some(),
         max_payload: options.limits.payload_bytes_max,
         client_id: 0,
         client_ip: String::new(),
+        nonce: None,
+        domain: options.jetstream.as_ref().and_then(|own| own.domain.clone()),
+        connect_urls: Vec::new(),
+        ldm: false,
+        connect_info: false,
+        remote_account: None,
+        api_lvl: API_LEVEL,
     };
     Config {
         server: server::Config {
             info,
             auth: options.auth.clone(),
             limits: options.limits,
+            host_account: HOST_ACCOUNT.into(),
             seed: identity::seed(),
         },
         jetstream: options.jetstream.as_ref().map(|_| JETSTREAM_LIMITS),

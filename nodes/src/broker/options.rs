@@ -4,6 +4,7 @@
 //!
 //! Never: parsing, files, defaults that depend on the machine.
 
+use cloudlysis_core::nats::auth::GLOBAL_ACCOUNT;
 use cloudlysis_core::nats::{Auth, Limits};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -83,6 +84,8 @@ impl Listen {
 pub struct JetStream {
     /// Where they are kept.
     pub store: Store,
+    /// The account whose clients have it.
+    pub account: String,
     /// The domain it is addressed by, besides its own.
     pub domain: Option<String>,
     /// Most bytes of all memory streams together; no bound if absent.
@@ -98,9 +101,10 @@ pub struct JetStream {
 impl JetStream {
     /// Kept in a directory, without further bounds.
     #[must_use]
-    pub const fn in_directory(directory: PathBuf, sync: SyncPolicy) -> Self {
+    pub fn in_directory(directory: PathBuf, sync: SyncPolicy) -> Self {
         Self {
             store: Store::Directory { directory, sync },
+            account: GLOBAL_ACCOUNT.to_owned(),
             domain: None,
             memory_bytes_max: None,
             storage_bytes_max: None,
@@ -122,6 +126,19 @@ pub enum Store {
         /// When what was written survives the machine.
         sync: SyncPolicy,
     },
+}
+
+impl Store {
+    /// This store, forced to the disk as another is.
+    #[must_use]
+    pub fn with_sync_of(self, other: &Self) -> Self {
+        match (self, other) {
+            (Self::Directory { directory, .. }, Self::Directory { sync, .. }) => {
+                Self::Directory { directory, sync: *sync }
+            }
+            (own, _) => own,
+        }
+    }
 }
 
 /// When what was written is forced to the disk.

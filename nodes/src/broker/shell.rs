@@ -3,7 +3,7 @@
 use super::door::Door;
 use super::options::Options;
 use super::outbox::Outbox;
-use super::{Wish, connection};
+use super::{Wish, connection, identity};
 use cloudlysis_core::broker::{Broker, Config, Input};
 use cloudlysis_core::nats::ConnectionId;
 use cloudlysis_core::nats::server;
@@ -115,7 +115,11 @@ impl<S: Store> Shell<S> {
         let id = ConnectionId(self.last_id);
         let outbox = Rc::new(Outbox::new(self.pending_bytes_max));
         self.outboxes.insert(id, Rc::clone(&outbox));
-        self.inbox.push(server::Input::Connected { connection: id, address: address.ip().to_string() });
+        self.inbox.push(server::Input::Connected {
+            connection: id,
+            address: address.ip().to_string(),
+            nonce: Some(identity::nonce()),
+        });
         let (inbox, write_deadline) = (Rc::clone(&self.inbox), self.write_deadline);
         tokio::task::spawn_local(async move {
             let (reader, writer) = stream.into_split();
@@ -126,18 +130,19 @@ impl<S: Store> Shell<S> {
 
     fn turn(&mut self, inputs: Vec<server::Input>) -> Result<(), Halt> {
         for input in &inputs {
-            let connection = match input {
-                server::Input::Received { connection, .. } | server::Input::Connected { connection, .. } => {
-                    connection
+            match input {
+                server::Input::Received { connection, .. } => {
+                    if let Some(outbox) = self.outboxes.get(connection) {
+                        outbox.turn();
+                    }
                 }
                 server::Input::Disconnected { connection } => {
                     self.outboxes.remove(connection);
-                    continue;
                 }
-                server::Input::Tick => continue,
-            };
-            if let Some(outbox) = self.outboxes.get(connection) {
-                outbox.turn();
+                server::Input::Connected { .. }
+                | server::Input::LameDuckBegan
+                | server::Input::Reconfigured { .. }
+                | server::Input::Tick => {}
             }
         }
         let inputs = inputs.into_iter().map(Input::Client);

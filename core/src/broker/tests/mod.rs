@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 
 const JETSTREAM: jetstream::Limits = jetstream::Limits {
     streams_max: 32,
+    replicas_max: 1,
     consumers_per_stream_max: 32,
     messages_per_stream_max: 1_000_000,
     message_ids_per_stream_max: 1_000_000,
@@ -33,16 +34,29 @@ fn config() -> Config {
         server_name: "test".into(),
         version: "2.12.0".into(),
         proto: 1,
+        git_commit: "test".into(),
+        go: "rust".into(),
         host: "127.0.0.1".into(),
         port: 4222,
         headers: true,
         auth_required: false,
-        jetstream: false,
+        tls_required: false,
+        tls_verify: false,
+        tls_available: false,
         max_payload: 0,
+        jetstream: false,
         client_id: 0,
         client_ip: String::new(),
+        nonce: None,
+        domain: None,
+        connect_urls: Vec::new(),
+        ldm: false,
+        connect_info: false,
+        remote_account: None,
+        api_lvl: 1,
     };
-    let server = server::Config { info, auth: Auth::Open, limits: Limits::DEFAULT, seed: 7 };
+    let (auth, limits, host_account) = (Auth::Open, Limits::DEFAULT, "$G".into());
+    let server = server::Config { info, auth, limits, host_account, seed: 7 };
     Config { server, jetstream: Some(JETSTREAM), domain: Some("hub".into()) }
 }
 
@@ -70,7 +84,11 @@ impl Talk {
 
     fn connect(&mut self, client: u64) {
         let connection = ConnectionId(client);
-        self.turn(Input::Client(server::Input::Connected { connection, address: "127.0.0.1".into() }));
+        self.turn(Input::Client(server::Input::Connected {
+            connection,
+            address: "127.0.0.1".into(),
+            nonce: None,
+        }));
         let options = r#"{"verbose":false,"pedantic":false,"headers":true,"no_responders":true}"#;
         self.say(client, &format!("CONNECT {options}\r\nSUB _INBOX.{client}.> 1\r\nPING\r\n"));
     }
