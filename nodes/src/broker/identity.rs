@@ -8,9 +8,6 @@ const ID_LETTERS: usize = 56;
 /// Letters of a nonce, as the real server has them.
 const NONCE_LETTERS: usize = 15;
 
-/// Letters of a nonce, as the real server's.
-const NONCE_LETTERS: usize = 15;
-
 /// An id that looks like the real server's: `N` and 55 letters.
 pub(super) fn server_id() -> String {
     std::iter::once('N').chain(letters()).take(ID_LETTERS).collect()
@@ -25,13 +22,6 @@ pub(super) fn nonce() -> String {
 fn letters() -> impl Iterator<Item = char> {
     let bytes = std::iter::repeat_with(|| Uuid::new_v4().into_bytes()).flatten();
     bytes.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))
-}
-
-/// What a client may sign to say who it is: never the same twice.
-pub(super) fn nonce() -> String {
-    let bytes = Uuid::now_v7().into_bytes();
-    let letters = bytes.iter().rev().map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
-    letters.take(NONCE_LETTERS).collect()
 }
 
 /// Where draws begin.

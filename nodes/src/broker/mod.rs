@@ -34,11 +34,12 @@ use cloudlysis_core::nats::auth::GLOBAL_ACCOUNT;
 use cloudlysis_core::nats::{Auth, Info, Limits, server};
 use cloudlysis_core::store;
 use cloudlysis_core::{Halt, jetstream};
-use cloudlysis_io_nats::store::{HeedStore, MapSize, OpenError};
+use cloudlysis_io_nats::log_store::{self, LogStore, OpenError};
 use door::{Addresses, Doors};
 use memory::MemoryStore;
-use options::Store;
+use options::{Store, SyncPolicy};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread::JoinHandle;
 use thiserror::Error;
 use tls::TlsError;
@@ -201,8 +202,8 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
                 None | Some(Store::Memory) => {
                     serve(&options, Ok(MemoryStore::default()), started, ordered).await
                 }
-                Some(Store::Directory { directory, .. }) => {
-                    serve(&options, HeedStore::open(&directory, MapSize::default()), started, ordered).await
+                Some(Store::Directory { directory, sync }) => {
+                    serve(&options, open(&directory, sync), started, ordered).await
                 }
             }
         };
@@ -211,6 +212,23 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     let gone = |_| StartError::System(std::io::Error::other("the thread ended"));
     let Addresses { clients, websockets } = starting.await.map_err(gone)??;
     Ok(Running { address: clients, websocket: websockets, orders, thread })
+}
+
+/// Opens the log, and says what a loss of power took.
+fn open(directory: &Path, sync: SyncPolicy) -> Result<LogStore, OpenError> {
+    let sync = match sync {
+        SyncPolicy::Always => log_store::SyncPolicy::Always,
+        SyncPolicy::Every(every) => log_store::SyncPolicy::Interval(every),
+    };
+    let options = log_store::Options { sync, ..log_store::Options::default() };
+    let (store, dropped) = LogStore::open(directory, options)?;
+    if let Some(dropped) = dropped {
+        tracing::warn!(
+            from = %dropped.from, bytes = dropped.bytes, records = dropped.records, kept = ?dropped.files,
+            "the end of the log had not reached the disk when the machine stopped; it was dropped"
+        );
+    }
+    Ok(store)
 }
 
 async fn serve<S: store::Store>(
