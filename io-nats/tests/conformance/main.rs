@@ -13,10 +13,12 @@ mod deliberate;
 mod direct;
 mod engine;
 mod features;
+mod listen;
 mod memory;
 mod order;
 mod publishing;
 mod pulls;
+mod push;
 mod restarts;
 mod retention;
 mod script;
@@ -65,6 +67,14 @@ conform!(
     acks::redelivery,
     acks::giving_up,
     acks::one_at_a_time,
+    push::a_push_consumer,
+    push::a_watched_bucket,
+    push::flow_control,
+    push::heartbeats,
+    push::ephemerals,
+    push::refused_push_consumers,
+    push::another_deliver_subject,
+    push::headers_only,
     retention::who_may_consume_a_work_queue,
     retention::a_work_queue,
     retention::interest,

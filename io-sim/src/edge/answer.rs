@@ -100,8 +100,7 @@ impl Edge {
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
                     let stream = stream.name().to_owned();
-                    let request =
-                        Request::ConsumerCreate { stream, config: *config, action: ConsumerAction::Create };
+                    let request = Request::ConsumerCreate { stream, config, action: ConsumerAction::Create };
                     return self.ask_again(id, Conversation::Creating { gate, token }, request);
                 }
                 let outcome = refused_or_unknown(answer);
@@ -191,20 +190,23 @@ fn publish_answer(answer: Answer) -> PublishAnswer {
 /// What a status says about a pull: the twin of `io_nats::consumer`'s table.
 fn pull_status(generation: Token, pull: Token, status: &PullStatus) -> GateInput {
     let end = match status {
-        PullStatus::IdleHeartbeat { last } => {
+        PullStatus::IdleHeartbeat { last, .. } => {
             return GateInput::Heartbeat { generation, last_consumer_seq: last.consumer_seq };
         }
         PullStatus::NoMessages
         | PullStatus::RequestTimeout(_)
         | PullStatus::RequestsPending
         | PullStatus::MessageSizeExceedsMaxBytes(_)
-        | PullStatus::BatchCompleted(_) => PullEnd::Served,
+        | PullStatus::BatchCompleted(_)
+        // Only a push consumer asks.
+        | PullStatus::FlowControlRequest { .. } => PullEnd::Served,
         PullStatus::LeadershipChange | PullStatus::ServerShutdown(_) => PullEnd::Moved,
         PullStatus::ConsumerDeleted | PullStatus::NoResponders => PullEnd::ConsumerGone,
         PullStatus::ExceededMaxRequestBatch { .. }
         | PullStatus::ExceededMaxRequestExpires { .. }
         | PullStatus::ExceededMaxRequestMaxBytes { .. }
         | PullStatus::ExceededMaxWaiting
+        | PullStatus::ConsumerIsPushBased
         | PullStatus::BadRequest(_) => PullEnd::Refused,
     };
     GateInput::PullEnded { generation, pull, end }

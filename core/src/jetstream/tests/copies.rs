@@ -52,7 +52,7 @@ fn a_mirror_has_what_its_origin_has_and_no_more() {
     assert_eq!(bench.stream("M", mirror(source("O"))), None);
     assert_eq!(log(&mut bench, "M"), ["1 o.a", "3 o.a"]);
     bench.publish("o.b");
-    assert_eq!(bench.show("M"), "3/105 1..4 1");
+    assert_eq!(bench.show("M"), "3/102 1..4 1");
     assert_eq!(lag(&mut bench, "M"), [(0, 0)]);
     bench.crash();
     bench.advance(0);
