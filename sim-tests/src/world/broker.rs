@@ -99,6 +99,7 @@ impl World {
             | Input::InterestGained { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
+            | Input::CopiesDue
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_) => None,
@@ -130,6 +131,7 @@ impl World {
             | Input::InterestGained { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
+            | Input::CopiesDue
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_)) => other,
