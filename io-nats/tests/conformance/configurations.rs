@@ -23,16 +23,21 @@ pub(crate) async fn fields(s: &mut Script<impl Side>) {
         |c| (c.max_bytes, c.max_msg_size, c.max_consumers, c.max_msgs_per_subject) = (0, -3, 0, -9),
         |c| c.max_age_ns = S,
         |c| c.consumer_limits = ConsumerLimits { max_ack_pending: 5, inactive_threshold_ns: S },
-        |c| c.subjects = vec!["*".into()],
         |c| c.subjects = vec!["a*".into(), "b>".into()],
-        |c| c.subjects = vec!["$JS.EVENT.>".into()],
-        |c| c.subjects = vec!["$SYS.ACCOUNT.>".into()],
-        |c| (c.subjects, c.no_ack) = (vec![">".into()], true),
-        |c| (c.subjects, c.no_ack) = (vec!["$JS.API.>".into()], true),
         |c| (c.allow_direct, c.deny_delete, c.deny_purge) = (true, true, true),
     ] {
         s.stream("F", change).await;
         s.delete_stream("F").await;
+    }
+    for (name, subject, no_ack) in [
+        ("W1", "*", false),
+        ("W2", "$JS.EVENT.>", false),
+        ("W3", "$SYS.ACCOUNT.>", false),
+        ("W4", ">", true),
+        ("W5", "$JS.API.>", true),
+    ] {
+        s.system_stream(name, |c| (c.subjects, c.no_ack) = (vec![subject.into()], no_ack)).await;
+        s.delete_stream(name).await;
     }
     s.stream("FIRST", |c| c.first_seq = 10).await;
     s.state("FIRST").await;

@@ -3,7 +3,7 @@
 use crate::deliberate;
 use crate::side::{PATIENCE, Seen, Side, text};
 use cloudlysis_core::jetstream::api::{
-    AckPolicy, ConsumerConfig, DeliverPolicy, MessageGet, PullRequest, StreamConfig,
+    AckPolicy, ConsumerConfig, DeliverPolicy, MessageGet, PullRequest, StreamConfig, StreamState,
 };
 use cloudlysis_core::jetstream::{AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request};
 use cloudlysis_core::wire::header_block::HeaderBlock;
@@ -138,6 +138,18 @@ impl<B: Side> Script<B> {
             Request::StreamCreate { config: Box::new(config), pedantic: false },
         )
         .await;
+    }
+
+    /// Creates a stream on subjects of the server's own. What it holds by the time of the answer is chance.
+    pub(crate) async fn system_stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
+        let mut config = StreamConfig::new(name, &[]);
+        change(&mut config);
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
+        let mut answer = self.broker.request(request).await;
+        if let Answer::Stream(info) = &mut answer {
+            info.state.clone_from(&StreamState::default());
+        }
+        self.note(format!("create stream {name}"), text(answer));
     }
 
     /// Creates a stream, and wants nothing put right.
