@@ -88,6 +88,10 @@ impl Filters {
         Self { filters, literal }
     }
 
+    pub(super) fn is_everything(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     pub(super) fn matches(&self, subject: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(subject))
     }
@@ -98,6 +102,11 @@ impl Filters {
             return log.iter().next_back().map(|(seq, _)| seq);
         }
         self.filters.iter().filter_map(|filter| log.last_matching(filter)).max()
+    }
+
+    /// The first stored sequence of each filter.
+    pub(super) fn firsts_in<'l>(&'l self, log: &'l Log) -> impl Iterator<Item = u64> + 'l {
+        self.filters.iter().filter_map(|filter| log.next_matching(&Self::new(vec![filter.clone()]), 0))
     }
 
     /// Whether a subject can match both these and one of the others.
@@ -231,6 +240,11 @@ impl Log {
             return filters.filters.iter().filter_map(next).min();
         }
         self.range(from).find(|(_, meta)| filters.matches(meta.subject)).map(|(seq, _)| seq)
+    }
+
+    /// The first sequence stored at this time or later. Clocks may step back, so times need not ascend: linear.
+    pub(super) fn first_since(&self, start: Wall) -> Option<u64> {
+        self.iter().find(|(_, meta)| meta.stored_at >= start).map(|(seq, _)| seq)
     }
 
     /// How many from `from` on match: linear, for creation and recovery.

@@ -33,56 +33,76 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
-//! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
-//! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
-//! absent.
+//! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
+//! [`Input::Abandoned`]); replication.
 
 mod ack;
+mod admit;
+pub mod advisory;
 mod alarm;
 pub mod api;
 mod consumer;
 mod consumer_config;
+mod consumer_limits;
 mod consumer_requests;
+mod counter;
 mod dedupe;
 mod deliver;
 mod direct;
+mod directives;
 mod duration;
 mod error;
+mod expiry;
 mod fault;
 mod invariants;
 mod keep;
+mod listing;
 mod log;
+mod message_requests;
+mod moment;
+mod nuid;
 mod publish;
 mod pull;
+mod pull_status;
+mod push;
 mod record;
 mod recover;
 mod remove;
 mod requests;
 mod retention;
+mod rules;
 mod stream;
 mod stream_config;
+mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod transform;
+mod upstream;
 
 pub use ack::{AckKind, AckSubject};
+pub use direct::{DirectMessage, DirectPlace, DirectStatus};
+pub use expiry::Life as MessageLife;
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
-pub use pull::{PullStatus, Unserved};
+pub use pull_status::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
+pub use upstream::Position as SourcePosition;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::store::View;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
+use advisory::Advisory;
 use alarm::{Alarms, Owner};
-use api::{ConsumerInfo, PullRequest, StreamInfo};
+use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use nuid::Nuid;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use stream::Stream;
@@ -92,6 +112,8 @@ use stream::Stream;
 pub struct Limits {
     /// Most streams.
     pub streams_max: usize,
+    /// Most replicas of one stream.
+    pub replicas_max: u8,
     /// Most consumers of one stream.
     pub consumers_per_stream_max: usize,
     /// Most messages of one stream; beyond, publishes are refused as out of resources.
@@ -145,14 +167,32 @@ pub enum Input {
         /// Where the broker confirms that it has processed this, if somebody waits for it.
         reply: Option<String>,
     },
-    /// Nobody listens on this inbox any more: its pulls are dropped without a word.
+    /// Nobody listens on this subject any more: pulls of such an inbox are dropped without a word, a push consumer that
+    /// delivers there stops.
     Abandoned {
-        /// The inbox.
+        /// The inbox or the deliver subject.
         inbox: String,
+    },
+    /// Somebody listens on a deliver subject: its consumers deliver. Of a subject nobody delivers on, only the last one is
+    /// remembered: it counts for a consumer that is created next.
+    InterestGained {
+        /// The deliver subject.
+        subject: String,
+    },
+    /// A client confirmed what a push consumer sent it, on `$JS.FC.<stream>.<consumer>.<token>`.
+    FlowControlled {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What it was asked with.
+        token: String,
     },
     /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
     /// that stored it; from anybody else it changes nothing.
     Signalled,
+    /// Streams have something to copy from others. The broker tells itself, for the same reason.
+    CopiesDue,
     /// The process is about to stop in good order: consumer states are written now and waiting pulls told.
     Stopping,
     /// Something happened that a real cluster does on its own.
@@ -177,14 +217,30 @@ pub enum Effect {
         /// What.
         answer: Answer,
     },
-    /// A message for a pull request.
+    /// A message for a pull request, or for the deliver subject of a push consumer.
     Deliver(Box<Delivery>),
-    /// A pull request is alive, or over.
+    /// A stored message, for whoever listens: the stream republishes.
+    Republish {
+        /// On this subject.
+        subject: String,
+        /// Its headers, and where it is stored.
+        headers: HeaderBlock,
+        /// Its payload, unless the stream republishes headers only.
+        payload: Bytes,
+    },
+    /// A pull request is alive, or over; a push consumer is alive, or wants to know whether its messages arrive.
     Status {
         /// Where to.
         inbox: String,
-        /// Which.
+        /// Which. It may have a [reply](PullStatus::reply).
         status: PullStatus,
+    },
+    /// Something happened that may interest somebody.
+    Advise {
+        /// Where it is told.
+        subject: String,
+        /// What.
+        body: Box<Advisory>,
     },
 }
 
@@ -197,8 +253,8 @@ pub struct Delivery {
     pub ack: AckSubject,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
 }
@@ -210,8 +266,8 @@ pub struct StoredMessage {
     pub seq: u64,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
     /// When it was stored.
@@ -225,18 +281,24 @@ pub enum Timer {
     Waking,
     /// There is more to deliver than one step may.
     Delivery,
+    /// There is more to copy than one step may.
+    Copying,
     /// A delivery was not settled in time.
     AckWait,
     /// A pull request ends.
     PullExpiry,
-    /// A pull request has been silent for its heartbeat.
+    /// A pull request or a push consumer has been silent for its heartbeat.
     Heartbeat,
+    /// A push consumer may send again.
+    Pacing,
     /// The state of a consumer is written.
     ConsumerFlush,
     /// A consumer was not used for its threshold.
     Inactivity,
     /// The first message of a stream is as old as it may become.
     MaxAge,
+    /// A message has lived as long as it wanted to.
+    MessageTtl,
     /// The oldest message id leaves the duplicate window.
     DuplicateWindow,
 }
@@ -256,12 +318,24 @@ pub struct JetStream {
     clock: Option<Now>,
     /// The last creation time given, in nanoseconds since 1970; lost. Two assets of one life never share one.
     created_last_ns: u64,
+    /// Lost.
+    nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
+    /// Push consumers by deliver subject; derived.
+    deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>>,
+    /// Somebody listens there, and nobody delivers yet; lost.
+    heard_of: Option<String>,
     /// Consumers with something to do, in the order in which they were signalled; lost.
     ready: VecDeque<ConsumerKey>,
     /// When whom to wake; derived.
     alarms: Alarms,
+    /// What was asked in this life; lost.
+    api: AccountApi,
+    /// Which streams copy from a stream; derived.
+    copiers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Streams that may have something to copy; lost.
+    copying: BTreeSet<Arc<str>>,
 }
 
 impl Machine for JetStream {
@@ -271,24 +345,38 @@ impl Machine for JetStream {
     type Timer = Timer;
     type Durable = DurableState;
 
-    fn recover(limits: Limits, _incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        Self::from_tables(limits, view)
+    fn recover(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        Self::from_tables(limits, incarnation, view)
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         self.wake(now);
         match input {
-            Input::Published(publish) => self.on_published(now, publish, cx),
+            Input::Published(publish) => self.on_published(now, publish, cx)?,
             Input::Requested { reply, request } => self.on_requested(now, reply, request, cx)?,
             Input::Pulled { stream, consumer, inbox, request } => {
                 self.on_pulled(now, &stream, &consumer, inbox, &request, cx);
             }
             Input::Acked { delivery, kind, reply } => self.on_acked(now, &delivery, &kind, reply, cx),
             Input::Abandoned { inbox } => self.on_abandoned(now, &inbox),
+            Input::InterestGained { subject } => self.on_interest_gained(now, subject),
+            Input::FlowControlled { stream, consumer, token } => {
+                self.on_flow_controlled(now, &stream, &consumer, &token);
+            }
             Input::Stopping => self.on_stopping(now, cx),
-            Input::Faulted(fault) => self.on_faulted(now, &fault, cx),
+            Input::Faulted(fault) => self.on_faulted(now, &fault, cx)?,
             Input::Tick(Tick) => self.on_tick(now, cx),
             Input::Signalled => return self.on_signalled(now, cx),
+            Input::CopiesDue => {
+                self.on_copies_due(now, cx)?;
+                if !self.ready.is_empty() {
+                    cx.then(Input::Signalled);
+                }
+                return Ok(());
+            }
+        }
+        if !self.copying.is_empty() {
+            cx.then(Input::CopiesDue);
         }
         if !self.ready.is_empty() {
             cx.then(Input::Signalled);
@@ -300,6 +388,9 @@ impl Machine for JetStream {
         let Some(clock) = self.clock else { return Some((Mono::ZERO, Timer::Waking)) };
         if !self.ready.is_empty() {
             return Some((clock.mono, Timer::Delivery));
+        }
+        if !self.copying.is_empty() {
+            return Some((clock.mono, Timer::Copying));
         }
         self.alarms.first()
     }
@@ -313,8 +404,20 @@ impl Machine for JetStream {
     }
 }
 
-/// Looking, for oracles and operators.
+/// Looking, for oracles, operators and the broker around it.
 impl JetStream {
+    /// Whether a stream stores what is published on a subject.
+    #[must_use]
+    pub fn captures(&self, subject: &str) -> bool {
+        self.streams.values().any(|stream| stream.captures(subject))
+    }
+
+    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
+    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
+        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
+        consumers.flat_map(|own| own.pulls.inboxes())
+    }
+
     /// The names of the streams, in order.
     pub fn stream_names(&self) -> impl Iterator<Item = &str> {
         self.streams.keys().map(AsRef::as_ref)
@@ -323,14 +426,15 @@ impl JetStream {
     /// A stream as the API describes it.
     #[must_use]
     pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
-        self.streams.get(stream).map(|stream| stream.info(None, false))
+        self.streams.get(stream).map(|stream| self.info(stream))
     }
 
     /// A consumer as the API describes it. After recovery its position is known from the first input on.
     #[must_use]
     pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
         let consumers = &self.streams.get(stream)?.consumers;
-        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name))
+        let now = self.clock.unwrap_or_default();
+        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
     }
 
     /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.
@@ -353,6 +457,7 @@ impl JetStream {
         if self.clock.replace(now).is_some() {
             return;
         }
+        self.nuid.wake(now.wall);
         for stream in self.streams.values_mut() {
             stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
             for consumer in stream.consumers.values_mut() {
@@ -362,6 +467,7 @@ impl JetStream {
         for name in self.streams.keys().cloned().collect::<Vec<_>>() {
             self.arm_stream_and_consumers(now, &name);
         }
+        self.connect_copiers();
     }
 
     /// Lets a consumer be served in the next step, if anybody waits there.
@@ -370,7 +476,7 @@ impl JetStream {
         else {
             return;
         };
-        if !own.signalled && !own.pulls.is_empty() {
+        if !own.signalled && own.is_asked() {
             own.signalled = true;
             self.ready.push_back(ConsumerKey { stream: stream.clone(), consumer: consumer.clone() });
         }

@@ -3,19 +3,23 @@
 //! Recovery has no clock. Message ids are remembered as of the newest message of their stream, and consumers stay what
 //! their rows say, until the first input brings the clocks and wakes them.
 
-use super::api::{ConsumerConfig, StreamConfig};
+use super::api::{AccountApi, ConsumerConfig, StreamConfig};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
+use super::expiry::{Life, Lives};
 use super::keep::Bodies;
 use super::log::{Log, Meta};
+use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
+use super::rules::Rules;
 use super::stream::Stream;
-use super::{JetStream, Limits, StoredMessage, alarm, publish, stream_config};
+use super::upstream::{self, Position, note_copy};
+use super::{ConsumerKey, JetStream, Limits, alarm, publish};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
-use crate::wire::headers;
-use std::collections::{BTreeMap, VecDeque};
+use crate::wire::{header_block, headers};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -39,6 +43,10 @@ pub struct DurableStream {
     pub last_at: Option<Wall>,
     /// What is stored, by sequence.
     pub messages: BTreeMap<u64, Meta>,
+    /// Which of these say how long they live.
+    pub lives: BTreeMap<u64, Life>,
+    /// Up to where its sources are copied.
+    pub positions: BTreeMap<String, Position>,
     /// By name.
     pub consumers: BTreeMap<Arc<str>, DurableConsumer>,
 }
@@ -55,26 +63,41 @@ pub struct DurableConsumer {
 }
 
 impl JetStream {
-    pub(super) fn from_tables(limits: Limits, view: &dyn View) -> Result<Self, Halt> {
+    pub(super) fn from_tables(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut streams = BTreeMap::new();
         for row in record::read_streams(view)? {
             let name: Arc<str> = row.config.name.as_str().into();
             streams.insert(name, recover_stream(row, &limits, view)?);
         }
+        let mut deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>> = BTreeMap::new();
+        for (stream, own) in &streams {
+            for (consumer, own) in &own.consumers {
+                let Some(push) = &own.push else { continue };
+                let key = ConsumerKey { stream: Arc::clone(stream), consumer: consumer.clone() };
+                deliver_subjects.entry(push.subject.clone()).or_default().insert(key);
+            }
+        }
         Ok(Self {
             limits,
             clock: None,
             created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
+            nuid: Nuid::new(incarnation),
             streams,
+            deliver_subjects,
+            heard_of: None,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
+            api: AccountApi::default(),
+            copiers: BTreeMap::new(),
+            copying: BTreeSet::new(),
         })
     }
 
     pub(super) fn durable_state(&self) -> DurableState {
         let durable = self.streams.iter().filter(|(_, stream)| stream.is_durable());
         let streams = durable.map(|(name, stream)| {
-            let consumers = stream.consumers.iter().map(|(name, own)| {
+            let kept = stream.consumers.iter().filter(|(_, own)| !own.config.mem_storage);
+            let consumers = kept.map(|(name, own)| {
                 let Consumer { config, created_ns, flushed, .. } = own;
                 let (config, state) = (config.clone(), flushed.clone());
                 (name.clone(), DurableConsumer { config, created_ns: *created_ns, state })
@@ -85,6 +108,8 @@ impl JetStream {
                 last_seq: stream.log.last_seq(),
                 last_at: stream.log.last_at(),
                 messages: stream.log.iter().map(|(seq, meta)| (seq, meta.to_meta())).collect(),
+                lives: stream.lives.iter().collect(),
+                positions: stream.positions(),
                 consumers: consumers.collect(),
             };
             (name.clone(), own)
@@ -94,22 +119,28 @@ impl JetStream {
 }
 
 fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<Stream, Halt> {
-    let StreamRow { config, created_ns, last_seq, last_at } = row;
-    let corrupt = |detail: &str| Halt::Corrupt { table: Table::JsStream, detail: detail.into() };
-    let subjects =
-        stream_config::parse(&config.subjects).map_err(|_| corrupt("a subject cannot be parsed"))?;
+    let StreamRow { config, created_ns, last_seq, last_at, positions } = row;
+    let rules = Rules::of(&config).map_err(|detail| Halt::Corrupt { table: Table::JsStream, detail })?;
     let mut log = Log::new(config.storage);
-    let mut ids = MessageIds::default();
+    let corrupt = |detail| Halt::Corrupt { table: Table::JsStream, detail };
+    let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(corrupt)?;
+    let mut copies = BTreeMap::new();
+    let (mut ids, mut lives) = (MessageIds::default(), Lives::default());
     let mut last_msg_id = None;
-    record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
-        let StoredMessage { seq, headers, stored_at, .. } = &message;
-        let subject = log.shared_subject(&message.subject);
-        log.append(*seq, publish::meta(&subject, headers, message.payload.len(), *stored_at));
-        last_msg_id = headers.get(headers::NATS_MSG_ID).map(Arc::from);
-        if let Some(id) = &last_msg_id {
-            ids.insert(Arc::clone(id), *seq, *stored_at);
+    record::scan_rows(view, &config.name, 0, &mut |row| {
+        let subject = log.shared_subject(row.subject);
+        log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
+        last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
+        if !config.sources.is_empty() {
+            note_copy(&mut copies, &row.header_block(), row.seq);
         }
-        ids.trim(*stored_at, config.duplicate_window_ns);
+        if let Some(id) = last_msg_id.as_ref().filter(|_| config.duplicate_window_ns > 0) {
+            ids.insert(Arc::clone(id), row.seq, row.stored_at);
+        }
+        if let Some(life) = Life::of_row(row) {
+            lives.insert(row.seq, life);
+        }
+        ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
     })?;
     if log.last_seq() <= last_seq {
@@ -120,8 +151,14 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     }
     let mut consumers = BTreeMap::new();
     for row in record::read_consumers(view, &config.name)? {
-        let name: Arc<str> = row.config.name.as_deref().unwrap_or_default().into();
+        let named = Some(row.name.as_str()).filter(|name| !name.is_empty());
+        let name: Arc<str> = named.or(row.config.name.as_deref()).unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
-    Ok(Stream { config, subjects, created_ns, log, bodies: Bodies::new(), ids, last_msg_id, consumers })
+    let bodies = Bodies::new();
+    let mut stream =
+        Stream { config, rules, created_ns, log, bodies, upstreams, lives, ids, last_msg_id, consumers };
+    stream.resume(&positions);
+    stream.resume(&copies);
+    Ok(stream)
 }

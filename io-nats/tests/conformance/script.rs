@@ -2,9 +2,11 @@
 
 use crate::deliberate;
 use crate::side::{PATIENCE, Seen, Side, text};
-use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, PullRequest, StreamConfig};
+use cloudlysis_core::jetstream::api::{
+    AckPolicy, ConsumerConfig, DeliverPolicy, MessageGet, PullRequest, StreamConfig, StreamState,
+};
 use cloudlysis_core::jetstream::{AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request};
-use cloudlysis_core::wire::headers::Headers;
+use cloudlysis_core::wire::header_block::HeaderBlock;
 use std::time::Duration;
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -18,7 +20,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) struct Script<B> {
-    broker: B,
+    pub(crate) broker: B,
     said: Vec<Step>,
     /// What the other broker said.
     other: Vec<Step>,
@@ -33,11 +35,11 @@ impl<B: Side> Script<B> {
         self.said
     }
 
-    fn note(&mut self, what: impl Into<String>, answer: impl Into<String>) {
+    pub(crate) fn note(&mut self, what: impl Into<String>, answer: impl Into<String>) {
         self.said.push(Step { what: what.into(), answer: answer.into() });
     }
 
-    async fn ask(&mut self, what: impl Into<String>, request: Request) -> Answer {
+    pub(crate) async fn ask(&mut self, what: impl Into<String>, request: Request) -> Answer {
         let answer = self.broker.request(request).await;
         self.note(what, text(answer.clone()));
         answer
@@ -45,7 +47,7 @@ impl<B: Side> Script<B> {
 
     /// Asks for a description. What lies behind a publish is brought up to date a moment after its ack: the second
     /// broker gets the time to agree with the first.
-    async fn look(&mut self, what: String, request: Request) {
+    pub(crate) async fn look(&mut self, what: String, request: Request) {
         let other = self.other.get(self.said.len()).map(|step| step.answer.clone());
         let other = other.filter(|_| deliberate::why(&what).is_none());
         let started = self.broker.elapsed();
@@ -89,11 +91,16 @@ impl<B: Side> Script<B> {
         let answer = self.try_publish(subject, payload, headers).await;
         let shown = headers.iter().map(|(name, value)| format!("{name}: {:.40}", value));
         let shown: Vec<String> = shown.collect();
-        self.note(format!("publish {subject} [{}], {} bytes", shown.join(", "), payload.len()), text(answer));
+        self.note(format!("publish {subject} [{}], {} bytes", shown.join(", "), payload.len()), said(answer));
     }
 
-    async fn try_publish(&mut self, subject: &str, payload: &str, headers: &[(&str, &str)]) -> Answer {
-        let headers = headers.iter().copied().collect::<Headers>();
+    async fn try_publish(
+        &mut self,
+        subject: &str,
+        payload: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<Answer> {
+        let headers = headers.iter().copied().collect::<HeaderBlock>();
         let (subject, payload) = (subject.to_owned(), payload.to_owned().into());
         self.broker.publish(Publish { subject, reply: None, headers, payload }).await
     }
@@ -113,28 +120,82 @@ impl<B: Side> Script<B> {
         let started = self.broker.elapsed();
         let answer = loop {
             let answer = self.try_publish(subject, "x", &[("Nats-Msg-Id", id)]).await;
-            let is_duplicate = matches!(answer, Answer::Published { duplicate: true, .. });
+            let is_duplicate = matches!(answer, Some(Answer::Published { duplicate: true, .. }));
             if !is_duplicate || self.broker.elapsed() - started > PATIENCE {
                 break answer;
             }
             self.pass(10).await;
         };
-        self.note(format!("publish {subject} until {id} is forgotten"), text(answer));
+        self.note(format!("publish {subject} until {id} is forgotten"), said(answer));
     }
 
     /// A stream on `<name>.>`.
     pub(crate) async fn stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
         let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
         change(&mut config);
-        self.ask(format!("create stream {name}"), Request::StreamCreate(config)).await;
+        self.ask(
+            format!("create stream {name}"),
+            Request::StreamCreate { config: Box::new(config), pedantic: false },
+        )
+        .await;
+    }
+
+    /// Creates a stream on subjects of the server's own. What it holds by the time of the answer is chance.
+    pub(crate) async fn system_stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
+        let mut config = StreamConfig::new(name, &[]);
+        change(&mut config);
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
+        let mut answer = self.broker.request(request).await;
+        if let Answer::Stream(info) = &mut answer {
+            info.state.clone_from(&StreamState::default());
+        }
+        self.note(format!("create stream {name}"), text(answer));
+    }
+
+    /// Creates a stream, and wants nothing put right.
+    pub(crate) async fn pedantic(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
+        let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
+        change(&mut config);
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: true };
+        self.ask(format!("create stream {name} pedantically"), request).await;
+    }
+
+    pub(crate) async fn account(&mut self) {
+        self.look("account".into(), Request::AccountInfo).await;
+    }
+
+    pub(crate) async fn lists_from(&mut self, subject: Option<&str>, offset: u64) {
+        let subject = subject.map(str::to_owned);
+        let request = Request::StreamNames { subject: subject.clone(), offset };
+        self.ask(format!("names of streams {subject:?} from {offset}"), request).await;
+        let what = format!("list of streams {subject:?} from {offset}");
+        self.look(what, Request::StreamList { subject, offset }).await;
+    }
+
+    pub(crate) async fn consumers_from(&mut self, stream: &str, offset: u64) {
+        let request = Request::ConsumerNames { stream: stream.to_owned(), offset };
+        self.ask(format!("names of consumers of {stream} from {offset}"), request).await;
+        let request = Request::ConsumerList { stream: stream.to_owned(), offset };
+        self.look(format!("list of consumers of {stream} from {offset}"), request).await;
+    }
+
+    pub(crate) async fn subjects_from(&mut self, stream: &str, filter: &str, offset: u64) {
+        let (stream, subjects_filter) = (stream.to_owned(), Some(filter.to_owned()));
+        let what = format!("subjects {filter} of {stream} from {offset}");
+        self.look(what, Request::StreamInfo { stream, subjects_filter, offset, deleted_details: false })
+            .await;
     }
 
     pub(crate) async fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
         let found = self.broker.request(describe(name)).await;
-        let found = if let Answer::Stream(info) = found { Some(info.config) } else { None };
+        let found = if let Answer::StreamDescribed { info, .. } = found { Some(info.config) } else { None };
         let mut config = found.unwrap_or_else(|| StreamConfig::new(name, &["none"]));
         change(&mut config);
-        self.ask(format!("update stream {name}"), Request::StreamUpdate(config)).await;
+        self.ask(
+            format!("update stream {name}"),
+            Request::StreamUpdate { config: Box::new(config), pedantic: false },
+        )
+        .await;
     }
 
     pub(crate) async fn state(&mut self, stream: &str) {
@@ -146,7 +207,8 @@ impl<B: Side> Script<B> {
         let started = self.broker.elapsed();
         loop {
             let answer = self.broker.request(describe(stream)).await;
-            let there = matches!(&answer, Answer::Stream(info) if info.state.messages == messages);
+            let there =
+                matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.messages == messages);
             if there || self.broker.elapsed() - started > PATIENCE {
                 return self.note(format!("{stream} until it has {messages}"), text(answer));
             }
@@ -154,10 +216,57 @@ impl<B: Side> Script<B> {
         }
     }
 
+    /// Looks until a copy has so many messages.
+    pub(crate) async fn until_copied(&mut self, stream: &str, messages: u64) {
+        let started = self.broker.elapsed();
+        loop {
+            let answer = self.broker.request(describe(stream)).await;
+            let there =
+                matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.messages == messages);
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until {messages} are copied"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
+    /// Looks until a stream ends at this sequence.
+    pub(crate) async fn until_last(&mut self, stream: &str, seq: u64) {
+        let started = self.broker.elapsed();
+        loop {
+            let answer = self.broker.request(describe(stream)).await;
+            let there = matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.last_seq == seq);
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until it ends at {seq}"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
+    /// Looks until the last message on a subject is a delete marker.
+    pub(crate) async fn until_marked(&mut self, stream: &str, subject: &str) {
+        let started = self.broker.elapsed();
+        let by = MessageBy::LastBySubject(subject.to_owned());
+        loop {
+            let request = Request::MessageGet { stream: stream.to_owned(), by: by.clone() };
+            let answer = self.broker.request(request).await;
+            let there =
+                matches!(&answer, Answer::Message(own) if own.headers.text("Nats-Marker-Reason").is_some());
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until {subject} is marked"), there.to_string());
+            }
+            self.pass(10).await;
+        }
+    }
+
     /// With the sequences that are gone.
     pub(crate) async fn details(&mut self, stream: &str) {
-        let request =
-            Request::StreamInfo { stream: stream.to_owned(), subjects_filter: None, deleted_details: true };
+        let request = Request::StreamInfo {
+            stream: stream.to_owned(),
+            subjects_filter: None,
+            offset: 0,
+            deleted_details: true,
+        };
         self.look(format!("details of {stream}"), request).await;
     }
 
@@ -165,6 +274,7 @@ impl<B: Side> Script<B> {
         let request = Request::StreamInfo {
             stream: stream.to_owned(),
             subjects_filter: Some(filter.to_owned()),
+            offset: 0,
             deleted_details: false,
         };
         self.look(format!("subjects {filter} of {stream}"), request).await;
@@ -177,11 +287,11 @@ impl<B: Side> Script<B> {
 
     pub(crate) async fn names(&mut self, subject: Option<&str>) {
         let subject = subject.map(str::to_owned);
-        self.ask(format!("names of streams {subject:?}"), Request::StreamNames { subject }).await;
+        self.ask(format!("names of streams {subject:?}"), Request::StreamNames { subject, offset: 0 }).await;
     }
 
     pub(crate) async fn list(&mut self) {
-        self.look("list of streams".into(), Request::StreamList).await;
+        self.look("list of streams".into(), Request::StreamList { subject: None, offset: 0 }).await;
     }
 
     pub(crate) async fn purge(
@@ -202,8 +312,13 @@ impl<B: Side> Script<B> {
     }
 
     pub(crate) async fn get_directly(&mut self, stream: &str, by: MessageBy) {
-        let what = format!("get {by:?} of {stream} directly");
-        self.ask(what, Request::DirectGet { stream: stream.to_owned(), by }).await;
+        self.read_directly(stream, by.into()).await;
+    }
+
+    pub(crate) async fn read_directly(&mut self, stream: &str, get: MessageGet) {
+        let what = format!("get {} of {stream} directly", serde_json::to_string(&get).expect("JSON"));
+        let answers = self.broker.read_directly(stream, get).await;
+        self.note(what, answers.into_iter().map(text).collect::<Vec<_>>().join("\n"));
     }
 
     pub(crate) async fn get(&mut self, stream: &str, by: MessageBy) {
@@ -212,8 +327,17 @@ impl<B: Side> Script<B> {
     }
 }
 
+fn said(answer: Option<Answer>) -> String {
+    answer.map_or_else(|| "silence".to_owned(), text)
+}
+
 fn describe(stream: &str) -> Request {
-    Request::StreamInfo { stream: stream.to_owned(), subjects_filter: None, deleted_details: false }
+    Request::StreamInfo {
+        stream: stream.to_owned(),
+        subjects_filter: None,
+        offset: 0,
+        deleted_details: false,
+    }
 }
 
 /// Consumers.
@@ -233,7 +357,11 @@ impl<B: Side> Script<B> {
         };
         change(&mut config);
         let what = format!("{action:?} consumer {stream}/{name}");
-        self.ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action }).await;
+        self.ask(
+            what,
+            Request::ConsumerCreate { stream: stream.to_owned(), config: Box::new(config), action },
+        )
+        .await;
     }
 
     pub(crate) async fn durable(
@@ -258,9 +386,9 @@ impl<B: Side> Script<B> {
     }
 
     pub(crate) async fn consumers(&mut self, stream: &str) {
-        let request = Request::ConsumerNames { stream: stream.to_owned() };
+        let request = Request::ConsumerNames { stream: stream.to_owned(), offset: 0 };
         self.ask(format!("names of consumers of {stream}"), request).await;
-        let request = Request::ConsumerList { stream: stream.to_owned() };
+        let request = Request::ConsumerList { stream: stream.to_owned(), offset: 0 };
         self.look(format!("list of consumers of {stream}"), request).await;
     }
 

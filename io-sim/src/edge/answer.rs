@@ -39,7 +39,7 @@ impl Edge {
                     Delivery {
                         generation,
                         subject: delivery.subject.to_string(),
-                        headers: delivery.headers,
+                        headers: delivery.headers.to_headers(),
                         payload: delivery.payload,
                         stream_seq,
                         consumer_seq,
@@ -52,6 +52,7 @@ impl Edge {
                 let Some((gate, generation, pull)) = self.listening(&inbox) else { return Next::Ignored };
                 Next::Done(Fact::Gate(gate, pull_status(generation, pull, &status)))
             }
+            jetstream::Effect::Advise { .. } | jetstream::Effect::Republish { .. } => Next::Ignored,
         }
     }
 
@@ -81,7 +82,7 @@ impl Edge {
                 if is_error(&answer, err_code::STREAM_NOT_FOUND) {
                     return done(Outcome::Refused(NoStream));
                 }
-                let Answer::Stream(info) = answer else { return done(Outcome::Unknown) };
+                let Answer::StreamDescribed { info, .. } = answer else { return done(Outcome::Unknown) };
                 let facts = StreamFacts {
                     incarnation: incarnation(&info),
                     first_seq: info.state.first_seq,
@@ -99,8 +100,7 @@ impl Edge {
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
                     let stream = stream.name().to_owned();
-                    let request =
-                        Request::ConsumerCreate { stream, config: *config, action: ConsumerAction::Create };
+                    let request = Request::ConsumerCreate { stream, config, action: ConsumerAction::Create };
                     return self.ask_again(id, Conversation::Creating { gate, token }, request);
                 }
                 let outcome = refused_or_unknown(answer);
@@ -127,7 +127,7 @@ impl Edge {
         }
         let Answer::Message(message) = answer else { return done(Outcome::Unknown) };
         let StoredMessage { seq, headers, payload, .. } = *message;
-        messages.push(StoredEvents { seq, headers, payload });
+        messages.push(StoredEvents { seq, headers: headers.to_headers(), payload });
         if left <= 1 {
             return done(Outcome::Done(Tail { messages, complete: false }));
         }
@@ -169,7 +169,7 @@ fn found(answer: Answer) -> Outcome<Found, Infallible> {
         return Outcome::Done(Found::Nothing);
     }
     let Answer::Message(message) = answer else { return Outcome::Unknown };
-    let msg_id = message.headers.get(NATS_MSG_ID).map(str::to_owned);
+    let msg_id = message.headers.text(NATS_MSG_ID).map(str::to_owned);
     Outcome::Done(Found::Message { seq: message.seq, msg_id })
 }
 
@@ -190,20 +190,23 @@ fn publish_answer(answer: Answer) -> PublishAnswer {
 /// What a status says about a pull: the twin of `io_nats::consumer`'s table.
 fn pull_status(generation: Token, pull: Token, status: &PullStatus) -> GateInput {
     let end = match status {
-        PullStatus::IdleHeartbeat { last } => {
+        PullStatus::IdleHeartbeat { last, .. } => {
             return GateInput::Heartbeat { generation, last_consumer_seq: last.consumer_seq };
         }
         PullStatus::NoMessages
         | PullStatus::RequestTimeout(_)
         | PullStatus::RequestsPending
         | PullStatus::MessageSizeExceedsMaxBytes(_)
-        | PullStatus::BatchCompleted(_) => PullEnd::Served,
+        | PullStatus::BatchCompleted(_)
+        // Only a push consumer asks.
+        | PullStatus::FlowControlRequest { .. } => PullEnd::Served,
         PullStatus::LeadershipChange | PullStatus::ServerShutdown(_) => PullEnd::Moved,
         PullStatus::ConsumerDeleted | PullStatus::NoResponders => PullEnd::ConsumerGone,
         PullStatus::ExceededMaxRequestBatch { .. }
         | PullStatus::ExceededMaxRequestExpires { .. }
         | PullStatus::ExceededMaxRequestMaxBytes { .. }
         | PullStatus::ExceededMaxWaiting
+        | PullStatus::ConsumerIsPushBased
         | PullStatus::BadRequest(_) => PullEnd::Refused,
     };
     GateInput::PullEnded { generation, pull, end }

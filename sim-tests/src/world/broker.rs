@@ -36,7 +36,7 @@ impl World {
             let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
             let mut config: StreamConfig = stream.policy(room);
             config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("world-{stream}"));
-            let request = Request::StreamCreate(config);
+            let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
             self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })?;
         }
         Ok(())
@@ -96,7 +96,10 @@ impl World {
             Input::Pulled { .. }
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
+            | Input::CopiesDue
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_) => None,
@@ -125,7 +128,10 @@ impl World {
             other @ (Input::Pulled { .. }
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
+            | Input::CopiesDue
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_)) => other,
@@ -190,6 +196,8 @@ impl World {
             Effect::Reply { to, .. } => to,
             Effect::Deliver(delivery) => &delivery.inbox,
             Effect::Status { inbox, .. } => inbox,
+            // Nobody of ours listens.
+            Effect::Advise { .. } | Effect::Republish { .. } => return,
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };

@@ -71,6 +71,20 @@ impl Seqs {
         }
     }
 
+    /// The last up to a sequence.
+    pub(in crate::jetstream) fn last_until(&self, seq: u64) -> Option<u64> {
+        let before = |block: &[u64]| Some(block[block.partition_point(|own| *own <= seq).checked_sub(1)?]);
+        match &self.0 {
+            Room::One(own) => Some(*own).filter(|own| *own <= seq),
+            Room::Few(seqs) => before(seqs),
+            Room::Many(blocks) => {
+                let at = blocks.holding(seq);
+                let held = blocks.list.get(at).and_then(|block| before(block));
+                held.or_else(|| before(blocks.list.get(at.checked_sub(1)?)?))
+            }
+        }
+    }
+
     /// Adds one behind all others.
     pub(super) fn push(&mut self, seq: u64) {
         debug_assert!(self.last().is_none_or(|last| last < seq));

@@ -48,6 +48,8 @@ fn agree(log: &Log, model: &BTreeMap<u64, Meta>, froms: impl Iterator<Item = u64
         for (name, seqs) in &subjects {
             let next = seqs.iter().copied().find(|seq| *seq >= from);
             assert_eq!(log.on_subject(name).and_then(|own| own.next(from)), next);
+            let until = seqs.iter().copied().rev().find(|seq| *seq <= from);
+            assert_eq!(log.on_subject(name).and_then(|own| own.last_until(from)), until);
         }
     }
 }

@@ -3,13 +3,16 @@
 
 mod acks;
 mod consumers;
+mod copies;
 mod direct;
 mod faults;
+mod features;
 mod memory;
 mod model;
 mod operations;
 mod publishing;
 mod pulls;
+mod push;
 mod restart;
 mod retention;
 mod streams;
@@ -28,7 +31,7 @@ use crate::halt::Halt;
 use crate::quirks::Quirks;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use bytes::Bytes;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -36,6 +39,7 @@ pub(super) const S: u64 = 1_000_000_000;
 
 pub(super) const LIMITS: Limits = Limits {
     streams_max: 32,
+    replicas_max: 5,
     consumers_per_stream_max: 32,
     messages_per_stream_max: 1_000_000,
     message_ids_per_stream_max: 1_000_000,
@@ -123,7 +127,7 @@ impl Bench {
         let publish = Publish {
             subject,
             reply: Some(inbox.clone()),
-            headers: headers.iter().copied().collect::<Headers>(),
+            headers: headers.iter().copied().collect::<HeaderBlock>(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         let effects = self.turn(vec![Input::Published(publish)]);
@@ -134,8 +138,9 @@ impl Bench {
         if let Some(Answer::NoResponders { subject }) = &answer {
             return format!("503 {subject}");
         }
-        let Some(Answer::Published { stream, seq, duplicate }) = answer else { panic!("{answer:?}") };
-        format!("{stream} {seq}{}", if duplicate { " duplicate" } else { "" })
+        let Some(Answer::Published { stream, seq, duplicate, val }) = answer else { panic!("{answer:?}") };
+        let val = val.map_or_else(String::new, |val| format!(" counts {val}"));
+        format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
     }
 
     pub(super) fn publish(&mut self, subject: &str) -> String {
@@ -166,13 +171,13 @@ impl Bench {
     pub(super) fn stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
         change(&mut config);
-        self.error(Request::StreamCreate(config))
+        self.error(Request::StreamCreate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = self.broker.machine().stream(name).expect("a stream").config;
         change(&mut config);
-        self.error(Request::StreamUpdate(config))
+        self.error(Request::StreamUpdate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn state(&self, stream: &str) -> StreamState {
@@ -225,7 +230,7 @@ impl Bench {
     ) -> Option<String> {
         let mut config = durable(name);
         change(&mut config);
-        self.error(Request::ConsumerCreate { stream: stream.into(), config, action })
+        self.error(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
     }
 
     pub(super) fn durable(&mut self, stream: &str, name: &str, change: impl FnOnce(&mut ConsumerConfig)) {
@@ -344,7 +349,11 @@ pub(super) fn refused(error: &ApiError) -> String {
 pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
     let answer = |effect| match effect {
         Effect::Reply { to, answer } if to == inbox => Some(answer),
-        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } => None,
+        Effect::Reply { .. }
+        | Effect::Deliver(_)
+        | Effect::Status { .. }
+        | Effect::Advise { .. }
+        | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(answer).collect()
 }
@@ -352,7 +361,11 @@ pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
 pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
     let delivery = |effect| match effect {
         Effect::Deliver(delivery) if delivery.inbox == inbox => Some(*delivery),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } => None,
+        Effect::Deliver(_)
+        | Effect::Reply { .. }
+        | Effect::Status { .. }
+        | Effect::Advise { .. }
+        | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
 }
@@ -366,7 +379,11 @@ pub(super) fn seen(effects: &[Effect], inbox: &str) -> Vec<String> {
             Some(format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}"))
         }
         Effect::Status { inbox: to, status } if to == inbox => Some(status_line(status)),
-        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => None,
+        Effect::Deliver(_)
+        | Effect::Status { .. }
+        | Effect::Reply { .. }
+        | Effect::Advise { .. }
+        | Effect::Republish { .. } => None,
     };
     effects.iter().filter_map(line).collect()
 }
