@@ -74,6 +74,7 @@ impl JetStream {
             Fault::AckWaitEnded { stream, consumer, stream_seq } => {
                 let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else { return };
                 own.end_ack_wait(*stream_seq);
+                self.tell_tidings(&stream, &consumer, cx);
                 self.signal(&stream, &consumer);
                 self.arm_consumer(now, &stream, &consumer);
             }

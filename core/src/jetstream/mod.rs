@@ -49,6 +49,7 @@ mod direct;
 mod duration;
 mod error;
 mod fault;
+mod groups;
 mod invariants;
 mod keep;
 mod listing;
@@ -71,6 +72,7 @@ mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod tidings;
 mod transform;
 
 pub use ack::{AckKind, AckSubject};
@@ -267,8 +269,12 @@ pub enum Timer {
     PullExpiry,
     /// A pull request or a push consumer has been silent for its heartbeat.
     Heartbeat,
-    /// A push consumer may send again.
+    /// A consumer may send again, by its rate or by the time that passed when its messages were published.
     Pacing,
+    /// A pause ends.
+    PauseEnd,
+    /// A pinned client has not pulled for its timeout.
+    PinExpiry,
     /// The state of a consumer is written.
     ConsumerFlush,
     /// A consumer was not used for its threshold.

@@ -23,7 +23,10 @@ impl<B: Side> Script<B> {
         change(&mut config);
         let what = format!("create ephemeral {:?} of {stream}", config.name);
         let action = ConsumerAction::CreateOrUpdate;
-        match self.ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action }).await {
+        match self
+            .ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action, pedantic: false })
+            .await
+        {
             Answer::Consumer(info) => Some(info.name),
             _ => None,
         }

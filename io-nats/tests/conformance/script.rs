@@ -259,7 +259,11 @@ impl<B: Side> Script<B> {
         };
         change(&mut config);
         let what = format!("{action:?} consumer {stream}/{name}");
-        self.ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action }).await;
+        self.ask(
+            what,
+            Request::ConsumerCreate { stream: stream.to_owned(), config, action, pedantic: false },
+        )
+        .await;
     }
 
     pub(crate) async fn durable(
@@ -292,8 +296,9 @@ impl<B: Side> Script<B> {
 
     /// Sends a pull request and leaves it waiting.
     pub(crate) async fn start(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Waiting<B> {
-        let pull = self.broker.pull(stream, consumer, request).await;
-        Waiting { pull, request, what: format!("pull {stream}/{consumer} {request:?}") }
+        let what = format!("pull {stream}/{consumer} {request:?}");
+        let pull = self.broker.pull(stream, consumer, request.clone()).await;
+        Waiting { pull, request, what }
     }
 
     /// Everything a pull request gets until it is over: its messages are there, or a status says so.

@@ -104,13 +104,14 @@ fn wire(request: &Request) -> (String, Value) {
         Request::MessageDelete { stream, seq } => {
             (format!("STREAM.MSG.DELETE.{stream}"), json!({ "seq": seq }))
         }
-        Request::ConsumerCreate { stream, config, action } => {
+        Request::ConsumerCreate { stream, config, action, pedantic } => {
             let action = match action {
                 ConsumerAction::CreateOrUpdate => "",
                 ConsumerAction::Create => "create",
                 ConsumerAction::Update => "update",
             };
-            let body = json!({ "stream_name": stream, "config": config, "action": action });
+            let body =
+                json!({ "stream_name": stream, "config": config, "action": action, "pedantic": pedantic });
             match config.durable_name.as_ref().or(config.name.as_ref()) {
                 Some(name) => (format!("CONSUMER.CREATE.{stream}.{name}"), body),
                 None => (format!("CONSUMER.CREATE.{stream}"), body),
@@ -118,6 +119,17 @@ fn wire(request: &Request) -> (String, Value) {
         }
         Request::ConsumerInfo { stream, consumer } => {
             (format!("CONSUMER.INFO.{stream}.{consumer}"), Value::Null)
+        }
+        Request::ConsumerPause { stream, consumer, pause_until } => {
+            let body = pause_until.as_ref().map_or(Value::Null, |at| json!({ "pause_until": at }));
+            (format!("CONSUMER.PAUSE.{stream}.{consumer}"), body)
+        }
+        Request::ConsumerReset { stream, consumer, seq } => {
+            let body = seq.map_or(Value::Null, |seq| json!({ "seq": seq }));
+            (format!("CONSUMER.RESET.{stream}.{consumer}"), body)
+        }
+        Request::ConsumerUnpin { stream, consumer, group } => {
+            (format!("CONSUMER.UNPIN.{stream}.{consumer}"), json!({ "group": group }))
         }
         Request::ConsumerDelete { stream, consumer } => {
             (format!("CONSUMER.DELETE.{stream}.{consumer}"), Value::Null)
@@ -209,6 +221,16 @@ fn answer(request: &Request, answer: &Value) -> Answer {
         Request::ConsumerCreate { .. } | Request::ConsumerInfo { .. } => {
             Answer::Consumer(Box::new(read::<ConsumerInfo>(answer)))
         }
+        Request::ConsumerPause { .. } => Answer::ConsumerPaused {
+            is_paused: read(&answer["paused"]),
+            pause_until: read(&answer["pause_until"]),
+            pause_remaining_ns: answer["pause_remaining"].as_u64().unwrap_or(0),
+        },
+        Request::ConsumerReset { .. } => Answer::ConsumerReset {
+            info: Box::new(read::<ConsumerInfo>(answer)),
+            reset_seq: read(&answer["reset_seq"]),
+        },
+        Request::ConsumerUnpin { .. } => Answer::ConsumerUnpinned,
         Request::ConsumerDelete { .. } => Answer::ConsumerDeleted,
         Request::ConsumerNames { .. } => Answer::ConsumerNames(page(answer, "consumers")),
         Request::ConsumerList { .. } => Answer::Consumers(page(answer, "consumers")),

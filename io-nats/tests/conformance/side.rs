@@ -1,8 +1,8 @@
 //! What a broker must do to take part, and what comes of it as text.
 
 use cloudlysis_core::jetstream::api::{
-    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PullRequest, SequenceInfo, StreamInfo,
-    ZERO_TIME,
+    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PriorityGroupState, PullRequest,
+    SequenceInfo, StreamInfo, ZERO_TIME,
 };
 use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
 use std::collections::BTreeMap;
@@ -83,6 +83,12 @@ impl Seen {
     }
 }
 
+fn group_text(group: &PriorityGroupState) -> String {
+    let pinned = if group.pinned_client_id.is_some() { "pinned" } else { "free" };
+    assert_eq!(group.pinned_client_id.is_some(), group.pinned_ts != ZERO_TIME);
+    format!("{} {pinned}", group.group)
+}
+
 /// A flow control subject without its last token, which is a random one.
 fn without_token(subject: &str) -> &str {
     if subject.starts_with("$JS.FC.") {
@@ -93,7 +99,11 @@ fn without_token(subject: &str) -> &str {
 }
 
 fn pairs(headers: &[(String, String)]) -> String {
-    let pair = |(name, value): &(String, String)| format!("{name}={}", without_token(value));
+    // What a client is pinned as is a random one.
+    let shown = |name: &str, value: &str| {
+        if name == "Nats-Pin-Id" { "…".to_owned() } else { without_token(value).to_owned() }
+    };
+    let pair = |(name, value): &(String, String)| format!("{name}={}", shown(name, value));
     let mut pairs: Vec<String> = headers.iter().map(pair).collect();
     pairs.sort_unstable();
     pairs.join(",")
@@ -116,6 +126,11 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::Account(account) => account_text(*account),
         Answer::Streams(all) => page_text(all, stream_text),
         Answer::Consumer(info) => consumer_text(*info),
+        Answer::ConsumerReset { info, reset_seq } => format!("to {reset_seq}: {}", consumer_text(*info)),
+        Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
+            let remaining = if pause_remaining_ns > 0 { ", for a while" } else { "" };
+            format!("paused {is_paused} until {pause_until}{remaining}")
+        }
         Answer::Consumers(all) => page_text(all, consumer_text),
         Answer::StreamNames(names) | Answer::ConsumerNames(names) => page_text(names, |name| name),
         Answer::Message(message) => {
@@ -135,6 +150,7 @@ pub(crate) fn text(answer: Answer) -> String {
         | Answer::DirectStatus(_)
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted
+        | Answer::ConsumerUnpinned
         | Answer::AckProcessed) => format!("{done:?}"),
     }
 }
@@ -168,13 +184,16 @@ fn consumer_text(mut info: ConsumerInfo) -> String {
     let ConsumerInfo { num_ack_pending, num_redelivered, num_waiting, num_pending, config, .. } = &info;
     let name = if config.name.is_some() { &info.name } else { "(generated)" };
     let bound = if info.push_bound { " bound" } else { "" };
+    let paused = if info.paused { " paused" } else { "" };
+    assert_eq!(info.paused, info.pause_remaining_ns > 0);
+    let groups: Vec<String> = info.priority_groups.iter().map(group_text).collect();
     let moved = |position: &SequenceInfo| {
         let active = if position.last_active.is_some() { "*" } else { "" };
         format!("{}/{}{active}", position.consumer_seq, position.stream_seq)
     };
     format!(
         "{stream_name}/{name} del {} floor {} ackp {num_ack_pending} redel {num_redelivered} \
-         wait {num_waiting} pend {num_pending}{bound} {config:?}",
+         wait {num_waiting} pend {num_pending}{bound}{paused} {groups:?} {config:?}",
         moved(delivered),
         moved(ack_floor)
     )

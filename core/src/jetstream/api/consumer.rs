@@ -246,9 +246,10 @@ pub struct PriorityGroupState {
 }
 
 /// A pull request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PullRequest {
     /// Most messages.
+    #[serde(default)]
     pub batch: u64,
     /// When the request ends, in nanoseconds; 0 for never.
     #[serde(default, rename = "expires", skip_serializing_if = "is_zero")]
@@ -262,4 +263,33 @@ pub struct PullRequest {
     /// How often silence is filled, in nanoseconds; 0 for never.
     #[serde(default, rename = "idle_heartbeat", skip_serializing_if = "is_zero")]
     pub idle_heartbeat_ns: u64,
+    /// Which priority group the client is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Overflow: comes in when so many messages were never delivered.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub min_pending: i64,
+    /// Overflow: comes in when so many deliveries are unsettled.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub min_ack_pending: i64,
+    /// Pinned client: what the client is pinned as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Prioritized: the lowest number is served first; 0 to 9.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub priority: i64,
+}
+
+impl PullRequest {
+    /// Reads the body of a pull request: nothing for one message, a number, or options.
+    #[must_use]
+    pub fn parse(body: &[u8]) -> Option<Self> {
+        let one = Self { batch: 1, ..Self::default() };
+        let body = body.trim_ascii();
+        if body.starts_with(b"{") {
+            return serde_json::from_slice(body).ok();
+        }
+        let batch = std::str::from_utf8(body).ok().and_then(|text| text.parse().ok());
+        Some(batch.map_or_else(|| one.clone(), |batch| Self { batch, ..one.clone() }))
+    }
 }

@@ -25,7 +25,7 @@ fn watcher(name: &str) -> ConsumerConfig {
 
 fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<String, String> {
     let action = ConsumerAction::CreateOrUpdate;
-    match bench.request(Request::ConsumerCreate { stream: stream.into(), config, action }) {
+    match bench.request(Request::ConsumerCreate { stream: stream.into(), config, action, pedantic: false }) {
         Answer::Consumer(info) => Ok(info.name),
         Answer::Failed(error) => Err(refused(&error)),
         other => panic!("{other:?}"),
@@ -184,8 +184,12 @@ fn a_watched_bucket() {
     }
     listen(&mut bench, "d");
     let config = watcher("w");
-    let request =
-        Request::ConsumerCreate { stream: "K".into(), config, action: ConsumerAction::CreateOrUpdate };
+    let request = Request::ConsumerCreate {
+        stream: "K".into(),
+        config,
+        action: ConsumerAction::CreateOrUpdate,
+        pedantic: false,
+    };
     let effects = bench.turn(vec![Input::Requested { reply: "r".into(), request }]);
     assert_eq!(seen(&effects, "d"), ["1.2.1 2", "1.3.2 1", "1.4.3 0"]);
     assert_eq!(seen(&publish(&mut bench, "k.b", "y"), "d"), ["1.5.4 0"]);
