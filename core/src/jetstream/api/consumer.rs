@@ -69,6 +69,10 @@ impl PriorityPolicy {
     }
 }
 
+const fn no_acks() -> AckPolicy {
+    AckPolicy::None
+}
+
 /// A consumer's configuration.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct ConsumerConfig {
@@ -82,6 +86,7 @@ pub struct ConsumerConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// Where it begins.
+    #[serde(default)]
     pub deliver_policy: DeliverPolicy,
     /// With [`DeliverPolicy::ByStartSequence`]: where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,7 +94,8 @@ pub struct ConsumerConfig {
     /// With [`DeliverPolicy::ByStartTime`]: when, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opt_start_time: Option<String>,
-    /// What settles a delivery.
+    /// What settles a delivery; nothing, if a request does not say it.
+    #[serde(default = "no_acks")]
     pub ack_policy: AckPolicy,
     /// When an unsettled delivery is repeated, in nanoseconds; 0 asks for the default.
     #[serde(default, rename = "ack_wait", skip_serializing_if = "is_zero")]
@@ -107,6 +113,7 @@ pub struct ConsumerConfig {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filter_subjects: Vec<String>,
     /// How fast.
+    #[serde(default)]
     pub replay_policy: ReplayPolicy,
     /// Most bits a second a push consumer sends; 0 for any number.
     #[serde(default, rename = "rate_limit_bps", skip_serializing_if = "is_zero")]
