@@ -78,8 +78,8 @@ pub enum AckKind {
     },
     /// Settled, and a pull request whose messages go where the confirmation would.
     Next {
-        /// The request; `None` when it cannot be read.
-        request: Option<PullRequest>,
+        /// The request, or why it cannot be read.
+        request: Result<PullRequest, &'static str>,
     },
     /// Something the server does not know: confirmed, and ignored.
     Unknown,
@@ -169,11 +169,11 @@ impl JetStream {
             self.release(now, &stream, settled, cx);
         }
         match (kind, reply) {
-            (AckKind::Next { request: Some(request) }, Some(inbox)) => {
+            (AckKind::Next { request: Ok(request) }, Some(inbox)) => {
                 self.on_pulled(now, &stream, &consumer, inbox, request, cx);
             }
-            (AckKind::Next { request: None }, Some(inbox)) => {
-                cx.emit(Effect::Status { inbox, status: PullStatus::BadRequest("invalid JSON") });
+            (AckKind::Next { request: Err(why) }, Some(inbox)) => {
+                cx.emit(Effect::Status { inbox, status: PullStatus::BadRequest(why) });
             }
             (_, Some(to)) if is_processed => cx.emit(Effect::Reply { to, answer: Answer::AckProcessed }),
             (_, Some(_) | None) => {}

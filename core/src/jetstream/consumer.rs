@@ -154,6 +154,9 @@ impl Consumer {
         let name = name.to_owned();
         let mut own = Self::recovered(ConsumerRow { name, config, created_ns, state }, limits);
         own.restore(now, &stream.log);
+        if own.is_paused() {
+            own.tidings.push(Tiding::Paused { is_paused: true });
+        }
         own
     }
 
@@ -304,10 +307,8 @@ impl Consumer {
     pub(super) fn next(&mut self, log: &Log) -> Next {
         while let Some((_, seq)) = self.queue.first_key_value() {
             let seq = *seq;
-            if !self.was_delivered_enough(seq) {
-                return Next::Redelivery(seq);
-            }
-            self.exhaust(seq);
+            let Some(deliveries) = self.was_delivered_enough(seq) else { return Next::Redelivery(seq) };
+            self.exhaust(seq, deliveries);
         }
         if self.pending.len() >= self.ack_pending_max {
             return Next::Stalled;

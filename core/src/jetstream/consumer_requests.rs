@@ -45,7 +45,11 @@ impl JetStream {
         if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
             config.durable_name = Some(durable);
         }
-        let config = consumer_config::normalise(config, &own.config, pedantic)?;
+        let mut config = consumer_config::normalise(config, &own.config, pedantic)?;
+        // Only a request to pause changes this.
+        if let Some(existing) = existing {
+            config.pause_until.clone_from(&existing.config.pause_until);
+        }
         match (existing, action) {
             (None, ConsumerAction::Update) => return Err(error(400, 10_149, "consumer does not exist")),
             (None, ConsumerAction::Create | ConsumerAction::CreateOrUpdate) => {
@@ -53,6 +57,7 @@ impl JetStream {
                 retention::check_new(own, &name, &config)?;
                 self.insert_consumer(now, &stream, &name, config);
                 self.advise_of(&stream, &name, Action::Create, cx);
+                self.tell_tidings(&stream, &name, cx);
             }
             (Some(existing), _) if existing.config == config => {}
             (Some(_), ConsumerAction::Create) => {

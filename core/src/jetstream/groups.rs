@@ -164,6 +164,9 @@ impl JetStream {
         group: &str,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
+        if group.is_empty() {
+            return Err(error(400, 10_025, "invalid JSON: consumer group not specified"));
+        }
         self.stream_of(stream)?;
         let (stream, consumer, own) = self.consumer_mut(stream, consumer).ok_or_else(consumer_not_found)?;
         if !own.config.priority_groups.iter().any(|own| own == group) {

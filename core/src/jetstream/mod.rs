@@ -73,6 +73,10 @@ mod stream_requests;
 mod tests;
 mod tick;
 mod tidings;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "configurations are checked; applying them comes with streams that do")
+)]
 mod transform;
 
 pub use ack::{AckKind, AckSubject};

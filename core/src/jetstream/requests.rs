@@ -132,7 +132,7 @@ pub enum Request {
         /// The stream.
         stream: String,
         /// How it shall be.
-        config: ConsumerConfig,
+        config: Box<ConsumerConfig>,
         /// Which of both.
         action: ConsumerAction,
         /// What the server would change on its own is refused.
@@ -319,7 +319,7 @@ impl JetStream {
             Request::DirectGet { stream, get } => return self.get_directly(&stream, &reply, &get, cx),
             Request::MessageDelete { stream, seq } => self.delete_message(now, &stream, seq, cx),
             Request::ConsumerCreate { stream, config, action, pedantic } => {
-                self.create_consumer(now, &stream, config, action, pedantic, cx)
+                self.create_consumer(now, &stream, *config, action, pedantic, cx)
             }
             Request::ConsumerInfo { stream, consumer } => self.describe_consumer(&stream, &consumer),
             Request::ConsumerPause { stream, consumer, pause_until } => {

@@ -261,7 +261,12 @@ impl<B: Side> Script<B> {
         let what = format!("{action:?} consumer {stream}/{name}");
         self.ask(
             what,
-            Request::ConsumerCreate { stream: stream.to_owned(), config, action, pedantic: false },
+            Request::ConsumerCreate {
+                stream: stream.to_owned(),
+                config: Box::new(config),
+                action,
+                pedantic: false,
+            },
         )
         .await;
     }
@@ -371,6 +376,12 @@ pub(crate) struct Waiting<B: Side> {
     pull: B::Pull,
     request: PullRequest,
     what: String,
+}
+
+impl<B: Side> Waiting<B> {
+    pub(crate) const fn new(pull: B::Pull, request: PullRequest, what: String) -> Self {
+        Self { pull, request, what }
+    }
 }
 
 pub(crate) fn waiting(batch: u64, expires_ns: u64) -> PullRequest {

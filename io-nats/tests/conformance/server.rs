@@ -1,7 +1,7 @@
 //! A real server, spoken to through plain requests.
 
 use crate::nats_server::{NatsServer, patience::eventually};
-use crate::side::{PATIENCE, Seen, Side};
+use crate::side::{PATIENCE, Seen, Side, is_about_consumer};
 use async_nats::{Client, HeaderMap, RequestErrorKind, Subscriber};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,7 +18,7 @@ use cloudlysis_core::wire::headers::Headers;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// After this long an ack is not confirmed any more: the server answers within a millisecond.
@@ -27,6 +27,8 @@ const UNCONFIRMED: Duration = Duration::from_millis(500);
 // Dropped in this order: the process, then its files.
 pub(crate) struct Server {
     client: Client,
+    /// Everything the server tells whoever listens.
+    advisories: Subscriber,
     nats: NatsServer,
     started: Instant,
     _dir: TempDir,
@@ -36,8 +38,8 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let nats = NatsServer::start(dir.path()).await;
-        let client = connect(&nats).await;
-        Self { client, nats, started: Instant::now(), _dir: dir }
+        let (client, advisories) = connect(&nats).await;
+        Self { client, advisories, nats, started: Instant::now(), _dir: dir }
     }
 
     async fn ask(&self, endpoint: &str, body: &Value) -> Value {
@@ -50,12 +52,15 @@ impl Server {
     }
 }
 
-async fn connect(nats: &NatsServer) -> Client {
+async fn connect(nats: &NatsServer) -> (Client, Subscriber) {
     let url = nats.url();
-    eventually("a connection", PATIENCE, async || {
+    let client = eventually("a connection", PATIENCE, async || {
         async_nats::connect(&url).await.map_err(|error| error.to_string())
     })
-    .await
+    .await;
+    let advisories = client.subscribe("$JS.EVENT.>").await.expect("subscribed");
+    client.flush().await.expect("flushed");
+    (client, advisories)
 }
 
 fn header_map(headers: &Headers) -> HeaderMap {
@@ -393,6 +398,35 @@ impl Side for Server {
         }
     }
 
+    async fn ack_and_pull(&mut self, delivery: &AckSubject, payload: &str) -> Subscriber {
+        let inbox = self.client.new_inbox();
+        let subscription = self.client.subscribe(inbox.clone()).await.expect("subscribed");
+        let payload = payload.to_owned().into();
+        self.client.publish_with_reply(delivery.to_string(), inbox, payload).await.expect("sent");
+        self.client.flush().await.expect("flushed");
+        subscription
+    }
+
+    async fn advisory(&mut self, within: Duration) -> Option<(String, Value)> {
+        let told = async {
+            loop {
+                let told = self.advisories.next().await?;
+                if is_about_consumer(&told.subject) {
+                    return Some((
+                        told.subject.to_string(),
+                        serde_json::from_slice(&told.payload).expect("JSON"),
+                    ));
+                }
+            }
+        };
+        tokio::time::timeout(within, told).await.ok()?
+    }
+
+    fn wall(&self) -> Wall {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        Wall::from_ms(u64::try_from(since.as_millis()).expect("not that late"))
+    }
+
     async fn pass(&mut self, time: Duration) {
         tokio::time::sleep(time).await;
     }
@@ -403,7 +437,7 @@ impl Side for Server {
 
     async fn restart(&mut self) {
         self.nats.restart().await;
-        self.client = connect(&self.nats).await;
+        (self.client, self.advisories) = connect(&self.nats).await;
     }
 
     async fn crash(&mut self) {

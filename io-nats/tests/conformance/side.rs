@@ -1,10 +1,12 @@
 //! What a broker must do to take part, and what comes of it as text.
 
+use cloudlysis_core::Wall;
 use cloudlysis_core::jetstream::api::{
     AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PriorityGroupState, PullRequest,
     SequenceInfo, StreamInfo, ZERO_TIME,
 };
 use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -40,6 +42,15 @@ pub(crate) trait Side {
 
     /// Answers a delivery; `None` when the broker does not confirm it.
     async fn ack(&mut self, delivery: &AckSubject, payload: &str) -> Option<Answer>;
+
+    /// Answers a delivery so that what comes of it goes where the messages of a pull go.
+    async fn ack_and_pull(&mut self, delivery: &AckSubject, payload: &str) -> Self::Pull;
+
+    /// The next advisory about a consumer, and where it is told; `None` when none comes within the time given.
+    async fn advisory(&mut self, within: Duration) -> Option<(String, Value)>;
+
+    /// The broker's clock.
+    fn wall(&self) -> Wall;
 
     /// Lets time pass.
     async fn pass(&mut self, time: Duration);
@@ -109,6 +120,30 @@ fn pairs(headers: &[(String, String)]) -> String {
     pairs.join(",")
 }
 
+/// A moment that is not the same on two brokers, unless it is the beginning of a year.
+pub(crate) fn moment(text: &str) -> &str {
+    if text.ends_with("-01-01T00:00:00Z") { text } else { "some day" }
+}
+
+/// Whether scripts are interested in an advisory.
+pub(crate) fn is_about_consumer(subject: &str) -> bool {
+    ["$JS.EVENT.ADVISORY.CONSUMER.", "$JS.EVENT.METRIC.CONSUMER."].iter().any(|own| subject.starts_with(own))
+}
+
+/// An advisory without what cannot be the same on two brokers.
+pub(crate) fn advisory_text(subject: &str, mut body: Value) -> String {
+    let fields = body.as_object_mut().expect("an object");
+    for random in ["id", "timestamp", "pinned_id", "ack_time"] {
+        if let Some(value) = fields.get_mut(random) {
+            *value = "…".into();
+        }
+    }
+    if let Some(until) = fields.get_mut("pause_until") {
+        *until = moment(until.as_str().unwrap_or_default()).into();
+    }
+    format!("{subject} {body}")
+}
+
 pub(crate) fn refused(error: &ApiError) -> String {
     format!("{} {} {}", error.code, error.err_code, error.description)
 }
@@ -129,7 +164,7 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::ConsumerReset { info, reset_seq } => format!("to {reset_seq}: {}", consumer_text(*info)),
         Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
             let remaining = if pause_remaining_ns > 0 { ", for a while" } else { "" };
-            format!("paused {is_paused} until {pause_until}{remaining}")
+            format!("paused {is_paused} until {}{remaining}", moment(&pause_until))
         }
         Answer::Consumers(all) => page_text(all, consumer_text),
         Answer::StreamNames(names) | Answer::ConsumerNames(names) => page_text(names, |name| name),
@@ -178,6 +213,9 @@ fn stream_text(mut info: StreamInfo) -> String {
 
 fn consumer_text(mut info: ConsumerInfo) -> String {
     own_metadata(&mut info.config.metadata);
+    for at in [&mut info.config.opt_start_time, &mut info.config.pause_until].into_iter().flatten() {
+        *at = moment(at).to_owned();
+    }
     assert!(info.created.ends_with('Z'), "{}", info.created);
     assert!(info.ts.ends_with('Z'), "{}", info.ts);
     let ConsumerInfo { stream_name, delivered, ack_floor, .. } = &info;

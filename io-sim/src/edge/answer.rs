@@ -102,7 +102,7 @@ impl Edge {
                     let stream = stream.name().to_owned();
                     let request = Request::ConsumerCreate {
                         stream,
-                        config: *config,
+                        config,
                         action: ConsumerAction::Create,
                         pedantic: false,
                     };

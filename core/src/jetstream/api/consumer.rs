@@ -287,16 +287,51 @@ pub struct PullRequest {
     pub priority: i64,
 }
 
+/// The options of a pull request as clients write them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    batch: Option<i64>,
+    expires: Option<i64>,
+    no_wait: Option<bool>,
+    max_bytes: Option<i64>,
+    idle_heartbeat: Option<i64>,
+    group: Option<String>,
+    min_pending: Option<i64>,
+    min_ack_pending: Option<i64>,
+    id: Option<String>,
+    priority: Option<i64>,
+}
+
 impl PullRequest {
-    /// Reads the body of a pull request: nothing for one message, a number, or options.
-    #[must_use]
-    pub fn parse(body: &[u8]) -> Option<Self> {
-        let one = Self { batch: 1, ..Self::default() };
+    /// Reads the body of a pull request: options, or a number of messages; one message for anything else. As on the
+    /// server, what options do not know is passed over, and so is `null`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the options.
+    pub fn parse(body: &[u8]) -> Result<Self, &'static str> {
         let body = body.trim_ascii();
-        if body.starts_with(b"{") {
-            return serde_json::from_slice(body).ok();
+        if !body.starts_with(b"{") {
+            let batch = std::str::from_utf8(body).ok().and_then(|text| text.parse().ok());
+            return Ok(Self { batch: batch.unwrap_or(1), ..Self::default() });
         }
-        let batch = std::str::from_utf8(body).ok().and_then(|text| text.parse().ok());
-        Some(batch.map_or_else(|| one.clone(), |batch| Self { batch, ..one.clone() }))
+        let said: Said = serde_json::from_slice(body)
+            .map_err(|why| if why.is_eof() { "unexpected end of JSON input" } else { "invalid JSON" })?;
+        let number = |said: Option<i64>| u64::try_from(said.unwrap_or(0)).unwrap_or(0);
+        // A moment that has passed is the next one.
+        let expires_ns = if said.expires.is_some_and(|ns| ns < 0) { 1 } else { number(said.expires) };
+        Ok(Self {
+            batch: number(said.batch),
+            expires_ns,
+            no_wait: said.no_wait.unwrap_or(false),
+            max_bytes: number(said.max_bytes),
+            idle_heartbeat_ns: number(said.idle_heartbeat),
+            group: said.group,
+            min_pending: said.min_pending.unwrap_or(0),
+            min_ack_pending: said.min_ack_pending.unwrap_or(0),
+            id: said.id,
+            priority: said.priority.unwrap_or(0),
+        })
     }
 }

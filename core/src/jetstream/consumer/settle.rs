@@ -98,23 +98,31 @@ impl Consumer {
         }
     }
 
+    /// The server counts repetitions here, but at least one delivery: so what was repeated goes to the queue, and is
+    /// given up when its turn comes.
     fn repeat_or_exhaust(&mut self, seq: u64) {
-        if self.was_delivered_enough(seq) {
-            self.exhaust(seq);
+        let counted = self.pending.get(&seq).map_or(0, |own| own.deliveries.saturating_sub(1).max(1));
+        if counted >= self.deliveries_max() {
+            self.exhaust(seq, counted);
         } else {
             self.enqueue(seq);
         }
     }
 
-    pub(super) fn was_delivered_enough(&self, seq: u64) -> bool {
-        let max = u64::try_from(self.config.max_deliver).unwrap_or(u64::MAX);
-        self.pending.get(&seq).is_some_and(|own| own.deliveries >= max)
+    pub(super) fn was_delivered_enough(&self, seq: u64) -> Option<u64> {
+        let deliveries = self.pending.get(&seq)?.deliveries;
+        (deliveries >= self.deliveries_max()).then_some(deliveries)
+    }
+
+    fn deliveries_max(&self) -> u64 {
+        u64::try_from(self.config.max_deliver).unwrap_or(u64::MAX)
     }
 
     /// Gives a message up: it stays in the stream and this consumer never delivers it again. The floor does not move.
-    pub(super) fn exhaust(&mut self, seq: u64) {
-        if let Some(own) = self.unwait(seq) {
-            self.tidings.push(Tiding::Exhausted { stream_seq: seq, deliveries: own.deliveries });
+    /// Of one that was delivered more often than it may be by now, nobody is told.
+    pub(super) fn exhaust(&mut self, seq: u64, deliveries: u64) {
+        if self.unwait(seq).is_some() && deliveries == self.deliveries_max() {
+            self.tidings.push(Tiding::Exhausted { stream_seq: seq, deliveries });
         }
         self.exhausted.insert(seq);
         if self.exhausted.len() > EXHAUSTED_MAX {

@@ -189,14 +189,18 @@ pub(in crate::jetstream) fn sampled_percent(frequency: &str) -> Option<u64> {
 }
 
 fn check_sampling(frequency: &str) -> Checked {
-    if sampled_percent(frequency).is_none() {
-        let number = frequency.strip_suffix('%').unwrap_or(frequency);
-        let why = format!(
-            "failed to parse consumer sampling configuration: strconv.Atoi: parsing {number:?}: invalid syntax"
-        );
-        return Err(error(400, 10_095, why));
+    if sampled_percent(frequency).is_some() {
+        return Ok(());
     }
-    Ok(())
+    let number = frequency.strip_suffix('%').unwrap_or(frequency);
+    let is_negative = number.starts_with('-') && number.parse::<i64>().is_ok();
+    let why = if is_negative {
+        // What the server says of a number it can read.
+        "<nil>".to_owned()
+    } else {
+        format!("strconv.Atoi: parsing {number:?}: invalid syntax")
+    };
+    Err(error(400, 10_095, format!("failed to parse consumer sampling configuration: {why}")))
 }
 
 fn check_groups(config: &ConsumerConfig) -> Checked {

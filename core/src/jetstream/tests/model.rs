@@ -85,7 +85,7 @@ impl Model {
         };
         let request = Request::ConsumerCreate {
             stream: "S".into(),
-            config,
+            config: Box::new(config),
             action: ConsumerAction::Create,
             pedantic: false,
         };

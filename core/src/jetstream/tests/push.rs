@@ -25,10 +25,35 @@ fn watcher(name: &str) -> ConsumerConfig {
 
 fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<String, String> {
     let action = ConsumerAction::CreateOrUpdate;
-    match bench.request(Request::ConsumerCreate { stream: stream.into(), config, action, pedantic: false }) {
+    match bench.request(Request::ConsumerCreate {
+        stream: stream.into(),
+        config: Box::new(config),
+        action,
+        pedantic: false,
+    }) {
         Answer::Consumer(info) => Ok(info.name),
         Answer::Failed(error) => Err(refused(&error)),
-        other => panic!("{other:?}"),
+        other @ (Answer::Published { .. }
+        | Answer::NotPublished { .. }
+        | Answer::Account(_)
+        | Answer::Stream(_)
+        | Answer::StreamDescribed { .. }
+        | Answer::Streams(_)
+        | Answer::StreamNames(_)
+        | Answer::StreamDeleted
+        | Answer::Purged { .. }
+        | Answer::Message(_)
+        | Answer::Direct(_)
+        | Answer::DirectStatus(_)
+        | Answer::MessageDeleted
+        | Answer::Consumers(_)
+        | Answer::ConsumerNames(_)
+        | Answer::ConsumerPaused { .. }
+        | Answer::ConsumerReset { .. }
+        | Answer::ConsumerUnpinned
+        | Answer::ConsumerDeleted
+        | Answer::AckProcessed
+        | Answer::NoResponders { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -186,7 +211,7 @@ fn a_watched_bucket() {
     let config = watcher("w");
     let request = Request::ConsumerCreate {
         stream: "K".into(),
-        config,
+        config: Box::new(config),
         action: ConsumerAction::CreateOrUpdate,
         pedantic: false,
     };
