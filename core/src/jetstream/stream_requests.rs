@@ -195,7 +195,7 @@ impl JetStream {
             }
             (None, None) => {}
         }
-        let messages = self.remove_messages(now, &name, &purged, cx);
+        let messages = self.purge_messages(now, &name, &purged, cx);
         // The server gives no sequence below the one it was told to purge to, even if that lies ahead.
         if let (Some(seq), None) = (seq, &filter)
             && let Some(own) = self.streams.get_mut(&name)
