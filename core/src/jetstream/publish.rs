@@ -153,7 +153,7 @@ impl JetStream {
             Some(Rollup::All) => (log.iter().map(|(own, _)| own).collect(), None),
         };
         let (older, _) = older.split_at(older.partition_point(|own| *own < seq));
-        self.remove_messages(now, name, older, cx);
+        self.purge_messages(now, name, older, cx);
         self.jump_over_purged(now, name, filter.as_ref());
     }
 

@@ -1,5 +1,6 @@
 //! Removal: by a limit, an age, a purge, a delete. One place tells the table, the index and the consumers.
 
+use super::consumer::Tiding;
 use super::log::Seqs;
 use super::stream::Stream;
 use super::{Effect, Input, JetStream};
@@ -17,6 +18,31 @@ impl JetStream {
         seqs: &[u64],
         cx: &mut Cx<'_, Input, Effect>,
     ) -> u64 {
+        let removed = self.take_out(now, name, seqs, cx);
+        let consumers = self.streams.get(name).map(|stream| stream.consumers.iter());
+        let telling = consumers.into_iter().flatten().filter(|(_, own)| !own.tidings.is_empty());
+        for consumer in telling.map(|(consumer, _)| consumer.clone()).collect::<Vec<_>>() {
+            self.tell_tidings(name, &consumer, cx);
+        }
+        removed
+    }
+
+    /// Removes messages, without a word about deliveries that were unsettled.
+    pub(super) fn purge_messages(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        seqs: &[u64],
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> u64 {
+        let purged = self.take_out(now, name, seqs, cx);
+        for own in self.streams.get_mut(name).into_iter().flat_map(|stream| stream.consumers.values_mut()) {
+            own.tidings.retain(|tiding| !matches!(tiding, Tiding::Removed { .. }));
+        }
+        purged
+    }
+
+    fn take_out(&mut self, now: Now, name: &Arc<str>, seqs: &[u64], cx: &mut Cx<'_, Input, Effect>) -> u64 {
         let Some(stream) = self.streams.get_mut(name) else { return 0 };
         let mut removed = 0;
         for seq in seqs {

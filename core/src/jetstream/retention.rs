@@ -23,7 +23,9 @@ impl Consumer {
     fn needs(&self, seq: u64, subject: &str) -> bool {
         seq > self.floor.stream_seq
             && self.filters.matches(subject)
-            && (seq >= self.next_seq || self.pending.contains_key(&seq))
+            && (seq >= self.next_seq
+                || self.config.ack_policy == AckPolicy::All
+                || self.pending.contains_key(&seq))
     }
 }
 
