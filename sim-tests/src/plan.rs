@@ -68,6 +68,12 @@ impl Scenario {
 /// Messages that may be parked: more than any run has.
 pub const PARKED_MAX: u64 = 10_000;
 
+/// How often nodes look whether their streams are what they were, in milliseconds.
+pub const AUDIT_MS: u64 = 2_000;
+/// How long a stream must contradict what was seen before a node stops, in milliseconds: longer than a server answers for
+/// a cluster it has lost.
+pub const CONFIRM_MS: u64 = 12_000;
+
 /// How often something goes wrong: once in so many times, never for zero.
 pub type OneIn = u64;
 
@@ -192,6 +198,8 @@ impl Plan {
                 pull_expires_ms: *rng.pick(&[2_000, 10_000]),
                 heartbeat_ms: 500,
                 request_timeout_ms: answer_timeout_ms,
+                confirm_ms: CONFIRM_MS,
+                audit_ms: AUDIT_MS,
                 rebind_ms: 20,
                 rebind_ms_max: 2_000,
             },
@@ -201,6 +209,8 @@ impl Plan {
                 attempts_max: *rng.pick(&[2, 4, 8]),
                 load_messages_max: *rng.pick(&[1, 3, 64]),
                 answer_timeout_ms,
+                audit_ms: AUDIT_MS,
+                confirm_ms: CONFIRM_MS,
                 backoff_ms: 20,
                 backoff_ms_max: 500,
                 refusals_max: 64,

@@ -3,8 +3,9 @@
 use super::command::invalid;
 use super::load::subject;
 use super::record::{CommandRow, Record, RecordedRefusal};
-use super::{Aggregate, AggregateKey, Effect, Input, Reply, Stage};
+use super::{Aggregate, AggregateKey, Effect, Input, Reply, Sent, Stage};
 use crate::cx::Cx;
+use crate::gate::Witness;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::manifest::AggregateDef;
@@ -88,7 +89,9 @@ impl Aggregate {
         current.appended = true;
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.answer_timeout_ms);
-        current.stage = Stage::Appending { token, give_up_at, next, refusal };
+        let sent =
+            Sent { witness: Witness::of(&subject(key), &payload, None), after_seq: self.checkpoint.seq };
+        current.stage = Stage::Appending { token, give_up_at, next, refusal, sent };
         self.live.insert(token, key.clone());
         self.due.insert((give_up_at, key.clone()));
         let payload = Bytes::from(payload);
@@ -104,15 +107,15 @@ impl Aggregate {
     ) -> Result<(), Halt> {
         let next = self.live.get(&token).and_then(|key| self.lanes.get(key)).and_then(|lane| {
             match &lane.current.as_ref()?.stage {
-                Stage::Appending { next, refusal, .. } => Some((next.clone(), refusal.clone())),
+                Stage::Appending { next, refusal, sent, .. } => Some((next.clone(), refusal.clone(), *sent)),
                 Stage::Deciding | Stage::Loading { .. } | Stage::Backoff { .. } => None,
             }
         });
         let Some(key) = self.take_live(token, cx) else { return Ok(()) };
-        let Some((next, refusal)) = next else { return Ok(()) };
+        let Some((next, refusal, sent)) = next else { return Ok(()) };
         match outcome {
             Outcome::Done(Published { seq, duplicate: false }) => {
-                self.appended(&key, next, refusal, seq, cx)?
+                self.appended(&key, (next, refusal), sent, seq, cx)?
             }
             // Ours from before, or somebody else's: either way the tail says.
             Outcome::Done(Published { duplicate: true, .. }) => self.look(now, &key, cx),
@@ -157,8 +160,8 @@ impl Aggregate {
     fn appended(
         &mut self,
         key: &AggregateKey,
-        mut next: Record,
-        refusal: Option<Refusal>,
+        (mut next, refusal): (Record, Option<Refusal>),
+        sent: Sent,
         seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
@@ -183,7 +186,11 @@ impl Aggregate {
                 Reply::Accepted { command_id, seq, version, duplicate: false }
             }
         };
-        self.saw(seq, cx);
+        if seq <= sent.after_seq {
+            // What was seen at or after this place is not there any more.
+            self.look_again();
+        }
+        self.saw(seq, sent.witness, cx);
         self.finish(key, reply, cx);
         Ok(())
     }

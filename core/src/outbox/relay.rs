@@ -1,9 +1,10 @@
 //! Attempts: dispatching lane heads, and what answers do to them.
 
 use super::entry::{Body, Entry, message_headers};
-use super::{CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Tracked};
+use super::{CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Stored, Tracked};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
+use crate::gate::Witness;
 use crate::halt::Halt;
 use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
@@ -141,7 +142,8 @@ impl Outbox {
                 self.remove(position, cx);
                 self.fill(cx.view())?;
                 self.dispatch_ready(now, None, cx)?;
-                Ok(Some(Settlement { origin: entry.origin, end }))
+                let stored = entry.stored(&end);
+                Ok(Some(Settlement { origin: entry.origin, end, stored }))
             }
             None => {
                 self.back_off(now, position);
@@ -334,6 +336,17 @@ impl Entry {
         match &self.body {
             Body::Command(_) => None,
             Body::Message { subject, .. } => Some(subject),
+        }
+    }
+
+    /// The message on its stream, if that is how the entry ended.
+    fn stored(&self, end: &End) -> Option<Stored> {
+        match (&self.body, end) {
+            (Body::Message { stream, subject, payload, .. }, End::Published { seq }) => {
+                let witness = Witness::of(subject, payload.as_bytes(), None);
+                Some(Stored { stream: stream.stream(), seq: *seq, witness })
+            }
+            (Body::Command(_), _) | (Body::Message { .. }, End::Accepted(_) | End::Refused(_)) => None,
         }
     }
 }

@@ -5,7 +5,9 @@ mod fences;
 mod properties;
 mod script;
 
-use super::{Admission, Checkpoint, Config, Delivery, Effect, Gate, Limits, Standing, Timer};
+use super::{
+    Admission, Admitted, Checkpoint, Config, Delivery, Effect, Gate, Limits, Standing, Timer, Witness,
+};
 use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -38,6 +40,8 @@ const LIMITS: Limits = Limits {
     pull_expires_ms: 30_000,
     heartbeat_ms: 5_000,
     request_timeout_ms: 2_000,
+    confirm_ms: 0,
+    audit_ms: 3_600_000,
     rebind_ms: 100,
     rebind_ms_max: 1_000,
 };
@@ -53,6 +57,7 @@ struct Gated(Gate);
 enum Input {
     Gate(super::Input),
     Delivered(Delivery),
+    Published(u64, Witness),
     Stopped,
     Tick(Tick),
 }
@@ -101,13 +106,15 @@ impl Machine for Gated {
                 Admission::Apply => {
                     let at = applied(cx.view()).len() as u64;
                     cx.put(Table::View, &keys::position(at), &keys::position(delivery.stream_seq));
+                    let admitted = Admitted::of(&delivery);
                     if delivery.payload == POISON {
-                        self.0.parked(delivery.stream_seq, delivery.ack, "poison", cx)?;
+                        self.0.parked(admitted, "poison", cx)?;
                     } else {
-                        self.0.applied(delivery.stream_seq, delivery.ack, cx)?;
+                        self.0.applied(admitted, cx)?;
                     }
                 }
             },
+            Input::Published(seq, witness) => self.0.published(seq, witness, cx),
             Input::Stopped => self.0.stop(),
             Input::Tick(Tick) => self.0.tick(now, cx),
         }
@@ -135,6 +142,7 @@ fn config() -> Config {
         filters: vec![Filter::parse("tenant.*.aggregate.order.*").expect("a filter")],
         store_id: "store-a".into(),
         adopt: false,
+        rereads: false,
         limits: LIMITS,
         seed: 7,
         quirks: quirks(),

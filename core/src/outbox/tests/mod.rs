@@ -82,7 +82,7 @@ impl Machine for Relay {
         match input {
             Input::Enqueued(entry) => self.0.enqueue(now, &entry, cx),
             Input::Outbox(input) => {
-                if let Some(Settlement { origin, end }) = self.0.handle(now, input, cx)? {
+                if let Some(Settlement { origin, end, stored: _ }) = self.0.handle(now, input, cx)? {
                     let at = rows(cx.view(), Table::View).len() as u64;
                     let line = format!("{} {}", name(&origin), show(&end));
                     cx.put(Table::View, &keys::position(at), line.as_bytes());
