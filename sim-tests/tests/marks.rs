@@ -8,8 +8,14 @@ use std::io;
 
 /// Marks that no world of ours can hit, because it would have to lose or forge stored messages; the machine's own
 /// tests hit them.
-const OF_LOST_OR_FORGED_MESSAGES: [Mark; 3] =
-    [Mark::OutboxForeign, Mark::SagaUncorrelated, Mark::ProjectionHole];
+const OF_LOST_OR_FORGED_MESSAGES: [Mark; 6] = [
+    Mark::GateDoubted,
+    Mark::GateAdopted,
+    Mark::OutboxForeign,
+    Mark::SagaUncorrelated,
+    Mark::AggregateDoubted,
+    Mark::ProjectionHole,
+];
 
 #[test]
 fn every_registered_mark_is_hit() {

@@ -102,13 +102,13 @@ impl Edge {
                 None => Next::Done(inspection.ends(Outcome::Unknown)),
             },
             Conversation::Sighting { inspection, mut facts, seq } => {
-                let witness = match answer {
-                    Answer::Message(message) => {
-                        let StoredMessage { subject, payload, stored_at, .. } = *message;
-                        Some(Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000)))
-                    }
-                    answer if is_error(&answer, err_code::NO_MESSAGE_FOUND) => None,
-                    _ => return Next::Done(inspection.ends(Outcome::Unknown)),
+                let witness = if let Answer::Message(message) = answer {
+                    let StoredMessage { subject, payload, stored_at, .. } = *message;
+                    Some(Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000)))
+                } else if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
+                    None
+                } else {
+                    return Next::Done(inspection.ends(Outcome::Unknown));
                 };
                 facts.found.push(Sighting { seq, witness });
                 self.look_further(id, inspection, facts)

@@ -165,7 +165,8 @@ fn audit(bench: &mut Bench<Gated>, upstream: &mut Upstream) -> Result<Vec<Effect
 
 #[test]
 pub(super) fn a_bound_gate_looks_now_and_then_whether_its_stream_is_what_it_was() {
-    let changes: [(fn(&mut Upstream), Fence); 3] = [
+    type Change = fn(&mut Upstream);
+    let changes: [(Change, Fence); 3] = [
         (
             |upstream| upstream.lose(1),
             Fence::MessagesRemoved { stream: name(), removed: 1, known_removed: 0 },
