@@ -26,13 +26,15 @@ pub enum Scenario {
     Outside,
     /// Two owners of the aggregates at once.
     Owners,
+    /// Leaders that go, quorums that are slow, servers that stop, answers that are old, nothing that fits.
+    Cluster,
     /// People: drains, repeated and unreadable messages, clocks that jump, a view's store restored from a backup.
     Operators,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Everything,
         Self::Calm,
         Self::Crashes,
@@ -40,6 +42,7 @@ impl Scenario {
         Self::Network,
         Self::Outside,
         Self::Owners,
+        Self::Cluster,
         Self::Operators,
     ];
 
@@ -54,6 +57,7 @@ impl Scenario {
             Self::Network => "network",
             Self::Outside => "outside",
             Self::Owners => "owners",
+            Self::Cluster => "cluster",
             Self::Operators => "operators",
         }
     }
@@ -118,6 +122,24 @@ pub struct Faults {
     pub rollback: OneIn,
     /// Somebody deletes a durable consumer.
     pub consumer_deleted: OneIn,
+    /// A stream is without a leader for a while.
+    pub leader_change: OneIn,
+    /// A publish waits for its quorum, in vain perhaps.
+    pub quorum_slow: OneIn,
+    /// A server answers for a cluster it has lost.
+    pub info_stale: OneIn,
+    /// Nothing fits for a while.
+    pub store_full: OneIn,
+    /// The broker stops in good order, and comes back.
+    pub server_stop: OneIn,
+    /// A node that is handed much at once is cut off.
+    pub slow_consumer: OneIn,
+    /// A heartbeat is lost.
+    pub heartbeat_lost: OneIn,
+    /// A timer of the broker is late.
+    pub timer_late: OneIn,
+    /// The broker's clock jumps.
+    pub broker_clock: OneIn,
 }
 
 /// What kind of run it is.
@@ -162,7 +184,8 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64, scenario: Scenario, quirks: Quirks) -> Self {
         let mut rng = Rng::new(seed).fork("plan");
-        let faults = draw_faults(scenario, &mut rng);
+        let replicas = if scenario == Scenario::Cluster { 3 } else { *rng.pick(&[1, 3]) };
+        let faults = draw_faults(scenario, replicas, &mut rng);
         let request_timeout_ms = *rng.pick(&[500, 2_000, 5_000]);
         // An adapter always answers before its machine gives up, unless it is late on purpose.
         let answer_timeout_ms = request_timeout_ms * 4;
@@ -176,7 +199,7 @@ impl Plan {
             orders: rng.within(4, 24),
             pause_ms: *rng.pick(&[5, 50, 400]),
             owners: 1 + u8::from(two_owners),
-            replicas: *rng.pick(&[1, 3]),
+            replicas,
             keys: *rng.pick(&[
                 Keys::Ignored,
                 Keys::Lost,
@@ -232,7 +255,7 @@ impl Plan {
     }
 }
 
-fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
+fn draw_faults(scenario: Scenario, replicas: u8, rng: &mut Rng) -> Faults {
     if scenario == Scenario::Calm {
         return Faults::default();
     }
@@ -249,6 +272,9 @@ fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
     let network = within(Scenario::Network) || scenario == Scenario::Owners;
     let outside = within(Scenario::Outside);
     let operators = within(Scenario::Operators);
+    let servers = within(Scenario::Cluster);
+    // One server has nobody to lose.
+    let cluster = servers && replicas > 1;
     Faults {
         node_crash: family(crashes, 60),
         store_fault: family(crashes, 60),
@@ -269,5 +295,14 @@ fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
         drain: family(operators, 400),
         rollback: family(operators, 600),
         consumer_deleted: family(operators || broker, 300),
+        leader_change: family(cluster, 150),
+        quorum_slow: family(cluster, 15),
+        info_stale: family(cluster, 80),
+        store_full: family(servers, 200),
+        server_stop: family(servers, 400),
+        slow_consumer: family(servers, 20),
+        heartbeat_lost: family(servers, 10),
+        timer_late: family(servers, 40),
+        broker_clock: family(servers, 200),
     }
 }

@@ -176,7 +176,10 @@ impl Aggregate {
                     self.doubt(now, Fence::StreamGone { stream }, cx)?;
                 }
             }
-            Outcome::Unknown => self.binding = Binding::Waiting { at, attempt },
+            Outcome::Unknown => {
+                self.doubted_since = None;
+                self.binding = Binding::Waiting { at, attempt };
+            }
         }
         Ok(())
     }

@@ -4,7 +4,8 @@
 //! removed may leave pulls that nobody answers: both are found here.
 //!
 //! A server that has lost its cluster goes on answering for a while with what it knew. So one contradiction only makes the
-//! gate doubt: it takes nothing in and looks again, and stops when the contradiction lasts.
+//! gate doubt: it takes nothing in and looks again, and stops when the contradiction lasts without an answer missing in
+//! between.
 
 use super::checkpoint::Sighting;
 use super::{Effect, Gate, NoStream, Phase, StreamFacts};

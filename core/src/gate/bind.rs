@@ -56,6 +56,7 @@ impl Gate {
                 if give_up_at <= now.mono =>
             {
                 cx.mark(Mark::GateBindUnknown);
+                self.doubted_since = None;
                 self.inspect(now, attempt, cx);
             }
             Unbound::Waiting { .. }
@@ -158,6 +159,7 @@ impl Gate {
             }
             Outcome::Unknown => {
                 cx.mark(Mark::GateBindUnknown);
+                self.doubted_since = None;
                 self.rebind_later(now, attempt);
             }
         }

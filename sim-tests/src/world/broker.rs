@@ -86,10 +86,23 @@ impl World {
         }
         if node.is_some() {
             self.broker_trouble();
+            if self.broker.is_up() {
+                self.cluster_trouble()?;
+            }
             if !self.broker.is_up() {
                 return Ok(());
             }
         }
+        let input = if node.is_some() {
+            let Some(input) = self.through_the_cluster(input)? else { return Ok(()) };
+            if matches!(input, Input::Pulled { .. }) && self.strikes(self.faults.answer_wrong) {
+                self.refuse(input);
+                return Ok(());
+            }
+            input
+        } else {
+            input
+        };
         let reply = match &input {
             Input::Published(publish) => publish.reply.clone(),
             Input::Requested { reply, .. } => Some(reply.clone()),
@@ -161,13 +174,14 @@ impl World {
         for effect in effects {
             self.deliver(effect);
         }
+        self.remember_extents();
         self.wake_broker();
         Ok(())
     }
 
     fn wake_broker(&mut self) {
         let Some(deadline) = self.broker.deadline_ns() else { return };
-        let due = deadline.max(self.now_ns + 1_000);
+        let due = deadline.max(self.now_ns + 1_000) + self.lateness_ns();
         if self.broker_turn_at.is_none_or(|at| due < at || at <= self.now_ns) {
             self.broker_turn_at = Some(due);
             self.at(due, Event::BrokerTurn);
@@ -185,7 +199,7 @@ impl World {
     }
 
     /// Something of the broker leaves for a node.
-    fn deliver(&mut self, effect: Effect) {
+    pub(super) fn deliver(&mut self, effect: Effect) {
         let to = match &effect {
             Effect::Reply { to, .. } => to,
             Effect::Deliver(delivery) => &delivery.inbox,
@@ -193,6 +207,10 @@ impl World {
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };
+        let effect = self.as_somebody_believes(effect);
+        if self.suffers(node, &effect) {
+            return;
+        }
         if self.strikes(self.faults.answer_lost) {
             self.note(|| format!("lost on the way from the broker: {effect:?}"));
             return;

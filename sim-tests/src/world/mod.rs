@@ -14,6 +14,7 @@ pub mod aggregate;
 pub mod broker;
 pub mod calls;
 pub mod clients;
+pub mod cluster;
 pub mod event;
 pub mod nemesis;
 pub mod node;
@@ -35,6 +36,7 @@ use cloudlysis_core::{MarkCounts, Token};
 use cloudlysis_io_sim::broker::Broker;
 use cloudlysis_io_sim::network::Network;
 use cloudlysis_io_sim::outside::Outside;
+use cloudlysis_io_sim::replicas::Replicas;
 use cloudlysis_io_sim::rng::Rng;
 use event::{Caller, Event, NodeId};
 use node::Node;
@@ -71,6 +73,8 @@ pub struct Dice {
     pub turns: Rng,
     /// What clients do.
     pub clients: Rng,
+    /// What a cluster writes to disk, and when.
+    pub cluster: Rng,
 }
 
 /// What a run did.
@@ -114,6 +118,13 @@ pub struct World {
     broker: Broker,
     broker_life: u64,
     broker_turn_at: Option<u64>,
+    replicas: Replicas,
+    /// Nothing fits until then, and with which error it is refused.
+    full: Option<(u64, u32)>,
+    /// A server answers for a cluster it has lost, until then, and how far it is behind.
+    deceived: Option<(u64, u64)>,
+    /// What was handed to a node at one moment.
+    burst: Option<(u64, NodeId, usize)>,
     network: Network,
     outside: Outside,
     nodes: Nodes,
@@ -156,10 +167,15 @@ impl World {
                 network: dice.fork("network"),
                 turns: dice.fork("turns"),
                 clients: dice.fork("clients"),
+                cluster: dice.fork("cluster"),
             },
             broker,
             broker_life: 1,
             broker_turn_at: None,
+            replicas: Replicas::default(),
+            full: None,
+            deceived: None,
+            burst: None,
             network: Network::new(plan.delays),
             outside: Outside::new(plan.keys),
             nodes,
@@ -231,6 +247,7 @@ impl World {
             }
             Event::BrokerTurn => self.on_broker_turn(cause),
             Event::BrokerStarted => self.on_broker_started(),
+            Event::QuorumDecided(stream) => self.on_quorum_decided(stream),
             Event::ToBroker { node, life, input } => self.on_to_broker(node, life, *input),
             Event::FromBroker { node, connection, effect } => {
                 self.on_from_broker(node, connection, *effect);

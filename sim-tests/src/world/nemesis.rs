@@ -101,12 +101,13 @@ impl World {
     fn draw_broker_fault(&mut self) -> Fault {
         let (stream, consumer) = self.draw_consumer();
         let rng = &mut self.dice.faults;
-        match rng.below(4) {
+        match rng.below(5) {
             0 => {
                 let told = if rng.one_in(2) { Some(PullStatus::LeadershipChange) } else { None };
                 Fault::PullsLost { stream, consumer, told }
             }
             1 => Fault::ConsumerRolledBack { stream, consumer },
+            4 => Fault::ConsumerAhead { stream, consumer, by: rng.within(0, 6) },
             2 => {
                 let last = self
                     .broker
@@ -204,6 +205,7 @@ impl World {
     pub(super) fn on_healed(&mut self) -> Result<(), Violation> {
         self.faults = Faults::default();
         self.network.heal();
+        (self.full, self.deceived) = (None, None);
         self.healed_at = Some(self.now_ns);
         self.on_broker_started()?;
         self.after(MS, Event::Looked);
