@@ -79,6 +79,7 @@ invariants! {
     Once1 = "INV-ONCE-1", "what the broker and the outside were told is exactly what was intended: nothing lost, nothing twice";
     Cons1 = "INV-CONS-1", "money and stock are conserved";
     Live1 = "INV-LIVE-1", "once faults stop, everything accepted ends";
+    Div1 = "INV-DIV-1", "a node whose rows no longer agree with the log has noticed, and does not claim to be ready";
     Brk1 = "INV-BRK-1", "an acknowledged message is stored, once, until something is allowed to remove it";
     Brk2 = "INV-BRK-2", "a consumer delivers what matches, in order, and again until it is settled";
 }

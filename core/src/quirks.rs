@@ -34,6 +34,11 @@ quirks! {
     GateIgnoreGap = "the gate ignores a skipped consumer sequence";
     GateTrustAckFloor = "the gate believes that everything below the consumer's ack floor was applied";
     GateCheckpointLate = "the checkpoint is written in a later turn than what it covers";
+    GateTrustSequence = "the gate takes a sequence for the message that stood there";
+    GateIgnoreHole = "the gate does not count what is missing";
+    GateNeverAudit = "a bound gate never looks at its stream again";
+    GateBelieveAtOnce = "the gate stops at the first contradiction";
+    GateForgetPublished = "the gate forgets which messages of our own must be there";
     OutboxTailNotPersisted = "the outbox forgets its tail when it empties, and reuses positions";
     OutboxDeleteOnUnknown = "the outbox removes an entry without an answer";
     OutboxFreshIdPerAttempt = "every attempt leaves under an id of its own, without expecting to be the first";
@@ -55,6 +60,8 @@ quirks! {
     AggregateRefuseUnverified = "a refusal is given on the state at hand";
     AggregateRefusalNotRecorded = "a refusal that somebody acts on is known to one owner only";
     AggregateSnapshotOffByOne = "the version of the state on record is off by one";
+    AggregateTrustSequence = "the aggregate takes a sequence for the message that stood there";
+    AggregateNeverAudit = "a bound aggregate node never looks at its stream again";
     ProjectionStaleRow = "a view's row is computed from what the row was at the start of the turn";
     ProjectionForgetTenant = "the view key ignores the tenant";
     QuarantineLetThrough = "a quarantined key lets later messages through";

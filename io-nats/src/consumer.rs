@@ -17,6 +17,7 @@ use cloudlysis_core::gate::{
     Witness,
 };
 use cloudlysis_core::jetstream::api::{ConsumerConfig, ConsumerInfo, StreamInfo, err_code};
+use cloudlysis_core::wire::headers::NATS_MSG_ID;
 use cloudlysis_core::wire::stream::{ConsumerName, OWNER_METADATA, PlatformStream, incarnation};
 use cloudlysis_core::{Outcome, Token};
 use futures_util::{FutureExt, StreamExt};
@@ -177,8 +178,10 @@ pub async fn inspect(
         let ApiAnswer::Ok(message) = broker.message(stream.name(), Which::At(*seq)).await else {
             return Outcome::Unknown;
         };
-        let witness =
-            message.map(|message| Witness::of(&message.subject, &message.payload, message.stored_at_ns));
+        let witness = message.map(|message| {
+            let own = Witness::of(&message.subject, &message.payload, message.stored_at_ns);
+            own.identified(message.headers.get(NATS_MSG_ID))
+        });
         facts.found.push(Sighting { seq: *seq, witness });
     }
     Outcome::Done(facts)

@@ -3,7 +3,9 @@
 //! Not only the dice vary, the kind of game does: whole fault families are on or off per seed, limits sit at their
 //! extremes, and rates come in three modes. Without that, uniform noise never makes an outage.
 
+use crate::world::disaster::Disaster;
 use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{aggregate, effect, gate, outbox};
 use cloudlysis_io_sim::network::Delays;
 use cloudlysis_io_sim::outside::Keys;
@@ -28,13 +30,29 @@ pub enum Scenario {
     Owners,
     /// Leaders that go, quorums that are slow, servers that stop, answers that are old, nothing that fits.
     Cluster,
+    /// What no contract allows: logs lose messages, streams vanish and come back.
+    Disaster,
     /// People: drains, repeated and unreadable messages, clocks that jump, a view's store restored from a backup.
     Operators,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Everything,
+        Self::Calm,
+        Self::Crashes,
+        Self::Broker,
+        Self::Network,
+        Self::Outside,
+        Self::Owners,
+        Self::Cluster,
+        Self::Operators,
+        Self::Disaster,
+    ];
+
+    /// Those in which the broker keeps its contract.
+    pub const CONTRACT: [Self; 9] = [
         Self::Everything,
         Self::Calm,
         Self::Crashes,
@@ -58,6 +76,7 @@ impl Scenario {
             Self::Outside => "outside",
             Self::Owners => "owners",
             Self::Cluster => "cluster",
+            Self::Disaster => "disaster",
             Self::Operators => "operators",
         }
     }
@@ -175,6 +194,8 @@ pub struct Plan {
     pub outbox: outbox::Limits,
     /// Bounds of the effects.
     pub effect: effect::Limits,
+    /// The disaster, and the stream that it happens to.
+    pub disaster: Option<(Disaster, PlatformStream)>,
     /// The fault that is planted, if any.
     pub quirks: Quirks,
 }
@@ -184,7 +205,13 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64, scenario: Scenario, quirks: Quirks) -> Self {
         let mut rng = Rng::new(seed).fork("plan");
-        let replicas = if scenario == Scenario::Cluster { 3 } else { *rng.pick(&[1, 3]) };
+        let disaster = (scenario == Scenario::Disaster)
+            .then(|| (*rng.pick(&Disaster::ALL), *rng.pick(&PlatformStream::ALL)));
+        let replicas = match (scenario, disaster) {
+            (Scenario::Cluster, _) => 3,
+            (_, Some((Disaster::PowerLost, _))) => 1,
+            _ => *rng.pick(&[1, 3]),
+        };
         let faults = draw_faults(scenario, replicas, &mut rng);
         let request_timeout_ms = *rng.pick(&[500, 2_000, 5_000]);
         // An adapter always answers before its machine gives up, unless it is late on purpose.
@@ -250,6 +277,7 @@ impl Plan {
                 tracked_max: *rng.pick(&[2, 8, 256]),
                 answer_slack_ms: 500,
             },
+            disaster,
             quirks,
         }
     }
@@ -273,20 +301,21 @@ fn draw_faults(scenario: Scenario, replicas: u8, rng: &mut Rng) -> Faults {
     let outside = within(Scenario::Outside);
     let operators = within(Scenario::Operators);
     let servers = within(Scenario::Cluster);
+    let disaster = scenario == Scenario::Disaster;
     // One server has nobody to lose.
     let cluster = servers && replicas > 1;
     Faults {
-        node_crash: family(crashes, 60),
+        node_crash: family(crashes || disaster, 60),
         store_fault: family(crashes, 60),
-        node_kill: family(crashes || outside || within(Scenario::Owners), 400),
+        node_kill: family(crashes || outside || disaster || within(Scenario::Owners), 400),
         broker_crash: family(broker, 600),
         request_lost: family(broker || network, 40),
-        answer_lost: family(broker || network, 40),
+        answer_lost: family(broker || network || disaster, 40),
         answer_wrong: family(broker, 20),
         broker_moves: family(broker, 80),
         connection_cut: family(network || broker, 400),
         slow_network: family(network, 400),
-        rpc_lost: family(network || outside, 20),
+        rpc_lost: family(network || outside || disaster, 20),
         call_fails: family(outside, 3),
         answer_late: family(outside, 12),
         clock_jump: family(operators, 200),

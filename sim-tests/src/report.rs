@@ -1,5 +1,6 @@
 //! What the command line and the tests say about runs, in words.
 
+use crate::grid::Grid;
 use crate::mutants::{self, Hunt, MUTANTS, Mutant};
 use crate::plan::Scenario;
 use crate::run::{self, Job, Verdict};
@@ -24,6 +25,8 @@ pub struct Summary {
     pub stats: Stats,
     /// Marks they hit.
     pub marks: MarkCounts,
+    /// How nodes came through disasters.
+    pub grid: Grid,
     /// How long the worlds lived, in nanoseconds of their own.
     pub lived_ns: u128,
     /// Those that failed.
@@ -36,6 +39,7 @@ impl Summary {
         self.runs += 1;
         self.stats.add(&verdict.stats);
         self.marks.add(&verdict.marks);
+        verdict.aftermath.iter().for_each(|aftermath| self.grid.add(aftermath));
         self.lived_ns += u128::from(verdict.lived_ns);
         if verdict.failure.is_some() {
             self.failed.push(verdict.job);
@@ -76,7 +80,7 @@ pub fn run(out: &mut (impl Write + Send), jobs: &[Job]) -> io::Result<Summary> {
 }
 
 fn tell(out: &mut impl Write, summary: &Summary, took: Duration) -> io::Result<()> {
-    let Summary { runs, stats, marks, lived_ns, failed } = summary;
+    let Summary { runs, stats, marks, lived_ns, failed, grid: _ } = summary;
     let per_s = |count: u64| u128::from(count) * 1_000 / took.as_millis().max(1);
     writeln!(out, "{runs} runs in {:.1} s: {} runs/s", took.as_secs_f32(), per_s(*runs))?;
     writeln!(
@@ -198,10 +202,4 @@ pub fn mutants(
         out.flush()?;
     }
     Ok(alive)
-}
-
-/// The scenarios that a name on the command line means: one, or all for none.
-#[must_use]
-pub fn scenarios(one: Option<Scenario>) -> Vec<Scenario> {
-    one.map_or_else(|| Scenario::ALL.to_vec(), |one| vec![one])
 }

@@ -79,7 +79,10 @@ impl Aggregate {
             return;
         }
         let mut message_headers = message.context.headers(&key.tenant);
-        message_headers.append(headers::NATS_MSG_ID, &message_id(key, &message));
+        message_headers.append(
+            headers::NATS_MSG_ID,
+            &keys::event_message_id(&key.tenant, &key.kind, &key.id, message.command_id.as_ref()),
+        );
         message_headers.append(headers::NATS_EXPECTED_STREAM, PlatformStream::AggregateEvents.name());
         if !self.config.quirks.has(Quirk::AggregateNoExpectation) {
             let expected = expected_seq.to_string();
@@ -208,10 +211,4 @@ impl Aggregate {
         let last_seq = Record::read(key, definition, cx.view()).map_or(0, |record| record.last_seq);
         self.load(now, key, last_seq + 1, cx);
     }
-}
-
-/// Names the command on this aggregate: the broker's window spans all subjects of the stream.
-fn message_id(key: &AggregateKey, message: &EventMessage) -> String {
-    let command = message.command_id.as_ref().map(|id| id.token()).unwrap_or_default();
-    format!("{}:{}:{}:{command}", key.tenant.token(), key.kind, key.id.token())
 }

@@ -17,6 +17,7 @@ use crate::gate::{Checkpoint, NoStream, Sighting, StreamFacts, Witness, checkpoi
 use crate::halt::{Fence, Halt};
 use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
+use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::stream::PlatformStream;
@@ -89,6 +90,12 @@ pub(super) fn read_checkpoint(view: &dyn View) -> Result<Checkpoint, Halt> {
 impl Aggregate {
     pub(super) fn bind_if_due(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) {
         if self.binding.deadline().is_none_or(|at| at > now.mono) {
+            return;
+        }
+        if let Binding::Bound { audit_at } = &mut self.binding
+            && self.config.quirks.has(Quirk::AggregateNeverAudit)
+        {
+            *audit_at = now.mono.plus_ms(self.config.limits.audit_ms);
             return;
         }
         let attempt = match self.binding {
@@ -201,6 +208,9 @@ impl Aggregate {
             Some(expected) if *expected != facts.incarnation => {
                 let (expected, found) = (expected.clone(), facts.incarnation.clone());
                 Err(Fence::StreamReplaced { stream: stream.to_string(), expected, found })
+            }
+            Some(_) if self.config.quirks.has(Quirk::AggregateTrustSequence) => {
+                checkpoint::compare(stream, &[], *removed, facts)
             }
             Some(_) => checkpoint::compare(stream, seen, *removed, facts),
             // What is missing when a store begins is accepted: each history says whether it can be read.

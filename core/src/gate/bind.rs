@@ -195,7 +195,10 @@ impl Gate {
         }
         // What is missing when a store begins, or is adopted, is accepted for good.
         let accepts = self.checkpoint.incarnation.is_none() || self.config.adopt;
+        let quirks = self.config.quirks;
+        let accepts = accepts || quirks.has(Quirk::GateIgnoreHole);
         let known = if accepts { u64::MAX } else { self.checkpoint.removed };
+        let seen = if quirks.has(Quirk::GateTrustSequence) { &[] } else { seen };
         checkpoint::compare(self.config.stream, seen, known, facts)
     }
 

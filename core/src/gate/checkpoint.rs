@@ -22,33 +22,58 @@ use sha2::{Digest, Sha256};
 
 /// The first byte after the sequence in a row that carries evidence; no incarnation begins with it.
 const EVIDENCE: u8 = 1;
-const CONTENT_BYTES: usize = 16;
+const HASH_BYTES: usize = 16;
+/// What a witness in a row consists of, as bits of the byte before it.
+const CONTENT: u8 = 1;
+const ID: u8 = 2;
+const STORED_AT: u8 = 4;
 
-/// By what a stored message is recognised again.
+/// By what a stored message is recognised again; whatever is not known of it is no evidence.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Witness {
-    content: [u8; CONTENT_BYTES],
+    content: Option<Hash>,
+    /// Of its message id.
+    id: Option<Hash>,
     /// When the broker stored it; unknown to whoever published it.
     stored_at_ns: Option<u64>,
+}
+
+type Hash = [u8; HASH_BYTES];
+
+fn hash(parts: [&[u8]; 2]) -> Hash {
+    let digest = Sha256::new().chain_update(parts[0]).chain_update([0]).chain_update(parts[1]).finalize();
+    let mut out = [0; HASH_BYTES];
+    out.copy_from_slice(&digest[..HASH_BYTES]);
+    out
 }
 
 impl Witness {
     /// Of a message. `stored_at_ns` is the broker's time in nanoseconds since 1970, where it is known.
     #[must_use]
     pub fn of(subject: &str, payload: &[u8], stored_at_ns: Option<u64>) -> Self {
-        let digest = Sha256::new().chain_update(subject).chain_update([0]).chain_update(payload).finalize();
-        let mut content = [0; CONTENT_BYTES];
-        content.copy_from_slice(&digest[..CONTENT_BYTES]);
-        Self { content, stored_at_ns }
+        Self { content: Some(hash([subject.as_bytes(), payload])), id: None, stored_at_ns }
+    }
+
+    /// Of a message of which only the id is known.
+    #[must_use]
+    pub fn of_id(id: &str) -> Self {
+        Self { content: None, id: Some(hash([id.as_bytes(), b""])), stored_at_ns: None }
+    }
+
+    /// With its message id, when it has one.
+    #[must_use]
+    pub fn identified(self, id: Option<&str>) -> Self {
+        Self { id: id.map(|id| hash([id.as_bytes(), b""])), ..self }
     }
 
     /// Whether both may be of the same message.
     fn agrees(&self, other: &Self) -> bool {
-        let same_time = match (self.stored_at_ns, other.stored_at_ns) {
-            (Some(own), Some(other)) => own == other,
-            (Some(_), None) | (None, Some(_) | None) => true,
-        };
-        self.content == other.content && same_time
+        fn same<T: PartialEq>(own: Option<T>, other: Option<T>) -> bool {
+            own.zip(other).is_none_or(|(own, other)| own == other)
+        }
+        same(self.content, other.content)
+            && same(self.id, other.id)
+            && same(self.stored_at_ns, other.stored_at_ns)
     }
 }
 
@@ -175,16 +200,19 @@ fn number(row: &mut &[u8]) -> Result<u64, Halt> {
     Ok(u64::from_be_bytes(*number))
 }
 
-/// One byte that says what follows: nothing, content, content and time.
+/// One byte that says what follows.
 fn put_witness(row: &mut Vec<u8>, witness: Option<Witness>) {
-    match witness {
-        None => row.push(0),
-        Some(Witness { content, stored_at_ns }) => {
-            row.push(1 + u8::from(stored_at_ns.is_some()));
-            row.extend_from_slice(&content);
-            row.extend(stored_at_ns.into_iter().flat_map(u64::to_be_bytes));
-        }
-    }
+    let Some(Witness { content, id, stored_at_ns }) = witness else {
+        row.push(0);
+        return;
+    };
+    let bit = |is_there, bit| if is_there { bit } else { 0 };
+    row.push(
+        bit(content.is_some(), CONTENT) | bit(id.is_some(), ID) | bit(stored_at_ns.is_some(), STORED_AT),
+    );
+    row.extend(content.into_iter().flatten());
+    row.extend(id.into_iter().flatten());
+    row.extend(stored_at_ns.into_iter().flat_map(u64::to_be_bytes));
 }
 
 fn witness(row: &mut &[u8]) -> Result<Option<Witness>, Halt> {
@@ -193,11 +221,17 @@ fn witness(row: &mut &[u8]) -> Result<Option<Witness>, Halt> {
     if *kind == 0 {
         return Ok(None);
     }
-    let (content, rest) =
-        row.split_first_chunk::<CONTENT_BYTES>().ok_or_else(|| corrupt("shorter than a witness"))?;
+    let content = if kind & CONTENT == 0 { None } else { Some(read_hash(row)?) };
+    let id = if kind & ID == 0 { None } else { Some(read_hash(row)?) };
+    let stored_at_ns = if kind & STORED_AT == 0 { None } else { Some(number(row)?) };
+    Ok(Some(Witness { content, id, stored_at_ns }))
+}
+
+fn read_hash(row: &mut &[u8]) -> Result<Hash, Halt> {
+    let (hash, rest) =
+        row.split_first_chunk::<HASH_BYTES>().ok_or_else(|| corrupt("shorter than a witness"))?;
     *row = rest;
-    let stored_at_ns = if *kind == 2 { Some(number(row)?) } else { None };
-    Ok(Some(Witness { content: *content, stored_at_ns }))
+    Ok(*hash)
 }
 
 #[cfg(test)]
@@ -208,7 +242,7 @@ mod tests {
     fn rows_come_back_with_their_evidence_and_without() {
         let witness = |time| Witness::of("tenant.a.aggregate.order.1", b"{}", time);
         for applied in [None, Some(witness(None)), Some(witness(Some(7)))] {
-            for published in [None, Some((12, witness(None)))] {
+            for published in [None, Some((12, witness(None))), Some((12, Witness::of_id("c")))] {
                 for incarnation in [None, Some("2026|a".to_owned())] {
                     let own = Checkpoint { incarnation, seq: 9, applied, published, removed: 3 };
                     assert_eq!(Checkpoint::decode(&own.encode()), Ok(own));
@@ -232,5 +266,8 @@ mod tests {
             !own.agrees(&Witness::of("a", b"y", Some(7))) && !own.agrees(&Witness::of("b", b"x", Some(7)))
         );
         assert_ne!(Witness::of("a", b"bx", None), Witness::of("ab", b"x", None));
+        let (one, two) = (own.identified(Some("1")), own.identified(Some("2")));
+        assert!(!one.agrees(&two) && one.agrees(&own) && Witness::of_id("1").agrees(&one));
+        assert!(!Witness::of_id("2").agrees(&one), "of an accepted command, only the id is known");
     }
 }

@@ -48,7 +48,7 @@ use crate::halt::Halt;
 use crate::invariant;
 use crate::jetstream::api::{ConsumerConfig, PullRequest};
 use crate::outcome::{Outcome, Token, Tokens};
-use crate::quirks::Quirks;
+use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::headers::Headers;
@@ -458,6 +458,9 @@ impl Gate {
 
     /// A message of our own is stored on this stream: from now on it must be there.
     pub fn published<I>(&mut self, seq: u64, witness: Witness, cx: &mut Cx<'_, I, Effect>) {
+        if self.config.quirks.has(Quirk::GateForgetPublished) {
+            return;
+        }
         if self.checkpoint.publish(seq, witness) {
             self.stage_checkpoint(cx);
         }

@@ -187,7 +187,7 @@ pub struct Settlement {
     pub origin: Origin,
     /// How it ended.
     pub end: End,
-    /// The message, when it is on its stream now.
+    /// The message, or the events of the command, on their stream.
     pub stored: Option<Stored>,
 }
 

@@ -13,8 +13,10 @@ use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::answer::PublishRefused;
+use crate::wire::envelope::Command;
 use crate::wire::headers;
 use crate::wire::keys;
+use crate::wire::stream::PlatformStream;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -339,14 +341,21 @@ impl Entry {
         }
     }
 
-    /// The message on its stream, if that is how the entry ended.
+    /// What the entry left on a stream, if that is how it ended.
     fn stored(&self, end: &End) -> Option<Stored> {
         match (&self.body, end) {
             (Body::Message { stream, subject, payload, .. }, End::Published { seq }) => {
                 let witness = Witness::of(subject, payload.as_bytes(), None);
                 Some(Stored { stream: stream.stream(), seq: *seq, witness })
             }
-            (Body::Command(_), _) | (Body::Message { .. }, End::Accepted(_) | End::Refused(_)) => None,
+            (Body::Command(command), End::Accepted(accepted)) => {
+                let Command { tenant, aggregate, id, command_id, .. } = command;
+                let id = keys::event_message_id(tenant, aggregate, id, Some(command_id));
+                let (stream, seq) = (PlatformStream::AggregateEvents, accepted.seq);
+                Some(Stored { stream, seq, witness: Witness::of_id(&id) })
+            }
+            (Body::Command(_), End::Published { .. } | End::Refused(_))
+            | (Body::Message { .. }, End::Accepted(_) | End::Refused(_)) => None,
         }
     }
 }

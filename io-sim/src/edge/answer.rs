@@ -103,8 +103,9 @@ impl Edge {
             },
             Conversation::Sighting { inspection, mut facts, seq } => {
                 let witness = if let Answer::Message(message) = answer {
-                    let StoredMessage { subject, payload, stored_at, .. } = *message;
-                    Some(Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000)))
+                    let StoredMessage { subject, headers, payload, stored_at, .. } = *message;
+                    let own = Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000));
+                    Some(own.identified(headers.get(NATS_MSG_ID)))
                 } else if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
                     None
                 } else {

@@ -47,6 +47,8 @@ pub struct Answers {
     heard: BTreeMap<String, Definite>,
     /// Commands whose outcome an aggregate node has told somebody.
     told: BTreeSet<String>,
+    /// Those that were said to be accepted.
+    accepted: BTreeSet<String>,
 }
 
 fn aggregate_of(command: &Command) -> AggregateKey {
@@ -69,6 +71,7 @@ impl Answers {
             refused: BTreeMap::new(),
             heard: BTreeMap::new(),
             told: BTreeSet::new(),
+            accepted: BTreeSet::new(),
         }
     }
 
@@ -167,6 +170,18 @@ impl Answers {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Whatever else may be wrong with it, this was said.
+    pub(super) fn on_replied(&mut self, command: &Command, reply: &Reply) {
+        if matches!(reply, Reply::Accepted { .. }) {
+            self.accepted.insert(name_of(command));
+        }
+    }
+
+    /// Whether a command was said to be accepted.
+    pub(super) fn was_accepted(&self, command: &Command) -> bool {
+        self.accepted.contains(&name_of(command))
     }
 
     /// Whether the outcome of a command was told to somebody.

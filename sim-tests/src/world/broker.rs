@@ -33,13 +33,18 @@ impl World {
     /// Makes the streams, as `--bootstrap` does.
     pub(super) fn make_streams(&mut self) -> Result<(), Violation> {
         for stream in PlatformStream::ALL {
-            let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
-            let mut config: StreamConfig = stream.policy(room);
-            config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("world-{stream}"));
-            let request = Request::StreamCreate(config);
-            self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })?;
+            self.make_stream(stream, "world")?;
         }
         Ok(())
+    }
+
+    /// Makes a stream, with an id of its own.
+    pub(super) fn make_stream(&mut self, stream: PlatformStream, id: &str) -> Result<(), Violation> {
+        let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
+        let mut config: StreamConfig = stream.policy(room);
+        config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("{id}-{stream}"));
+        let request = Request::StreamCreate(config);
+        self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })
     }
 
     /// Sends a request whose answer is waited for.
@@ -295,6 +300,7 @@ impl World {
             return Ok(());
         }
         self.broker.restart(self.now_ns).map_err(|halt| Violation::of_broker(&halt, self.now_ns))?;
+        self.lose_the_unsynced()?;
         self.wake_broker();
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `leader_change(stream)` | nobody serves a stream for a while: 503 or silence for publishes, reads and acks; its pulls die |
 //! | `leader_change(consumer)` | `Fault::PullsLost`, in [`nemesis`](super::nemesis) |
+//! | `consumer_ahead_of_stream` | with a new leader, a consumer that believes it delivered what it never did |
 //! | `pub_10158`, `pub_10164` | a publish waits for its quorum; those like it are refused meanwhile; then it is stored, or was lost |
 //! | `info_stale` | a server that lost its cluster answers what it knew |
 //! | `limit_hit` | nothing more fits for a while: 10077 or 10002 |
@@ -28,6 +29,8 @@ use cloudlysis_io_sim::replicas::{Extent, Leader};
 
 /// How long a stream is without a leader, at least and at most.
 const ELECTION_NS: (u64, u64) = (200 * MS, 9_000 * MS);
+/// A consumer whose leader knows less than the last one is away at least so long: longer than silence is believed.
+const AHEAD_NS: u64 = 3_000 * MS;
 /// How long a quorum takes, at least and at most.
 const QUORUM_NS: (u64, u64) = (100 * MS, 8_000 * MS);
 /// How long nothing fits, at most.
@@ -84,7 +87,12 @@ impl World {
     pub(super) fn cluster_trouble(&mut self) -> Result<(), Violation> {
         if self.strikes(self.faults.leader_change) {
             let stream = *self.dice.faults.pick(&PlatformStream::ALL);
-            let pause = self.dice.faults.within(ELECTION_NS.0, ELECTION_NS.1);
+            let mut pause = self.dice.faults.within(ELECTION_NS.0, ELECTION_NS.1);
+            if self.dice.faults.one_in(3) {
+                // The next leader of a consumer takes it to be further than it is; nobody is served by it before then.
+                pause += AHEAD_NS;
+                self.put_ahead(stream)?;
+            }
             self.lose_leader(stream, self.now_ns + pause)?;
         }
         if self.strikes(self.faults.store_full) {
@@ -114,6 +122,15 @@ impl World {
             self.broker.jump_clock(by);
         }
         Ok(())
+    }
+
+    fn put_ahead(&mut self, stream: PlatformStream) -> Result<(), Violation> {
+        let consumers: Vec<_> =
+            super::nemesis::consumers().into_iter().filter(|(own, _)| *own == stream).collect();
+        let (_, consumer) = self.dice.faults.pick(&consumers).clone();
+        let by = self.dice.faults.within(0, 6);
+        let (stream, consumer) = (stream.name().to_owned(), consumer.to_string());
+        self.broker_turn(Input::Faulted(Fault::ConsumerAhead { stream, consumer, by }))
     }
 
     /// Nobody leads a stream until then: its pulls die, told or not.

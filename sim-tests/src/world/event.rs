@@ -188,6 +188,12 @@ pub enum Event {
         /// Which command.
         call: u64,
     },
+    /// The disaster begins.
+    Struck,
+    /// The log becomes another one.
+    Rewritten,
+    /// Everybody had time to notice.
+    Judged,
     /// Faults end.
     Healed,
     /// Somebody looks whether everything has come to an end.

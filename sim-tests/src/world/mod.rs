@@ -15,10 +15,12 @@ pub mod broker;
 pub mod calls;
 pub mod clients;
 pub mod cluster;
+pub mod disaster;
 pub mod event;
 pub mod nemesis;
 pub mod node;
 pub mod projection;
+pub mod runbook;
 pub mod runner;
 pub mod settled;
 pub mod shell;
@@ -38,8 +40,10 @@ use cloudlysis_io_sim::network::Network;
 use cloudlysis_io_sim::outside::Outside;
 use cloudlysis_io_sim::replicas::Replicas;
 use cloudlysis_io_sim::rng::Rng;
+use disaster::{Calamity, Stage};
 use event::{Caller, Event, NodeId};
 use node::Node;
+use runbook::Aftermath;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A millisecond in nanoseconds.
@@ -137,6 +141,15 @@ pub struct World {
     oracles: Oracles,
     /// An older disk of the projection.
     backup: Option<cloudlysis_io_sim::store::SimStore>,
+    calamity: Option<Calamity>,
+    aftermath: Option<Aftermath>,
+    /// Nodes that are not started before then.
+    held: BTreeMap<NodeId, u64>,
+    /// Nodes that stopped for good, and why.
+    halted: BTreeMap<NodeId, String>,
+    power_lost: bool,
+    /// Messages that a disaster made up.
+    ghosts: u64,
     healed_at: Option<u64>,
     ended: bool,
     stats: Stats,
@@ -185,6 +198,16 @@ impl World {
             clients: Clients::of(&plan),
             oracles: Oracles::of(&plan),
             backup: None,
+            calamity: plan.disaster.map(|(disaster, stream)| Calamity {
+                disaster,
+                stream,
+                stage: Stage::Ahead,
+            }),
+            aftermath: None,
+            held: BTreeMap::new(),
+            halted: BTreeMap::new(),
+            power_lost: false,
+            ghosts: 0,
             healed_at: None,
             ended: false,
             stats: Stats::default(),
@@ -282,6 +305,9 @@ impl World {
                 self.send_call(call);
                 Ok(())
             }
+            Event::Struck => self.on_struck(),
+            Event::Rewritten => self.on_rewritten(),
+            Event::Judged => self.on_judged(),
             Event::Healed => self.on_healed(),
             Event::Looked => self.on_looked(),
         }

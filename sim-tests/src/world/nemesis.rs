@@ -101,13 +101,12 @@ impl World {
     fn draw_broker_fault(&mut self) -> Fault {
         let (stream, consumer) = self.draw_consumer();
         let rng = &mut self.dice.faults;
-        match rng.below(5) {
+        match rng.below(4) {
             0 => {
                 let told = if rng.one_in(2) { Some(PullStatus::LeadershipChange) } else { None };
                 Fault::PullsLost { stream, consumer, told }
             }
             1 => Fault::ConsumerRolledBack { stream, consumer },
-            4 => Fault::ConsumerAhead { stream, consumer, by: rng.within(0, 6) },
             2 => {
                 let last = self
                     .broker

@@ -29,6 +29,11 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::AggregateNoExpectation, script::a_command_is_decided_appended_and_answered),
     (Quirk::AggregateRefuseUnverified, script::a_refusal_is_decided_on_what_the_stream_says_now),
     (Quirk::AggregateRefusalNotRecorded, recorded::a_recorded_refusal_is_the_answer_of_every_owner),
+    (
+        Quirk::AggregateTrustSequence,
+        readiness::an_end_that_was_written_anew_stops_the_node_though_it_is_as_long_as_before,
+    ),
+    (Quirk::AggregateNeverAudit, readiness::a_hole_in_the_history_stops_the_node),
     (Quirk::AggregateSnapshotOffByOne, script::the_state_on_record_is_the_fold_of_the_stream),
 ];
 

@@ -190,7 +190,7 @@ pub(super) fn a_bound_gate_looks_now_and_then_whether_its_stream_is_what_it_was(
 }
 
 #[test]
-fn a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition() {
+pub(super) fn a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition() {
     let limits = Limits { confirm_ms: 10_000, ..AUDITED };
     let (mut bench, mut upstream) = bound(Config { limits, ..config() });
     // Who answers has lost its cluster, and knows only the beginning.

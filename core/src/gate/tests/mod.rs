@@ -25,6 +25,17 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::GateResumeTooFar, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
     (Quirk::GateIgnoreGap, script::a_skipped_delivery_is_not_applied_and_the_consumer_is_positioned_anew),
     (Quirk::GateTrustAckFloor, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
+    (
+        Quirk::GateTrustSequence,
+        fences::an_end_that_was_written_anew_is_noticed_though_it_is_as_long_as_before,
+    ),
+    (Quirk::GateIgnoreHole, fences::a_hole_in_what_was_applied_is_noticed),
+    (Quirk::GateNeverAudit, fences::a_bound_gate_looks_now_and_then_whether_its_stream_is_what_it_was),
+    (
+        Quirk::GateBelieveAtOnce,
+        fences::a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition,
+    ),
+    (Quirk::GateForgetPublished, fences::a_message_of_our_own_that_is_not_there_any_more_is_noticed),
     (Quirk::GateCheckpointLate, script::what_is_applied_is_contiguous_over_messages_of_others),
 ];
 
