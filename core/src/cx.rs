@@ -25,6 +25,9 @@ pub trait Machine: Sized {
     /// The part of its memory that its tables determine; what the recovery oracle compares.
     type Durable: PartialEq + Debug;
 
+    /// Most steps one input may cause. Fan-out is bounded where it is declared; passing this is a bug of ours.
+    const CASCADE_STEPS_MAX: usize = 1024;
+
     /// The only constructor: start-up and recovery are one path.
     ///
     /// # Errors
@@ -130,6 +133,23 @@ impl<'a, I, E> Cx<'a, I, E> {
     /// Records that a rare branch was taken.
     pub fn mark(&mut self, mark: Mark) {
         self.marks.hit(mark);
+    }
+
+    /// Runs a child machine whose effects are ours to answer: they go to `effects`. Its inputs are wrapped into ours, its
+    /// writes join our batch.
+    pub fn within<CI, CE, R>(
+        &mut self,
+        wrap_input: impl Fn(CI) -> I,
+        effects: &mut Vec<CE>,
+        run: impl FnOnce(&mut Cx<'_, CI, CE>) -> R,
+    ) -> R {
+        run(&mut Cx {
+            view: self.view,
+            writes: self.writes,
+            marks: self.marks,
+            follow_ups: &mut Wrapped { parent: self.follow_ups, wrap: wrap_input },
+            effects,
+        })
     }
 
     /// Runs a child machine: its inputs and effects are wrapped into ours, its writes join our batch.

@@ -26,9 +26,6 @@ use crate::store::{Store, Table, Txn, View, WriteBatch};
 use crate::time::{Mono, Now};
 use std::collections::VecDeque;
 
-/// Most steps one input may cause. Fan-out is bounded where it is declared; passing this is a bug of ours.
-const CASCADE_STEPS_MAX: usize = 1024;
-
 const INCARNATION: &[u8] = b"incarnation";
 
 /// Effects whose cause is durable.
@@ -175,7 +172,8 @@ impl<M: Machine> Driver<M> {
         let mut handled = 0;
         while let Some(input) = steps.pop_front() {
             handled += 1;
-            invariant!(handled <= CASCADE_STEPS_MAX, Drv3, "more than {CASCADE_STEPS_MAX} follow-ups");
+            let max = M::CASCADE_STEPS_MAX;
+            invariant!(handled <= max, Drv3, "more than {max} follow-ups");
             let mut follow_ups = Vec::new();
             self.writes.clear();
             let mut cx = Cx::new(&*txn, &mut self.writes, &mut self.marks, &mut follow_ups, effects);

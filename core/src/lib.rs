@@ -26,8 +26,9 @@
 //! | [`effect`] | how often the outside is called, and under which key |
 //! | [`quarantine`], [`drain`] | what is held back, and when a node may go |
 //! | [`runner`] | routing between sagas, outbox and effects, nothing else |
-//! | [`jetstream`] | what a broker answers: the simulator's |
+//! | [`jetstream`] | what becomes of messages: the broker's own machine, and the simulator's |
 //! | [`nats`] | what a client of a broker says, and what it is told |
+//! | [`broker`] | the broker whole: both of them, from bytes to bytes |
 //! | [`manifest`], [`program`] | what an application says, and how its programs run |
 //! | [`wire`] | ids, subjects, keys, headers, envelopes |
 //! | [`cx`], [`driver`], [`store`], [`time`], [`outcome`], [`halt`] | the idiom itself |
@@ -50,6 +51,7 @@ pub mod aggregate;
 pub mod backoff;
 #[cfg(test)]
 mod bench;
+pub mod broker;
 pub mod cx;
 pub mod drain;
 pub mod driver;

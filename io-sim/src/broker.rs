@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 /// Bounds that no simulated world reaches.
 const LIMITS: Limits = Limits {
     streams_max: 64,
+    replicas_max: 5,
     consumers_per_stream_max: 256,
     messages_per_stream_max: 1 << 20,
     message_ids_per_stream_max: 1 << 20,

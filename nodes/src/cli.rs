@@ -1,9 +1,12 @@
 //! The command line.
 
+use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Event-sourced aggregates, projections, sagas and effects on NATS JetStream.
 #[derive(Debug, Parser)]
@@ -25,7 +28,38 @@ pub enum Command {
     /// Check the manifests of an application.
     Validate(ValidateArguments),
     /// Run one node.
-    Serve(ServeArguments),
+    #[command(subcommand)]
+    Serve(Serve),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+}
+
+/// `cloudlysis bench`: what.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Our broker, beside a real nats-server.
+    Broker(BenchBrokerArguments),
+}
+
+/// `cloudlysis bench broker`.
+#[derive(Debug, Args)]
+pub struct BenchBrokerArguments {
+    /// The executable of a real nats-server to measure beside ours.
+    #[arg(long, env = "CLOUDLYSIS_NATS_SERVER")]
+    pub nats_server: Option<PathBuf>,
+    /// How long each figure is measured, in milliseconds, each round.
+    #[arg(long, default_value_t = 3_000)]
+    pub time_ms: u64,
+    /// How often each figure is measured; the median is shown.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Messages of the memory row; 0 leaves it out.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub messages: usize,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// The application and its variables.
@@ -61,9 +95,20 @@ pub struct DevArguments {
     /// The application.
     #[command(flatten)]
     pub application: ApplicationArguments,
-    /// The NATS server, with JetStream enabled.
-    #[arg(long, default_value = "nats://127.0.0.1:4222", env = "CLOUDLYSIS_BROKER")]
-    pub broker: String,
+    /// A NATS server with JetStream; without one, a broker of its own runs in this process.
+    #[arg(long, env = "CLOUDLYSIS_BROKER")]
+    pub broker: Option<String>,
+    /// Where the broker of this process listens; the next free port is taken if this one is not.
+    #[arg(
+        long,
+        default_value = "127.0.0.1:4222",
+        env = "CLOUDLYSIS_BROKER_LISTEN",
+        conflicts_with = "broker"
+    )]
+    pub broker_listen: SocketAddr,
+    /// When what the broker of this process acknowledges survives a loss of power: `always`, or at least every so often.
+    #[arg(long, default_value = "2m", value_parser = parse_sync, env = "CLOUDLYSIS_BROKER_SYNC")]
+    pub broker_sync: SyncPolicy,
     /// Where the nodes keep their state.
     #[arg(long, default_value = ".cloudlysis", env = "CLOUDLYSIS_DATA")]
     pub data: PathBuf,
@@ -92,25 +137,55 @@ pub struct ValidateArguments {
     pub json: bool,
 }
 
-/// A kind of node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum NodeKind {
+/// `cloudlysis serve`: which node.
+#[derive(Debug, Subcommand)]
+pub enum Serve {
     /// Takes commands, appends events.
-    Aggregate,
+    Aggregate(ServeArguments),
     /// Keeps views, answers queries.
-    Projection,
+    Projection(ServeArguments),
     /// Runs sagas and effects.
-    Runner,
+    Runner(ServeArguments),
     /// HTTP at the edge.
-    Gateway,
+    Gateway(ServeArguments),
+    /// The broker alone: a NATS server with JetStream.
+    Broker(BrokerArguments),
 }
 
-/// `cloudlysis serve`.
+/// `cloudlysis serve broker`.
+#[derive(Debug, Args)]
+pub struct BrokerArguments {
+    /// Where clients connect.
+    #[arg(long, default_value = "127.0.0.1:4222", env = "CLOUDLYSIS_BROKER_LISTEN")]
+    pub listen: SocketAddr,
+    /// Where streams are kept.
+    #[arg(long, default_value = ".cloudlysis/broker", env = "CLOUDLYSIS_BROKER_DATA")]
+    pub data: PathBuf,
+    /// When what is acknowledged survives a loss of power: `always`, or at least every so often, such as `2m`.
+    #[arg(long, default_value = "2m", value_parser = parse_sync, env = "CLOUDLYSIS_BROKER_SYNC")]
+    pub sync: SyncPolicy,
+    /// Listen on an address that others can reach, without authentication.
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
+}
+
+fn parse_sync(text: &str) -> Result<SyncPolicy, String> {
+    if text == "always" {
+        return Ok(SyncPolicy::Always);
+    }
+    let every: jiff::SignedDuration =
+        text.parse().map_err(|why| format!("{why}; expected `always` or `2m`"))?;
+    let every = Duration::try_from(every).map_err(|_| "a time before now".to_owned())?;
+    if every.is_zero() {
+        Err("longer than nothing, or `always`".into())
+    } else {
+        Ok(SyncPolicy::Every(every))
+    }
+}
+
+/// `cloudlysis serve` of a node that runs an application.
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// Which node.
-    #[arg(value_enum)]
-    pub node: NodeKind,
     /// The application.
     #[command(flatten)]
     pub application: ApplicationArguments,

@@ -8,14 +8,19 @@
 //! | [`partition`] | the loop: one thread, one store, one driver |
 //! | [`aggregate`], [`projection`], [`runner`] | what each node's machine asks for, performed |
 //! | [`gateway`] | HTTP at the edge, gRPC inside |
+//! | [`broker`] | an embedded NATS server with JetStream |
+//! | [`nats_server`] | a command that stands in for the real `nats-server` |
 //! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
 //! | [`commands`] | `dev`, `validate`, `serve` |
 
 pub mod aggregate;
 pub mod application;
+pub mod bench;
+pub mod broker;
 pub mod cli;
 pub mod commands;
 pub mod gateway;
+pub mod nats_server;
 pub mod partition;
 pub mod probes;
 pub mod projection;

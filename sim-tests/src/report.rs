@@ -2,7 +2,6 @@
 
 use crate::grid::Grid;
 use crate::mutants::{self, Hunt, MUTANTS, Mutant};
-use crate::plan::Scenario;
 use crate::run::{self, Job, Verdict};
 use crate::trace::Keep;
 use crate::world::Stats;

@@ -8,9 +8,20 @@ use std::path::{Path, PathBuf};
 
 /// The longest file a reader should meet.
 const FILE_LINES_MAX: usize = 500;
-/// Everything the core may use: data, expressions, hashes. No runtime, no clock, no randomness.
-const CORE_DEPENDENCIES: [&str; 8] =
-    ["bytes", "cel", "granit-parser", "jiff", "serde", "serde_json", "sha2", "thiserror"];
+/// Everything the core may use: data, expressions, hashes, signatures. No runtime, no clock, no randomness.
+const CORE_DEPENDENCIES: [&str; 11] = [
+    "base64",
+    "bytes",
+    "cel",
+    "ed25519-dalek",
+    "granit-parser",
+    "jiff",
+    "serde",
+    "serde_ignored",
+    "serde_json",
+    "sha2",
+    "thiserror",
+];
 
 struct File {
     /// Relative to the workspace, with forward slashes.

@@ -1,6 +1,6 @@
 //! The turn, on a machine that does as it is told.
 
-use super::{CASCADE_STEPS_MAX, Checks, Driver};
+use super::{Checks, Driver};
 use crate::bench::{Bench, Exam, Landed, MemoryStore, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::{Halt, StoreFault};
@@ -218,7 +218,7 @@ fn follow_ups_come_in_the_order_in_which_they_were_asked_for_and_before_the_next
 #[test]
 fn a_cascade_without_end_is_broken_off_and_lands_nothing() {
     let mut bench = bench();
-    let steps_max = CASCADE_STEPS_MAX - 1;
+    let steps_max = <Scribe as Machine>::CASCADE_STEPS_MAX - 1;
     bench.turn([Repeated(steps_max), Repeated(steps_max)]);
     let halt = bench.try_turn([Dictated("a"), Repeated(steps_max + 1)]).expect_err("too long");
     assert_eq!(broken(&halt), Some(Invariant::Drv3));

@@ -1,309 +1,32 @@
 //! The JetStream API's data as JSON carries it: exact field names, durations in nanoseconds.
 //!
-//! Both sides use these types: `io-nats` to talk to a real server, the engine to be one. Reading is tolerant of fields
+//! Streams and consumers are next door. Both sides use these types: `io-nats` to talk to a real server, the engine to be one. Reading is tolerant of fields
 //! a newer server adds; a server that must refuse unknown fields checks for them before it decodes.
 
+mod account;
+mod consumer;
+mod message_get;
+mod stream;
+
+pub use account::{AccountApi, AccountInfo, AccountLimits, Page, Paging};
+pub use consumer::{
+    AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, PriorityGroupState, PriorityPolicy, PullRequest,
+    ReplayPolicy, SequenceInfo, SequencePair,
+};
+pub use message_get::MessageGet;
+pub use stream::{
+    Compression, ConsumerLimits, Discard, External, PersistMode, Placement, Republish, Retention,
+    SourceConsumer, Storage, StreamConfig, StreamInfo, StreamSource, StreamSourceInfo, StreamState,
+    SubjectTransform, ZERO_TIME,
+};
+
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-
-/// How long messages are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Retention {
-    /// Until a limit removes them.
-    #[default]
-    Limits,
-    /// Until every interested consumer acked them.
-    Interest,
-    /// Until one consumer acked them.
-    Workqueue,
-}
-
-/// What happens at a limit.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Discard {
-    /// The oldest message goes.
-    #[default]
-    Old,
-    /// The new message is refused.
-    New,
-}
-
-/// Where messages are kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Storage {
-    /// On disk.
-    #[default]
-    File,
-    /// In memory: gone at a restart.
-    Memory,
-}
-
-const fn unlimited() -> i64 {
-    -1
-}
-const fn one() -> u8 {
-    1
-}
-
-/// A stream's configuration.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct StreamConfig {
-    /// Its name.
-    pub name: String,
-    /// What it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// What it stores; may have wildcards.
-    #[serde(default)]
-    pub subjects: Vec<String>,
-    /// How long messages are kept.
-    #[serde(default)]
-    pub retention: Retention,
-    /// Most consumers; -1 for any number.
-    #[serde(default = "unlimited")]
-    pub max_consumers: i64,
-    /// Most messages; -1 for any number.
-    #[serde(default = "unlimited")]
-    pub max_msgs: i64,
-    /// Most bytes; -1 for any number.
-    #[serde(default = "unlimited")]
-    pub max_bytes: i64,
-    /// Oldest message in nanoseconds; 0 for any age.
-    #[serde(default, rename = "max_age")]
-    pub max_age_ns: u64,
-    /// Most messages on one subject; -1 for any number.
-    #[serde(default = "unlimited")]
-    pub max_msgs_per_subject: i64,
-    /// Largest message with its headers in bytes; -1 for any size.
-    #[serde(default = "unlimited")]
-    pub max_msg_size: i64,
-    /// What happens at a limit.
-    #[serde(default)]
-    pub discard: Discard,
-    /// With [`Discard::New`]: the limit per subject refuses instead of replacing.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub discard_new_per_subject: bool,
-    /// Where messages are kept.
-    #[serde(default)]
-    pub storage: Storage,
-    /// How many servers keep it.
-    #[serde(default = "one")]
-    pub num_replicas: u8,
-    /// How long a message id is remembered, in nanoseconds; 0 asks for the default.
-    #[serde(default, rename = "duplicate_window")]
-    pub duplicate_window_ns: u64,
-    /// Whether any replica may answer reads.
-    #[serde(default)]
-    pub allow_direct: bool,
-    /// Read-only for good.
-    #[serde(default)]
-    pub sealed: bool,
-    /// Single messages cannot be deleted.
-    #[serde(default)]
-    pub deny_delete: bool,
-    /// It cannot be purged.
-    #[serde(default)]
-    pub deny_purge: bool,
-    /// Publishers may replace what is stored.
-    #[serde(default)]
-    pub allow_rollup_hdrs: bool,
-    /// Free data; the server adds keys that begin with `_nats.`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
-}
 
 // Named by `skip_serializing_if`, which passes a reference.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
-
-impl StreamConfig {
-    /// A stream with the server's defaults.
-    #[must_use]
-    pub fn new(name: &str, subjects: &[&str]) -> Self {
-        Self {
-            name: name.to_owned(),
-            description: None,
-            subjects: subjects.iter().map(|subject| (*subject).to_owned()).collect(),
-            retention: Retention::default(),
-            max_consumers: -1,
-            max_msgs: -1,
-            max_bytes: -1,
-            max_age_ns: 0,
-            max_msgs_per_subject: -1,
-            max_msg_size: -1,
-            discard: Discard::default(),
-            discard_new_per_subject: false,
-            storage: Storage::default(),
-            num_replicas: 1,
-            duplicate_window_ns: 0,
-            allow_direct: false,
-            sealed: false,
-            deny_delete: false,
-            deny_purge: false,
-            allow_rollup_hdrs: false,
-            metadata: BTreeMap::new(),
-        }
-    }
-}
-
-/// What a stream holds.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct StreamState {
-    /// How many messages.
-    pub messages: u64,
-    /// How many bytes they take.
-    pub bytes: u64,
-    /// Sequence of the first one; one past the last when empty.
-    pub first_seq: u64,
-    /// Sequence of the last one ever stored.
-    pub last_seq: u64,
-    /// When the first one was stored, RFC 3339; [`ZERO_TIME`] when empty.
-    #[serde(default)]
-    pub first_ts: String,
-    /// When the last one ever was stored, RFC 3339; [`ZERO_TIME`] before the first.
-    #[serde(default)]
-    pub last_ts: String,
-    /// How many subjects have messages.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub num_subjects: u64,
-    /// How many sequences between the first and the last are gone.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub num_deleted: u64,
-    /// Which ones, when they were asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deleted: Vec<u64>,
-    /// Messages by subject, when they were asked for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub subjects: BTreeMap<String, u64>,
-    /// How many consumers it has.
-    #[serde(default)]
-    pub consumer_count: u64,
-}
-
-/// How the API prints a time that never was.
-pub const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
-
-/// A stream as the server describes it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct StreamInfo {
-    /// How it is configured.
-    pub config: StreamConfig,
-    /// When it was created, RFC 3339 with nanoseconds.
-    pub created: String,
-    /// What it holds.
-    pub state: StreamState,
-}
-
-/// Where a consumer begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DeliverPolicy {
-    /// With the first message.
-    #[default]
-    All,
-    /// With the last message that matches.
-    Last,
-    /// With the next message.
-    New,
-    /// At a sequence.
-    ByStartSequence,
-    /// At a time.
-    ByStartTime,
-    /// With the last message of each subject.
-    LastPerSubject,
-}
-
-/// What settles a delivery.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AckPolicy {
-    /// Nothing: delivered is settled.
-    None,
-    /// An ack settles everything up to it.
-    All,
-    /// Each delivery is settled on its own.
-    #[default]
-    Explicit,
-}
-
-/// How fast messages are replayed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReplayPolicy {
-    /// As fast as possible.
-    #[default]
-    Instant,
-    /// As they were published.
-    Original,
-}
-
-/// A consumer's configuration.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct ConsumerConfig {
-    /// Its name, when it outlives its subscribers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub durable_name: Option<String>,
-    /// Its name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// What it is for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Where it begins.
-    pub deliver_policy: DeliverPolicy,
-    /// With [`DeliverPolicy::ByStartSequence`]: where.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opt_start_seq: Option<u64>,
-    /// What settles a delivery.
-    pub ack_policy: AckPolicy,
-    /// When an unsettled delivery is repeated, in nanoseconds; 0 asks for the default.
-    #[serde(default, rename = "ack_wait", skip_serializing_if = "is_zero")]
-    pub ack_wait_ns: u64,
-    /// Most deliveries of one message; -1 for any number.
-    #[serde(default, skip_serializing_if = "is_zero_i64")]
-    pub max_deliver: i64,
-    /// Takes the place of `ack_wait`, one entry per delivery and the last for all further ones, in nanoseconds.
-    #[serde(default, rename = "backoff", skip_serializing_if = "Vec::is_empty")]
-    pub backoff_ns: Vec<u64>,
-    /// One filter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub filter_subject: Option<String>,
-    /// Several filters.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub filter_subjects: Vec<String>,
-    /// How fast.
-    pub replay_policy: ReplayPolicy,
-    /// Most pull requests waiting; 0 asks for the default.
-    #[serde(default, skip_serializing_if = "is_zero_i64")]
-    pub max_waiting: i64,
-    /// Most messages one pull request may ask for; 0 for any number.
-    #[serde(default, skip_serializing_if = "is_zero_i64")]
-    pub max_batch: i64,
-    /// Longest time one pull request may wait, in nanoseconds; 0 for any time.
-    #[serde(default, rename = "max_expires", skip_serializing_if = "is_zero")]
-    pub max_expires_ns: u64,
-    /// Most bytes one pull request may ask for; 0 for any number.
-    #[serde(default, skip_serializing_if = "is_zero_i64")]
-    pub max_bytes: i64,
-    /// Most unsettled deliveries; 0 asks for the default, -1 for any number.
-    #[serde(default, skip_serializing_if = "is_zero_i64")]
-    pub max_ack_pending: i64,
-    /// Deleted after this long without use, in nanoseconds; 0 for never.
-    #[serde(default, rename = "inactive_threshold", skip_serializing_if = "is_zero")]
-    pub inactive_threshold_ns: u64,
-    /// How many servers keep its state; 0 for as many as the stream.
-    #[serde(default)]
-    pub num_replicas: u8,
-    /// Free data; the server adds keys that begin with `_nats.`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
-}
-
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_zero(value: &u64) -> bool {
     *value == 0
@@ -311,59 +34,6 @@ const fn is_zero(value: &u64) -> bool {
 #[allow(clippy::trivially_copy_pass_by_ref)]
 const fn is_zero_i64(value: &i64) -> bool {
     *value == 0
-}
-
-/// A position in both counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct SequencePair {
-    /// Deliveries, repetitions included.
-    pub consumer_seq: u64,
-    /// Messages of the stream.
-    pub stream_seq: u64,
-}
-
-/// A consumer as the server describes it.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ConsumerInfo {
-    /// Its stream.
-    pub stream_name: String,
-    /// Its name.
-    pub name: String,
-    /// When it was created, RFC 3339 with nanoseconds.
-    pub created: String,
-    /// How it is configured.
-    pub config: ConsumerConfig,
-    /// The last delivery.
-    pub delivered: SequencePair,
-    /// Everything up to here is settled.
-    pub ack_floor: SequencePair,
-    /// Deliveries that are not settled.
-    pub num_ack_pending: u64,
-    /// Unsettled deliveries that were repeated.
-    pub num_redelivered: u64,
-    /// Pull requests waiting.
-    pub num_waiting: u64,
-    /// Messages never delivered.
-    pub num_pending: u64,
-}
-
-/// A pull request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct PullRequest {
-    /// Most messages.
-    pub batch: u64,
-    /// When the request ends, in nanoseconds; 0 for never.
-    #[serde(default, rename = "expires", skip_serializing_if = "is_zero")]
-    pub expires_ns: u64,
-    /// Ends at once when nothing is there.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub no_wait: bool,
-    /// Most bytes; 0 for any number.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub max_bytes: u64,
-    /// How often silence is filled, in nanoseconds; 0 for never.
-    #[serde(default, rename = "idle_heartbeat", skip_serializing_if = "is_zero")]
-    pub idle_heartbeat_ns: u64,
 }
 
 /// An error of the API.

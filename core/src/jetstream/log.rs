@@ -66,6 +66,11 @@ impl Filters {
         self.filters.iter().filter_map(|filter| log.last_matching(filter)).max()
     }
 
+    /// The first stored sequence of each filter.
+    pub(super) fn firsts_in<'l>(&'l self, log: &'l Log) -> impl Iterator<Item = u64> + 'l {
+        self.filters.iter().filter_map(|filter| log.next_matching(&Self::new(vec![filter.clone()]), 0))
+    }
+
     /// Whether a subject can match both these and one of the others.
     pub(super) fn overlap(&self, others: &[Filter]) -> bool {
         let any = |other: &Filter| self.filters.iter().any(|own| own.overlaps(other));
@@ -182,6 +187,11 @@ impl Log {
             return filters.filters.iter().filter_map(next).min();
         }
         self.range(from).find(|(_, meta)| filters.matches(&meta.subject)).map(|(seq, _)| seq)
+    }
+
+    /// The first sequence stored at this time or later. Clocks may step back, so times need not ascend: linear.
+    pub(super) fn first_since(&self, start: Wall) -> Option<u64> {
+        self.iter().find(|(_, meta)| meta.stored_at >= start).map(|(seq, _)| seq)
     }
 
     /// How many from `from` on match: linear, for creation and recovery.

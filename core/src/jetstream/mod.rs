@@ -33,11 +33,11 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
-//! Not here: JSON, headers as bytes, sockets, subscriptions (an adapter reports an inbox without subscriber as
-//! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
-//! absent.
+//! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
+//! [`Input::Abandoned`]); replication.
 
 mod ack;
+pub mod advisory;
 mod alarm;
 pub mod api;
 mod consumer;
@@ -51,9 +51,15 @@ mod error;
 mod fault;
 mod invariants;
 mod keep;
+mod listing;
 mod log;
+mod message_requests;
+mod moment;
+mod nuid;
 mod publish;
 mod pull;
+mod pull_status;
+mod push;
 mod record;
 mod recover;
 mod remove;
@@ -61,15 +67,22 @@ mod requests;
 mod retention;
 mod stream;
 mod stream_config;
+mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "configurations are checked; applying them comes with streams that do")
+)]
+mod transform;
 
 pub use ack::{AckKind, AckSubject};
+pub use direct::{DirectMessage, DirectPlace, DirectStatus};
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
-pub use pull::{PullStatus, Unserved};
+pub use pull_status::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
@@ -78,11 +91,13 @@ use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::store::View;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
+use advisory::Advisory;
 use alarm::{Alarms, Owner};
-use api::{ConsumerInfo, PullRequest, StreamInfo};
+use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
-use std::collections::{BTreeMap, VecDeque};
+use nuid::Nuid;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use stream::Stream;
@@ -92,6 +107,8 @@ use stream::Stream;
 pub struct Limits {
     /// Most streams.
     pub streams_max: usize,
+    /// Most replicas of one stream.
+    pub replicas_max: u8,
     /// Most consumers of one stream.
     pub consumers_per_stream_max: usize,
     /// Most messages of one stream; beyond, publishes are refused as out of resources.
@@ -145,10 +162,26 @@ pub enum Input {
         /// Where the broker confirms that it has processed this, if somebody waits for it.
         reply: Option<String>,
     },
-    /// Nobody listens on this inbox any more: its pulls are dropped without a word.
+    /// Nobody listens on this subject any more: pulls of such an inbox are dropped without a word, a push consumer that
+    /// delivers there stops.
     Abandoned {
-        /// The inbox.
+        /// The inbox or the deliver subject.
         inbox: String,
+    },
+    /// Somebody listens on a deliver subject: its consumers deliver. Of a subject nobody delivers on, only the last one is
+    /// remembered: it counts for a consumer that is created next.
+    InterestGained {
+        /// The deliver subject.
+        subject: String,
+    },
+    /// A client confirmed what a push consumer sent it, on `$JS.FC.<stream>.<consumer>.<token>`.
+    FlowControlled {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What it was asked with.
+        token: String,
     },
     /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
     /// that stored it; from anybody else it changes nothing.
@@ -177,14 +210,21 @@ pub enum Effect {
         /// What.
         answer: Answer,
     },
-    /// A message for a pull request.
+    /// A message for a pull request, or for the deliver subject of a push consumer.
     Deliver(Box<Delivery>),
-    /// A pull request is alive, or over.
+    /// A pull request is alive, or over; a push consumer is alive, or wants to know whether its messages arrive.
     Status {
         /// Where to.
         inbox: String,
-        /// Which.
+        /// Which. It may have a [reply](PullStatus::reply).
         status: PullStatus,
+    },
+    /// Something happened that may interest somebody.
+    Advise {
+        /// Where it is told.
+        subject: String,
+        /// What.
+        body: Box<Advisory>,
     },
 }
 
@@ -197,8 +237,8 @@ pub struct Delivery {
     pub ack: AckSubject,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
 }
@@ -210,8 +250,8 @@ pub struct StoredMessage {
     pub seq: u64,
     /// The subject it was published on.
     pub subject: Arc<str>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
     /// When it was stored.
@@ -229,8 +269,10 @@ pub enum Timer {
     AckWait,
     /// A pull request ends.
     PullExpiry,
-    /// A pull request has been silent for its heartbeat.
+    /// A pull request or a push consumer has been silent for its heartbeat.
     Heartbeat,
+    /// A push consumer may send again.
+    Pacing,
     /// The state of a consumer is written.
     ConsumerFlush,
     /// A consumer was not used for its threshold.
@@ -256,12 +298,20 @@ pub struct JetStream {
     clock: Option<Now>,
     /// The last creation time given, in nanoseconds since 1970; lost. Two assets of one life never share one.
     created_last_ns: u64,
+    /// Lost.
+    nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
+    /// Push consumers by deliver subject; derived.
+    deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>>,
+    /// Somebody listens there, and nobody delivers yet; lost.
+    heard_of: Option<String>,
     /// Consumers with something to do, in the order in which they were signalled; lost.
     ready: VecDeque<ConsumerKey>,
     /// When whom to wake; derived.
     alarms: Alarms,
+    /// What was asked in this life; lost.
+    api: AccountApi,
 }
 
 impl Machine for JetStream {
@@ -271,8 +321,8 @@ impl Machine for JetStream {
     type Timer = Timer;
     type Durable = DurableState;
 
-    fn recover(limits: Limits, _incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        Self::from_tables(limits, view)
+    fn recover(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        Self::from_tables(limits, incarnation, view)
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
@@ -285,6 +335,10 @@ impl Machine for JetStream {
             }
             Input::Acked { delivery, kind, reply } => self.on_acked(now, &delivery, &kind, reply, cx),
             Input::Abandoned { inbox } => self.on_abandoned(now, &inbox),
+            Input::InterestGained { subject } => self.on_interest_gained(now, subject),
+            Input::FlowControlled { stream, consumer, token } => {
+                self.on_flow_controlled(now, &stream, &consumer, &token);
+            }
             Input::Stopping => self.on_stopping(now, cx),
             Input::Faulted(fault) => self.on_faulted(now, &fault, cx),
             Input::Tick(Tick) => self.on_tick(now, cx),
@@ -313,8 +367,20 @@ impl Machine for JetStream {
     }
 }
 
-/// Looking, for oracles and operators.
+/// Looking, for oracles, operators and the broker around it.
 impl JetStream {
+    /// Whether a stream stores what is published on a subject.
+    #[must_use]
+    pub fn captures(&self, subject: &str) -> bool {
+        self.streams.values().any(|stream| stream.captures(subject))
+    }
+
+    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
+    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
+        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
+        consumers.flat_map(|own| own.pulls.inboxes())
+    }
+
     /// The names of the streams, in order.
     pub fn stream_names(&self) -> impl Iterator<Item = &str> {
         self.streams.keys().map(AsRef::as_ref)
@@ -323,14 +389,15 @@ impl JetStream {
     /// A stream as the API describes it.
     #[must_use]
     pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
-        self.streams.get(stream).map(|stream| stream.info(None, false))
+        self.streams.get(stream).map(|stream| self.info(stream))
     }
 
     /// A consumer as the API describes it. After recovery its position is known from the first input on.
     #[must_use]
     pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
         let consumers = &self.streams.get(stream)?.consumers;
-        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name))
+        let now = self.clock.unwrap_or_default();
+        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
     }
 
     /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.
@@ -353,6 +420,7 @@ impl JetStream {
         if self.clock.replace(now).is_some() {
             return;
         }
+        self.nuid.wake(now.wall);
         for stream in self.streams.values_mut() {
             stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
             for consumer in stream.consumers.values_mut() {
@@ -370,7 +438,7 @@ impl JetStream {
         else {
             return;
         };
-        if !own.signalled && !own.pulls.is_empty() {
+        if !own.signalled && own.is_asked() {
             own.signalled = true;
             self.ready.push_back(ConsumerKey { stream: stream.clone(), consumer: consumer.clone() });
         }

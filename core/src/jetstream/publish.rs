@@ -11,7 +11,8 @@ use super::stream::Stream;
 use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders};
 use crate::cx::Cx;
 use crate::time::{Now, Wall};
-use crate::wire::headers::{self, Headers};
+use crate::wire::header_block::HeaderBlock;
+use crate::wire::headers;
 use crate::wire::subject::Filter;
 use bytes::Bytes;
 use std::sync::Arc;
@@ -35,8 +36,8 @@ pub struct Publish {
     pub subject: String,
     /// Where the ack goes; without it the message is stored in silence.
     pub reply: Option<String>,
-    /// Its headers.
-    pub headers: Headers,
+    /// Its headers, as they were received.
+    pub headers: HeaderBlock,
     /// Its payload.
     pub payload: Bytes,
 }
@@ -96,7 +97,7 @@ impl JetStream {
         let stream = self.streams.get_mut(name).expect("the stream that admitted the message");
         let seq = stream.log.last_seq() + 1;
         stream.log.move_last(seq, Some(now.wall));
-        stream.remember_id(publish.headers.get(headers::NATS_MSG_ID), seq, now.wall);
+        stream.remember_id(publish.headers.text(headers::NATS_MSG_ID), seq, now.wall);
         stream.stage(cx);
         self.roll_up(now, name, rollup, &publish.subject, seq, cx);
         self.arm_stream(now, name);
@@ -140,12 +141,12 @@ impl JetStream {
         let seq = stream.log.last_seq() + 1;
         let subject = stream.log.shared_subject(&subject);
         let message = StoredMessage { seq, subject: subject.clone(), headers, payload, stored_at: now.wall };
-        stream.log.append(seq, meta(&message.subject, &message.headers, message.payload.len(), now.wall));
-        stream.remember_id(message.headers.get(headers::NATS_MSG_ID), seq, now.wall);
+        stream.log.append(seq, meta(&subject, message.headers.len(), message.payload.len(), now.wall));
+        stream.remember_id(message.headers.text(headers::NATS_MSG_ID), seq, now.wall);
         stream.keep_message(message, cx);
         let mut waiting = Vec::new();
         for (consumer, own) in &mut stream.consumers {
-            if own.on_stored(seq, &subject) && !own.pulls.is_empty() {
+            if own.on_stored(seq, &subject) && own.is_asked() {
                 waiting.push(consumer.clone());
             }
         }
@@ -158,12 +159,12 @@ impl JetStream {
     }
 }
 
-pub(super) fn meta(subject: &Arc<str>, headers: &Headers, payload_len: usize, stored_at: Wall) -> Meta {
+pub(super) fn meta(subject: &Arc<str>, header_len: usize, payload_len: usize, stored_at: Wall) -> Meta {
     let bytes = |len: usize| u32::try_from(len).expect("a message is smaller than 4 GiB");
     Meta {
         subject: subject.clone(),
         stored_at,
-        header_bytes: bytes(headers.encoded_len()),
+        header_bytes: bytes(header_len),
         payload_bytes: bytes(payload_len),
     }
 }
@@ -171,7 +172,7 @@ pub(super) fn meta(subject: &Arc<str>, headers: &Headers, payload_len: usize, st
 fn admit(stream: &Stream, publish: &Publish, now: Now, limits: &Limits) -> Result<Admission, ApiError> {
     let config = &stream.config;
     let headers = &publish.headers;
-    let id = headers.get(headers::NATS_MSG_ID);
+    let id = headers.text(headers::NATS_MSG_ID);
     let duplicate = || {
         let seq = stream.ids.seen(id?, now.wall, config.duplicate_window_ns)?;
         Some(Admission::Duplicate { seq })
@@ -222,16 +223,16 @@ fn admit(stream: &Stream, publish: &Publish, now: Now, limits: &Limits) -> Resul
     Ok(Admission::Store(rollup))
 }
 
-fn refuse(headers: &Headers, (name, number, why): (&str, u32, &str)) -> Result<(), ApiError> {
-    headers.get(name).map_or(Ok(()), |_| Err(error(400, number, why)))
+fn refuse(headers: &HeaderBlock, (name, number, why): (&str, u32, &str)) -> Result<(), ApiError> {
+    headers.text(name).map_or(Ok(()), |_| Err(error(400, number, why)))
 }
 
 fn check_sealed(config: &StreamConfig) -> Result<(), ApiError> {
     if config.sealed { Err(sealed()) } else { Ok(()) }
 }
 
-fn check_expected_stream(config: &StreamConfig, headers: &Headers) -> Result<(), ApiError> {
-    match headers.get(headers::NATS_EXPECTED_STREAM) {
+fn check_expected_stream(config: &StreamConfig, headers: &HeaderBlock) -> Result<(), ApiError> {
+    match headers.text(headers::NATS_EXPECTED_STREAM) {
         Some(expected) if expected != config.name => {
             Err(error(400, err_code::STREAM_NOT_MATCH, "expected stream does not match"))
         }
@@ -240,11 +241,11 @@ fn check_expected_stream(config: &StreamConfig, headers: &Headers) -> Result<(),
 }
 
 /// An expected sequence; what is not a number is larger than any.
-fn expected(headers: &Headers, name: &str) -> Option<u64> {
-    headers.get(name).map(|number| number.parse().unwrap_or(u64::MAX))
+fn expected(headers: &HeaderBlock, name: &str) -> Option<u64> {
+    headers.text(name).map(|number| number.parse().unwrap_or(u64::MAX))
 }
 
-fn check_expected_sequence(stream: &Stream, headers: &Headers) -> Result<(), ApiError> {
+fn check_expected_sequence(stream: &Stream, headers: &HeaderBlock) -> Result<(), ApiError> {
     let actual = stream.log.last_seq();
     match expected(headers, headers::NATS_EXPECTED_LAST_SEQUENCE) {
         Some(expected) if expected != actual => Err(wrong_last_sequence(actual)),
@@ -253,7 +254,7 @@ fn check_expected_sequence(stream: &Stream, headers: &Headers) -> Result<(), Api
 }
 
 fn check_expected_subject_sequence(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
-    let other = publish.headers.get(EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT);
+    let other = publish.headers.text(EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT);
     let Some(expected) = expected(&publish.headers, headers::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE) else {
         return match other {
             Some(_) => Err(error(400, 10_193, "missing sequence for expected last sequence per subject")),
@@ -268,9 +269,9 @@ fn check_expected_subject_sequence(stream: &Stream, publish: &Publish) -> Result
     if expected == actual { Ok(()) } else { Err(wrong_last_sequence(actual)) }
 }
 
-fn check_expected_id(stream: &Stream, headers: &Headers) -> Result<(), ApiError> {
+fn check_expected_id(stream: &Stream, headers: &HeaderBlock) -> Result<(), ApiError> {
     let actual = stream.last_msg_id.as_deref().unwrap_or_default();
-    match headers.get(headers::NATS_EXPECTED_LAST_MSG_ID) {
+    match headers.text(headers::NATS_EXPECTED_LAST_MSG_ID) {
         Some(expected) if expected != actual => {
             Err(error(400, err_code::WRONG_LAST_MSG_ID, format!("wrong last msg ID: {actual}")))
         }
@@ -278,8 +279,8 @@ fn check_expected_id(stream: &Stream, headers: &Headers) -> Result<(), ApiError>
     }
 }
 
-fn check_rollup(config: &StreamConfig, headers: &Headers) -> Result<Option<Rollup>, ApiError> {
-    let Some(rollup) = headers.get(ROLLUP) else { return Ok(None) };
+fn check_rollup(config: &StreamConfig, headers: &HeaderBlock) -> Result<Option<Rollup>, ApiError> {
+    let Some(rollup) = headers.text(ROLLUP) else { return Ok(None) };
     if !config.allow_rollup_hdrs || config.deny_purge {
         return Err(error(500, 10_111, "rollup not permitted"));
     }
@@ -291,7 +292,7 @@ fn check_rollup(config: &StreamConfig, headers: &Headers) -> Result<Option<Rollu
 }
 
 fn check_sizes(config: &StreamConfig, publish: &Publish, limits: &Limits) -> Result<(), ApiError> {
-    let header_bytes = publish.headers.encoded_len();
+    let header_bytes = publish.headers.len();
     let bytes = header_bytes + publish.payload.len();
     let max = usize::try_from(config.max_msg_size).unwrap_or(usize::MAX).min(limits.message_bytes_max);
     if bytes > max {
@@ -323,7 +324,7 @@ fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
         return Err(store_failed("maximum messages exceeded"));
     }
     let meta =
-        meta(&publish.subject.as_str().into(), &publish.headers, publish.payload.len(), Wall::default());
+        meta(&publish.subject.as_str().into(), publish.headers.len(), publish.payload.len(), Wall::default());
     let bytes = log.bytes_of(&meta);
     let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
     if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {

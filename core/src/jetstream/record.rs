@@ -14,7 +14,7 @@ use super::api::{ConsumerConfig, SequencePair, StreamConfig};
 use crate::halt::Halt;
 use crate::store::{Table, View, scan_prefix};
 use crate::time::Wall;
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use crate::wire::{keys, token};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,9 @@ pub(super) struct StreamRow {
 /// A consumer's row. Written when it is created or changed, and at every flush.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct ConsumerRow {
+    /// Its name; rows of older brokers have it in the configuration only.
+    #[serde(default)]
+    pub(super) name: String,
     pub(super) config: ConsumerConfig,
     pub(super) created_ns: u64,
     pub(super) state: ConsumerState,
@@ -104,15 +107,12 @@ fn from_json<T: for<'de> Deserialize<'de>>(table: Table, value: &[u8]) -> Result
 }
 
 pub(super) fn encode_message(message: &StoredMessage) -> Vec<u8> {
-    let mut out = Vec::with_capacity(
-        32 + message.subject.len() + message.headers.encoded_len() + message.payload.len(),
-    );
+    let mut out =
+        Vec::with_capacity(16 + message.subject.len() + message.headers.len() + message.payload.len());
     out.extend_from_slice(&message.stored_at.as_ms().to_be_bytes());
-    put_text(&mut out, &message.subject);
-    out.extend_from_slice(&length(message.headers.iter().count()));
-    for (name, value) in message.headers.iter() {
-        put_text(&mut out, name);
-        put_text(&mut out, value);
+    for field in [message.subject.as_bytes(), message.headers.as_bytes()] {
+        out.extend_from_slice(&length(field.len()));
+        out.extend_from_slice(field);
     }
     out.extend_from_slice(&message.payload);
     out
@@ -120,11 +120,6 @@ pub(super) fn encode_message(message: &StoredMessage) -> Vec<u8> {
 
 fn length(of: usize) -> [u8; 4] {
     u32::try_from(of).expect("a message is smaller than 4 GiB").to_be_bytes()
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&length(text.len()));
-    out.extend_from_slice(text.as_bytes());
 }
 
 /// Reads fields off the front of a row.
@@ -141,31 +136,51 @@ impl<'r> Fields<'r> {
         usize::try_from(u32::from_be_bytes(self.number()?)).ok()
     }
 
-    fn text(&mut self) -> Option<&'r str> {
+    fn bytes(&mut self) -> Option<&'r [u8]> {
         let length = self.length()?;
         let (field, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
-        std::str::from_utf8(field).ok()
+        Some(field)
     }
 }
 
-fn decode_message(seq: u64, value: &[u8]) -> Option<StoredMessage> {
-    let mut fields = Fields(value);
-    let stored_at = Wall::from_ms(u64::from_be_bytes(fields.number()?));
-    let subject = fields.text()?.into();
-    let mut headers = Headers::default();
-    for _ in 0..fields.length()? {
-        let (name, value) = (fields.text()?, fields.text()?);
-        headers.append(name, value);
+/// A message as it lies in its row.
+pub(super) struct MessageRow<'r> {
+    pub(super) seq: u64,
+    pub(super) subject: &'r str,
+    pub(super) headers: &'r [u8],
+    pub(super) payload: &'r [u8],
+    pub(super) stored_at: Wall,
+}
+
+impl<'r> MessageRow<'r> {
+    fn read(seq: u64, value: &'r [u8]) -> Option<Self> {
+        let mut fields = Fields(value);
+        let stored_at = Wall::from_ms(u64::from_be_bytes(fields.number()?));
+        let subject = std::str::from_utf8(fields.bytes()?).ok()?;
+        let headers = fields.bytes()?;
+        Some(Self { seq, subject, headers, payload: fields.0, stored_at })
     }
-    Some(StoredMessage { seq, subject, headers, payload: Bytes::copy_from_slice(fields.0), stored_at })
+
+    /// The message, copied once.
+    fn to_stored(&self) -> StoredMessage {
+        let body = Bytes::from([self.headers, self.payload].concat());
+        StoredMessage {
+            seq: self.seq,
+            subject: self.subject.into(),
+            headers: HeaderBlock::from_wire(body.slice(..self.headers.len())),
+            payload: body.slice(self.headers.len()..),
+            stored_at: self.stored_at,
+        }
+    }
 }
 
 /// The message at a sequence the index says is stored.
 pub(super) fn read_message(view: &dyn View, stream: &str, seq: u64) -> Result<StoredMessage, Halt> {
     let value = view.get(Table::JsMessage, &message_key(stream, seq))?;
     value
-        .and_then(|value| decode_message(seq, value))
+        .and_then(|value| MessageRow::read(seq, value))
+        .map(|row| row.to_stored())
         .ok_or_else(|| corrupt(Table::JsMessage, format!("message {seq} of stream {stream} cannot be read")))
 }
 
@@ -176,12 +191,22 @@ pub(super) fn scan_messages(
     from_seq: u64,
     visit: &mut dyn FnMut(StoredMessage) -> ControlFlow<()>,
 ) -> Result<(), Halt> {
+    scan_rows(view, stream, from_seq, &mut |row| visit(row.to_stored()))
+}
+
+/// The same, without copying any.
+pub(super) fn scan_rows(
+    view: &dyn View,
+    stream: &str,
+    from_seq: u64,
+    visit: &mut dyn FnMut(&MessageRow<'_>) -> ControlFlow<()>,
+) -> Result<(), Halt> {
     let prefix = prefix(stream);
     let mut broken = None;
     view.scan(Table::JsMessage, &message_key(stream, from_seq), &mut |key, value| {
         let Some(seq) = key.strip_prefix(prefix.as_slice()) else { return ControlFlow::Break(()) };
-        match keys::parse_position(seq).and_then(|seq| decode_message(seq, value)) {
-            Some(message) => visit(message),
+        match keys::parse_position(seq).and_then(|seq| MessageRow::read(seq, value)) {
+            Some(row) => visit(&row),
             None => {
                 broken =
                     Some(corrupt(Table::JsMessage, format!("a message of stream {stream} cannot be read")));
@@ -236,10 +261,10 @@ mod tests {
             stored_at: Wall::from_ms(1_795_238_040_123),
         };
         let row = encode_message(&message);
-        assert_eq!(decode_message(7, &row), Some(message));
+        assert_eq!(MessageRow::read(7, &row).map(|row| row.to_stored()), Some(message));
         // The payload is what remains, so only the fields before it can be short.
         for cut in 0..row.len() - 2 {
-            assert_eq!(decode_message(7, &row[..cut]), None, "cut at {cut}");
+            assert!(MessageRow::read(7, &row[..cut]).is_none(), "cut at {cut}");
         }
     }
 

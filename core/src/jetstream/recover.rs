@@ -3,19 +3,20 @@
 //! Recovery has no clock. Message ids are remembered as of the newest message of their stream, and consumers stay what
 //! their rows say, until the first input brings the clocks and wakes them.
 
-use super::api::{ConsumerConfig, StreamConfig};
+use super::api::{AccountApi, ConsumerConfig, StreamConfig};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::keep::Bodies;
 use super::log::{Log, Meta};
+use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
-use super::{JetStream, Limits, StoredMessage, alarm, publish, stream_config};
+use super::{ConsumerKey, JetStream, Limits, alarm, publish, stream_config};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
-use crate::wire::headers;
-use std::collections::{BTreeMap, VecDeque};
+use crate::wire::{header_block, headers};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -55,26 +56,39 @@ pub struct DurableConsumer {
 }
 
 impl JetStream {
-    pub(super) fn from_tables(limits: Limits, view: &dyn View) -> Result<Self, Halt> {
+    pub(super) fn from_tables(limits: Limits, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut streams = BTreeMap::new();
         for row in record::read_streams(view)? {
             let name: Arc<str> = row.config.name.as_str().into();
             streams.insert(name, recover_stream(row, &limits, view)?);
         }
+        let mut deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>> = BTreeMap::new();
+        for (stream, own) in &streams {
+            for (consumer, own) in &own.consumers {
+                let Some(push) = &own.push else { continue };
+                let key = ConsumerKey { stream: Arc::clone(stream), consumer: consumer.clone() };
+                deliver_subjects.entry(push.subject.clone()).or_default().insert(key);
+            }
+        }
         Ok(Self {
             limits,
             clock: None,
             created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
+            nuid: Nuid::new(incarnation),
             streams,
+            deliver_subjects,
+            heard_of: None,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
+            api: AccountApi::default(),
         })
     }
 
     pub(super) fn durable_state(&self) -> DurableState {
         let durable = self.streams.iter().filter(|(_, stream)| stream.is_durable());
         let streams = durable.map(|(name, stream)| {
-            let consumers = stream.consumers.iter().map(|(name, own)| {
+            let kept = stream.consumers.iter().filter(|(_, own)| !own.config.mem_storage);
+            let consumers = kept.map(|(name, own)| {
                 let Consumer { config, created_ns, flushed, .. } = own;
                 let (config, state) = (config.clone(), flushed.clone());
                 (name.clone(), DurableConsumer { config, created_ns: *created_ns, state })
@@ -101,15 +115,14 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let mut log = Log::new(config.storage);
     let mut ids = MessageIds::default();
     let mut last_msg_id = None;
-    record::scan_messages(view, &config.name, 0, &mut |message: StoredMessage| {
-        let StoredMessage { seq, headers, stored_at, .. } = &message;
-        let subject = log.shared_subject(&message.subject);
-        log.append(*seq, publish::meta(&subject, headers, message.payload.len(), *stored_at));
-        last_msg_id = headers.get(headers::NATS_MSG_ID).map(Arc::from);
+    record::scan_rows(view, &config.name, 0, &mut |row| {
+        let subject = log.shared_subject(row.subject);
+        log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
+        last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
         if let Some(id) = &last_msg_id {
-            ids.insert(Arc::clone(id), *seq, *stored_at);
+            ids.insert(Arc::clone(id), row.seq, row.stored_at);
         }
-        ids.trim(*stored_at, config.duplicate_window_ns);
+        ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
     })?;
     if log.last_seq() <= last_seq {
@@ -120,7 +133,8 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     }
     let mut consumers = BTreeMap::new();
     for row in record::read_consumers(view, &config.name)? {
-        let name: Arc<str> = row.config.name.as_deref().unwrap_or_default().into();
+        let named = Some(row.name.as_str()).filter(|name| !name.is_empty());
+        let name: Arc<str> = named.or(row.config.name.as_deref()).unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
     Ok(Stream { config, subjects, created_ns, log, bodies: Bodies::new(), ids, last_msg_id, consumers })

@@ -61,21 +61,12 @@ impl Stream {
         Some((now.mono.plus_ms(at.as_ms().saturating_sub(now.wall.as_ms())), timer))
     }
 
-    /// As the API describes it: with counts by subject for those a filter matches, with the sequences that are gone.
-    pub(super) fn info(&self, subjects: Option<&Filter>, deleted: bool) -> StreamInfo {
+    /// As the API describes it, without counts by subject and without the sequences that are gone.
+    pub(super) fn info(&self, now: Option<Wall>) -> StreamInfo {
         let (first_seq, last_seq) = (self.log.first_seq(), self.log.last_seq());
         let messages = self.log.len() as u64;
         let time = |at: Option<Wall>| at.map_or_else(|| ZERO_TIME.into(), Wall::rfc3339);
         let num_deleted = if messages == 0 { 0 } else { last_seq + 1 - first_seq - messages };
-        let by_subject = subjects.map_or_else(BTreeMap::new, |filter| {
-            let matching = self.log.subjects().filter(|(subject, _)| filter.matches(subject));
-            matching.map(|(subject, seqs)| (subject.to_string(), seqs.len() as u64)).collect()
-        });
-        let gone = if deleted && num_deleted > 0 {
-            (first_seq..=last_seq).filter(|seq| !self.log.contains(*seq)).collect()
-        } else {
-            Vec::new()
-        };
         StreamInfo {
             config: self.config.clone(),
             created: rfc3339_ns(self.created_ns),
@@ -88,10 +79,13 @@ impl Stream {
                 last_ts: time(self.log.last_at()),
                 num_subjects: self.log.subjects().count() as u64,
                 num_deleted,
-                deleted: gone,
-                subjects: by_subject,
+                deleted: Vec::new(),
+                subjects: BTreeMap::new(),
                 consumer_count: self.consumers.len() as u64,
             },
+            mirror: None,
+            sources: Vec::new(),
+            ts: now.map_or_else(|| ZERO_TIME.into(), Wall::rfc3339),
         }
     }
 }

@@ -29,8 +29,16 @@ pub struct Connect {
     pub pass: Option<String>,
     /// A proof that needs no name.
     pub auth_token: Option<String>,
+    /// The public key by which it is known.
+    pub nkey: Option<String>,
+    /// The nonce it was greeted with, signed by that key.
+    pub sig: Option<String>,
     /// What it calls itself, for people.
     pub name: Option<String>,
+    /// Which library it uses, for people.
+    pub lang: Option<String>,
+    /// Which version of it, for people.
+    pub version: Option<String>,
 }
 
 impl Connect {
@@ -43,6 +51,26 @@ impl Connect {
             Value::Null => Some(Self::default()),
             object @ Value::Object(_) => serde_json::from_value(object).ok(),
             Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => None,
+        }
+    }
+
+    /// This, and for what it does not name, what was said before.
+    pub(super) fn over(self, before: Self) -> Self {
+        Self {
+            verbose: self.verbose.or(before.verbose),
+            pedantic: self.pedantic.or(before.pedantic),
+            echo: self.echo.or(before.echo),
+            headers: self.headers.or(before.headers),
+            no_responders: self.no_responders.or(before.no_responders),
+            protocol: self.protocol.or(before.protocol),
+            user: self.user.or(before.user),
+            pass: self.pass.or(before.pass),
+            auth_token: self.auth_token.or(before.auth_token),
+            nkey: self.nkey.or(before.nkey),
+            sig: self.sig.or(before.sig),
+            name: self.name.or(before.name),
+            lang: self.lang.or(before.lang),
+            version: self.version.or(before.version),
         }
     }
 }

@@ -9,11 +9,16 @@
 //!
 //! [`Server`] is these together: a core NATS server as a value.
 //!
-//! Never: sockets, TLS, clustering, accounts.
+//! Never: sockets, TLS, clustering; subjects that lead from one account to another.
 
+pub mod auth;
 pub mod connect;
 mod connection;
+mod delivery;
+mod look;
+pub mod nkey;
 pub mod parse;
+pub mod permissions;
 pub mod routes;
 pub mod server;
 pub mod subject;
@@ -22,8 +27,8 @@ mod tests;
 pub mod violation;
 pub mod write;
 
+pub use auth::Auth;
 pub use connect::Connect;
-pub use connection::Auth;
 pub use parse::{Operation, Parser, Publish};
 pub use routes::Routes;
 pub use server::Server;

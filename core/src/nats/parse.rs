@@ -66,9 +66,9 @@ pub struct Publish {
     pub subject: Bytes,
     /// Where answers go.
     pub reply: Option<Bytes>,
-    /// How much of `payload` is the header block; zero for none. The block is not looked at.
-    pub headers_len: usize,
-    /// Headers and body.
+    /// The header block, not looked at; empty for none.
+    pub headers: Bytes,
+    /// The body.
     pub payload: Bytes,
 }
 
@@ -131,7 +131,12 @@ struct Head {
 impl Head {
     fn with(self, payload: Bytes) -> State {
         let Self { subject, reply, headers_len, total: _ } = self;
-        State::End { publish: Publish { subject, reply, headers_len, payload }, returned: false }
+        let (headers, payload) = if headers_len == 0 {
+            (Bytes::new(), payload)
+        } else {
+            (payload.slice(..headers_len), payload.slice(headers_len..))
+        };
+        State::End { publish: Publish { subject, reply, headers, payload }, returned: false }
     }
 }
 

@@ -32,6 +32,13 @@ pub struct Receiver {
     pub sid: Bytes,
 }
 
+/// A filter got its first subscription, or lost its last one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct InterestChange {
+    pub(crate) filter: Bytes,
+    pub(crate) gained: bool,
+}
+
 /// Subscriptions are numbered in the order in which they are made.
 type Number = u64;
 
@@ -59,6 +66,8 @@ pub struct Routes {
     subscriptions: BTreeMap<Number, Subscription>,
     by_sid: BTreeMap<ConnectionId, BTreeMap<Bytes, Number>>,
     by_prefix: BTreeMap<Bytes, BTreeMap<Bytes, Subscribers>>,
+    /// What has changed since somebody asked; kept only for who asks.
+    changes: Option<Vec<InterestChange>>,
 }
 
 impl Routes {
@@ -71,7 +80,28 @@ impl Routes {
             subscriptions: BTreeMap::new(),
             by_sid: BTreeMap::new(),
             by_prefix: BTreeMap::new(),
+            changes: None,
         }
+    }
+
+    /// What has changed since this was last asked; from the first time on, it is kept.
+    pub(crate) fn take_changes(&mut self) -> Vec<InterestChange> {
+        self.changes.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Whether anybody listens on a subject.
+    pub(crate) fn has_listener(&self, subject: &[u8]) -> bool {
+        self.matching(subject).next().is_some()
+    }
+
+    /// Whether a connection has a subscription of that name.
+    pub(super) fn knows(&self, connection: ConnectionId, sid: &[u8]) -> bool {
+        self.by_sid.get(&connection).is_some_and(|own| own.contains_key(sid))
+    }
+
+    /// How many subscriptions a connection has.
+    pub(super) fn of(&self, connection: ConnectionId) -> usize {
+        self.by_sid.get(&connection).map_or(0, BTreeMap::len)
     }
 
     /// How many there are.
@@ -109,7 +139,12 @@ impl Routes {
         let queue = queue.map(Bytes::copy_from_slice);
         let prefix = filter.slice_ref(literal_prefix(&filter));
         let number = self.subscriptions.last_key_value().map_or(0, |(last, _)| last + 1);
-        let there = self.by_prefix.entry(prefix).or_default().entry(filter.clone()).or_default();
+        let there = self.by_prefix.entry(prefix).or_default().entry(filter.clone()).or_insert_with(|| {
+            if let Some(changes) = &mut self.changes {
+                changes.push(InterestChange { filter: filter.clone(), gained: true });
+            }
+            Subscribers::default()
+        });
         match &queue {
             Some(queue) => there.queues.entry(queue.clone()).or_default().insert(number),
             None => there.plain.insert(number),
@@ -195,29 +230,39 @@ impl Routes {
             own.remove(&receiver.sid);
             own.is_empty()
         });
+        let mut lost = false;
         prune(&mut self.by_prefix, literal_prefix(&filter), |filters| {
-            prune(filters, &filter[..], |there| {
+            lost = prune(filters, &filter[..], |there| {
                 match &queue {
-                    Some(queue) => prune(&mut there.queues, &queue[..], |members| {
-                        members.remove(&number);
-                        members.is_empty()
-                    }),
-                    None => drop(there.plain.remove(&number)),
+                    Some(queue) => {
+                        prune(&mut there.queues, &queue[..], |members| {
+                            members.remove(&number);
+                            members.is_empty()
+                        });
+                    }
+                    None => {
+                        there.plain.remove(&number);
+                    }
                 }
                 there.plain.is_empty() && there.queues.is_empty()
             });
             filters.is_empty()
         });
+        if lost && let Some(changes) = &mut self.changes {
+            changes.push(InterestChange { filter, gained: false });
+        }
     }
 }
 
-/// Changes an entry, and removes it if `then_empty` says so.
-fn prune<K, Q, V>(map: &mut BTreeMap<K, V>, key: &Q, then_empty: impl FnOnce(&mut V) -> bool)
+/// Changes an entry, and removes it if `then_empty` says so. Whether it did.
+fn prune<K, Q, V>(map: &mut BTreeMap<K, V>, key: &Q, then_empty: impl FnOnce(&mut V) -> bool) -> bool
 where
     K: Borrow<Q> + Ord,
     Q: Ord + ?Sized,
 {
-    if map.get_mut(key).is_some_and(then_empty) {
+    let empty = map.get_mut(key).is_some_and(then_empty);
+    if empty {
         map.remove(key);
     }
+    empty
 }

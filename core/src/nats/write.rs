@@ -23,6 +23,10 @@ pub struct Info {
     pub version: String,
     /// The version of the protocol.
     pub proto: u8,
+    /// Which sources it was built from.
+    pub git_commit: String,
+    /// What it was built with: the real server's field has that name.
+    pub go: String,
     /// Where it listens.
     pub host: String,
     /// Where it listens.
@@ -32,15 +36,44 @@ pub struct Info {
     /// Whether a client must say who it is.
     #[serde(skip_serializing_if = "is_false")]
     pub auth_required: bool,
+    /// Whether a client must encrypt.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_required: bool,
+    /// Whether a client must show a certificate.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_verify: bool,
+    /// Whether a client may encrypt.
+    #[serde(skip_serializing_if = "is_false")]
+    pub tls_available: bool,
+    /// Largest message, headers included.
+    pub max_payload: usize,
     /// Whether it has JetStream.
     #[serde(skip_serializing_if = "is_false")]
     pub jetstream: bool,
-    /// Largest message, headers included.
-    pub max_payload: usize,
     /// The number of this connection.
     pub client_id: u64,
     /// Where this client comes from, as the server sees it.
     pub client_ip: String,
+    /// What a client may sign to say who it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+    /// The domain of its JetStream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// Where else it can be reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub connect_urls: Vec<String>,
+    /// Whether it sends its clients away.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ldm: bool,
+    /// Whether this says as whom a client was admitted.
+    #[serde(skip_serializing_if = "is_false")]
+    pub connect_info: bool,
+    /// The account a client belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_account: Option<String>,
+    /// The level of the JetStream API.
+    pub api_lvl: u32,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands out references")]
@@ -57,9 +90,9 @@ pub struct Message<'m> {
     pub sid: &'m [u8],
     /// Where answers go.
     pub reply: Option<&'m [u8]>,
-    /// How much of `payload` is the header block; zero for none.
-    pub headers_len: usize,
-    /// Headers and body.
+    /// The header block; empty for none.
+    pub headers: &'m Bytes,
+    /// The body.
     pub payload: &'m Bytes,
 }
 
@@ -99,34 +132,72 @@ impl Outgoing {
         }
     }
 
+    /// The complaint about a message where the client may not publish.
+    pub fn publish_denied(&mut self, subject: &[u8]) {
+        self.write(&[b"-ERR 'Permissions Violation for Publish to \"", subject, b"\"'\r\n"]);
+    }
+
+    /// The complaint about a subscription that the client may not have.
+    pub fn subscription_denied(&mut self, subject: &[u8], queue: Option<&[u8]>) {
+        self.write(&[b"-ERR 'Permissions Violation for Subscription to \"", subject, b"\""]);
+        if let Some(queue) = queue {
+            self.write(&[b" using queue \"", queue, b"\""]);
+        }
+        self.write(&[b"'\r\n"]);
+    }
+
     /// `MSG`, or `HMSG` if there are headers and the client `understands` them; otherwise it gets the body alone.
     pub fn message(&mut self, message: Message<'_>, understands: bool) {
-        let Message { subject, sid, reply, headers_len, payload } = message;
-        let with_headers = headers_len > 0 && understands;
+        let Message { subject, sid, reply, headers, payload } = message;
+        let with_headers = !headers.is_empty() && understands;
         self.write(&[if with_headers { b"HMSG " } else { b"MSG " }, subject, b" ", sid, b" "]);
         if let Some(reply) = reply {
             self.write(&[reply, b" "]);
         }
         if with_headers {
-            self.write(&[headers_len.to_string().as_bytes(), b" "]);
-        }
-        let payload = if with_headers { payload.clone() } else { payload.slice(headers_len..) };
-        self.write(&[payload.len().to_string().as_bytes(), b"\r\n"]);
-        if payload.len() < SHARED_BYTES_MIN {
-            self.write(&[&payload]);
+            self.number(headers.len());
+            self.write(&[b" "]);
+            self.number(headers.len() + payload.len());
         } else {
-            self.close_piece();
-            self.pieces.push(payload);
+            self.number(payload.len());
         }
         self.write(&[b"\r\n"]);
+        if with_headers {
+            self.body(headers);
+        }
+        self.body(payload);
+        self.write(&[b"\r\n"]);
+    }
+
+    fn body(&mut self, bytes: &Bytes) {
+        if bytes.len() < SHARED_BYTES_MIN {
+            self.write(&[bytes]);
+        } else {
+            self.close_piece();
+            self.pieces.push(bytes.clone());
+        }
+    }
+
+    /// Decimal digits, written without an allocation: there are one or two in every message.
+    fn number(&mut self, mut number: usize) {
+        let mut digits = [0; 20];
+        let mut at = digits.len();
+        loop {
+            at -= 1;
+            digits[at] = b'0' + u8::try_from(number % 10).expect("a digit");
+            number /= 10;
+            if number == 0 {
+                break;
+            }
+        }
+        self.write(&[&digits[at..]]);
     }
 
     /// The status that tells a requester that nobody listens on `subject`.
     pub fn no_responders(&mut self, reply: &[u8], sid: &[u8], subject: &[u8]) {
-        let status = [b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat();
-        let headers_len = status.len();
-        let payload = &Bytes::from(status);
-        self.message(Message { subject: reply, sid, reply: None, headers_len, payload }, true);
+        let status = Bytes::from([b"NATS/1.0 503\r\nNats-Subject: ", subject, b"\r\n\r\n"].concat());
+        let (headers, payload) = (&status, &Bytes::new());
+        self.message(Message { subject: reply, sid, reply: None, headers, payload }, true);
     }
 
     /// All of it.

@@ -36,10 +36,16 @@ pub struct Headers(Vec<(String, String)>);
 impl Headers {
     /// Adds one. Line breaks in a value would end the header: they are replaced by spaces.
     pub fn append(&mut self, name: &str, value: &str) {
-        debug_assert!(!name.is_empty() && !name.contains([':', '\r', '\n', ' ']), "header name {name:?}");
+        debug_assert!(Self::is_name(name), "header name {name:?}");
         let value =
             if value.contains(['\r', '\n']) { value.replace(['\r', '\n'], " ") } else { value.to_owned() };
         self.0.push((name.to_owned(), value));
+    }
+
+    /// Whether a header may be called so.
+    #[must_use]
+    pub fn is_name(name: &str) -> bool {
+        !name.is_empty() && !name.contains([':', '\r', '\n', ' '])
     }
 
     /// The first value under this exact name.

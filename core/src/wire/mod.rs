@@ -8,6 +8,7 @@
 pub mod answer;
 pub mod context;
 pub mod envelope;
+pub mod header_block;
 pub mod headers;
 pub mod id;
 pub mod keys;

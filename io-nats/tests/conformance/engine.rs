@@ -1,7 +1,7 @@
 //! The core's engine: its driver, a real store, and a clock that moves only when somebody waits.
 
 use crate::side::{PATIENCE, Seen, Side};
-use cloudlysis_core::jetstream::api::PullRequest;
+use cloudlysis_core::jetstream::api::{MessageGet, PullRequest};
 use cloudlysis_core::jetstream::{
     AckKind, AckSubject, Answer, Delivery, Effect, Input, JetStream, Limits, Publish, Request,
 };
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 /// What a real server of today has by default, where it has a bound.
 const LIMITS: Limits = Limits {
     streams_max: 1_000,
+    replicas_max: 1,
     consumers_per_stream_max: 1_000,
     messages_per_stream_max: 1 << 20,
     message_ids_per_stream_max: 1 << 20,
@@ -100,7 +101,7 @@ impl Engine {
     fn answer(&mut self, inbox: &str) -> Option<Answer> {
         self.take(|effect| match effect {
             Effect::Reply { to, answer } if to == inbox => Some(answer.clone()),
-            Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } => None,
+            Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Advise { .. } => None,
         })
     }
 
@@ -111,7 +112,7 @@ impl Engine {
                 Some(Seen::Message {
                     ack: ack.clone(),
                     subject: subject.to_string(),
-                    headers: pairs(headers),
+                    headers: pairs(&headers.to_headers()),
                     payload: String::from_utf8_lossy(payload).into_owned(),
                 })
             }
@@ -119,8 +120,9 @@ impl Engine {
                 code: status.code(),
                 description: status.description(),
                 headers: pairs(&status.headers()),
+                reply: status.reply().map(str::to_owned),
             }),
-            Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => None,
+            Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
         })
     }
 
@@ -144,10 +146,33 @@ impl Side for Engine {
         self.answer(&inbox).expect("an answer")
     }
 
+    async fn listen(&mut self, subject: &str) -> String {
+        self.turn(Some(Input::InterestGained { subject: subject.to_owned() }));
+        subject.to_owned()
+    }
+
+    async fn leave(&mut self, listening: String) {
+        self.turn(Some(Input::Abandoned { inbox: listening }));
+    }
+
+    async fn confirm(&mut self, subject: &str) {
+        let mut tokens = subject.strip_prefix("$JS.FC.").expect("a flow control subject").split('.');
+        let mut token = || tokens.next().expect("a token").to_owned();
+        let (stream, consumer, token) = (token(), token(), token());
+        self.turn(Some(Input::FlowControlled { stream, consumer, token }));
+    }
+
     async fn request(&mut self, request: Request) -> Answer {
         let reply = self.inbox();
         self.turn(Some(Input::Requested { reply: reply.clone(), request }));
         self.answer(&reply).expect("an answer")
+    }
+
+    async fn read_directly(&mut self, stream: &str, get: MessageGet) -> Vec<Answer> {
+        let reply = self.inbox();
+        let request = Request::DirectGet { stream: stream.to_owned(), get: Box::new(get) };
+        self.turn(Some(Input::Requested { reply: reply.clone(), request }));
+        std::iter::from_fn(|| self.answer(&reply)).collect()
     }
 
     async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> String {

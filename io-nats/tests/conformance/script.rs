@@ -2,9 +2,11 @@
 
 use crate::deliberate;
 use crate::side::{PATIENCE, Seen, Side, text};
-use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, PullRequest, StreamConfig};
+use cloudlysis_core::jetstream::api::{
+    AckPolicy, ConsumerConfig, DeliverPolicy, MessageGet, PullRequest, StreamConfig,
+};
 use cloudlysis_core::jetstream::{AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request};
-use cloudlysis_core::wire::headers::Headers;
+use cloudlysis_core::wire::header_block::HeaderBlock;
 use std::time::Duration;
 
 pub(crate) const MS: u64 = 1_000_000;
@@ -18,7 +20,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) struct Script<B> {
-    broker: B,
+    pub(crate) broker: B,
     said: Vec<Step>,
     /// What the other broker said.
     other: Vec<Step>,
@@ -33,11 +35,11 @@ impl<B: Side> Script<B> {
         self.said
     }
 
-    fn note(&mut self, what: impl Into<String>, answer: impl Into<String>) {
+    pub(crate) fn note(&mut self, what: impl Into<String>, answer: impl Into<String>) {
         self.said.push(Step { what: what.into(), answer: answer.into() });
     }
 
-    async fn ask(&mut self, what: impl Into<String>, request: Request) -> Answer {
+    pub(crate) async fn ask(&mut self, what: impl Into<String>, request: Request) -> Answer {
         let answer = self.broker.request(request).await;
         self.note(what, text(answer.clone()));
         answer
@@ -45,7 +47,7 @@ impl<B: Side> Script<B> {
 
     /// Asks for a description. What lies behind a publish is brought up to date a moment after its ack: the second
     /// broker gets the time to agree with the first.
-    async fn look(&mut self, what: String, request: Request) {
+    pub(crate) async fn look(&mut self, what: String, request: Request) {
         let other = self.other.get(self.said.len()).map(|step| step.answer.clone());
         let other = other.filter(|_| deliberate::why(&what).is_none());
         let started = self.broker.elapsed();
@@ -93,7 +95,7 @@ impl<B: Side> Script<B> {
     }
 
     async fn try_publish(&mut self, subject: &str, payload: &str, headers: &[(&str, &str)]) -> Answer {
-        let headers = headers.iter().copied().collect::<Headers>();
+        let headers = headers.iter().copied().collect::<HeaderBlock>();
         let (subject, payload) = (subject.to_owned(), payload.to_owned().into());
         self.broker.publish(Publish { subject, reply: None, headers, payload }).await
     }
@@ -126,15 +128,23 @@ impl<B: Side> Script<B> {
     pub(crate) async fn stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
         let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
         change(&mut config);
-        self.ask(format!("create stream {name}"), Request::StreamCreate(config)).await;
+        self.ask(
+            format!("create stream {name}"),
+            Request::StreamCreate { config: Box::new(config), pedantic: false },
+        )
+        .await;
     }
 
     pub(crate) async fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
         let found = self.broker.request(describe(name)).await;
-        let found = if let Answer::Stream(info) = found { Some(info.config) } else { None };
+        let found = if let Answer::StreamDescribed { info, .. } = found { Some(info.config) } else { None };
         let mut config = found.unwrap_or_else(|| StreamConfig::new(name, &["none"]));
         change(&mut config);
-        self.ask(format!("update stream {name}"), Request::StreamUpdate(config)).await;
+        self.ask(
+            format!("update stream {name}"),
+            Request::StreamUpdate { config: Box::new(config), pedantic: false },
+        )
+        .await;
     }
 
     pub(crate) async fn state(&mut self, stream: &str) {
@@ -146,7 +156,8 @@ impl<B: Side> Script<B> {
         let started = self.broker.elapsed();
         loop {
             let answer = self.broker.request(describe(stream)).await;
-            let there = matches!(&answer, Answer::Stream(info) if info.state.messages == messages);
+            let there =
+                matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.messages == messages);
             if there || self.broker.elapsed() - started > PATIENCE {
                 return self.note(format!("{stream} until it has {messages}"), text(answer));
             }
@@ -156,8 +167,12 @@ impl<B: Side> Script<B> {
 
     /// With the sequences that are gone.
     pub(crate) async fn details(&mut self, stream: &str) {
-        let request =
-            Request::StreamInfo { stream: stream.to_owned(), subjects_filter: None, deleted_details: true };
+        let request = Request::StreamInfo {
+            stream: stream.to_owned(),
+            subjects_filter: None,
+            offset: 0,
+            deleted_details: true,
+        };
         self.look(format!("details of {stream}"), request).await;
     }
 
@@ -165,6 +180,7 @@ impl<B: Side> Script<B> {
         let request = Request::StreamInfo {
             stream: stream.to_owned(),
             subjects_filter: Some(filter.to_owned()),
+            offset: 0,
             deleted_details: false,
         };
         self.look(format!("subjects {filter} of {stream}"), request).await;
@@ -177,11 +193,11 @@ impl<B: Side> Script<B> {
 
     pub(crate) async fn names(&mut self, subject: Option<&str>) {
         let subject = subject.map(str::to_owned);
-        self.ask(format!("names of streams {subject:?}"), Request::StreamNames { subject }).await;
+        self.ask(format!("names of streams {subject:?}"), Request::StreamNames { subject, offset: 0 }).await;
     }
 
     pub(crate) async fn list(&mut self) {
-        self.look("list of streams".into(), Request::StreamList).await;
+        self.look("list of streams".into(), Request::StreamList { subject: None, offset: 0 }).await;
     }
 
     pub(crate) async fn purge(
@@ -202,8 +218,13 @@ impl<B: Side> Script<B> {
     }
 
     pub(crate) async fn get_directly(&mut self, stream: &str, by: MessageBy) {
-        let what = format!("get {by:?} of {stream} directly");
-        self.ask(what, Request::DirectGet { stream: stream.to_owned(), by }).await;
+        self.read_directly(stream, by.into()).await;
+    }
+
+    pub(crate) async fn read_directly(&mut self, stream: &str, get: MessageGet) {
+        let what = format!("get {} of {stream} directly", serde_json::to_string(&get).expect("JSON"));
+        let answers = self.broker.read_directly(stream, get).await;
+        self.note(what, answers.into_iter().map(text).collect::<Vec<_>>().join("\n"));
     }
 
     pub(crate) async fn get(&mut self, stream: &str, by: MessageBy) {
@@ -213,7 +234,12 @@ impl<B: Side> Script<B> {
 }
 
 fn describe(stream: &str) -> Request {
-    Request::StreamInfo { stream: stream.to_owned(), subjects_filter: None, deleted_details: false }
+    Request::StreamInfo {
+        stream: stream.to_owned(),
+        subjects_filter: None,
+        offset: 0,
+        deleted_details: false,
+    }
 }
 
 /// Consumers.
@@ -233,7 +259,11 @@ impl<B: Side> Script<B> {
         };
         change(&mut config);
         let what = format!("{action:?} consumer {stream}/{name}");
-        self.ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action }).await;
+        self.ask(
+            what,
+            Request::ConsumerCreate { stream: stream.to_owned(), config: Box::new(config), action },
+        )
+        .await;
     }
 
     pub(crate) async fn durable(
@@ -258,9 +288,9 @@ impl<B: Side> Script<B> {
     }
 
     pub(crate) async fn consumers(&mut self, stream: &str) {
-        let request = Request::ConsumerNames { stream: stream.to_owned() };
+        let request = Request::ConsumerNames { stream: stream.to_owned(), offset: 0 };
         self.ask(format!("names of consumers of {stream}"), request).await;
-        let request = Request::ConsumerList { stream: stream.to_owned() };
+        let request = Request::ConsumerList { stream: stream.to_owned(), offset: 0 };
         self.look(format!("list of consumers of {stream}"), request).await;
     }
 

@@ -6,10 +6,14 @@ use async_nats::{Client, HeaderMap, RequestErrorKind, Subscriber};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cloudlysis_core::Wall;
-use cloudlysis_core::jetstream::api::{ApiError, ConsumerInfo, PullRequest, StreamInfo};
-use cloudlysis_core::jetstream::{
-    AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request, StoredMessage,
+use cloudlysis_core::jetstream::api::{
+    ApiError, ConsumerInfo, MessageGet, Page, PullRequest, StreamConfig, StreamInfo,
 };
+use cloudlysis_core::jetstream::{
+    AckSubject, Answer, ConsumerAction, DirectMessage, DirectPlace, DirectStatus, MessageBy, Publish,
+    Request, StoredMessage,
+};
+use cloudlysis_core::wire::header_block::HeaderBlock;
 use cloudlysis_core::wire::headers::Headers;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
@@ -46,23 +50,6 @@ impl Server {
     }
 }
 
-impl Server {
-    async fn get_directly(&self, stream: &str, by: &MessageBy) -> Answer {
-        let subject = format!("$JS.API.DIRECT.GET.{stream}");
-        match self.client.request(subject.clone(), which(by).to_string().into()).await {
-            Ok(answer) => match answer.status.map(|status| status.as_u16()) {
-                None => stored(&answer),
-                Some(404) if answer.description.as_deref() == Some("Message Not Found") => {
-                    Answer::NotFoundDirectly
-                }
-                Some(_) => panic!("{answer:?}"),
-            },
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => Answer::NoResponders { subject },
-            Err(error) => panic!("{subject}: {error}"),
-        }
-    }
-}
-
 async fn connect(nats: &NatsServer) -> Client {
     let url = nats.url();
     eventually("a connection", PATIENCE, async || {
@@ -86,10 +73,19 @@ fn pairs(headers: Option<&HeaderMap>) -> Vec<(String, String)> {
 /// Where a request goes and what it says.
 fn wire(request: &Request) -> (String, Value) {
     match request {
-        Request::StreamCreate(config) => (format!("STREAM.CREATE.{}", config.name), json!(config)),
-        Request::StreamUpdate(config) => (format!("STREAM.UPDATE.{}", config.name), json!(config)),
-        Request::StreamInfo { stream, subjects_filter, deleted_details } => {
-            let body = json!({ "subjects_filter": subjects_filter, "deleted_details": deleted_details });
+        Request::AccountInfo => ("INFO".into(), Value::Null),
+        Request::StreamCreate { config, pedantic } => {
+            (format!("STREAM.CREATE.{}", config.name), with_pedantic(config, *pedantic))
+        }
+        Request::StreamUpdate { config, pedantic } => {
+            (format!("STREAM.UPDATE.{}", config.name), with_pedantic(config, *pedantic))
+        }
+        Request::StreamInfo { stream, subjects_filter, offset, deleted_details } => {
+            let body = json!({
+                "subjects_filter": subjects_filter,
+                "offset": offset,
+                "deleted_details": deleted_details,
+            });
             (format!("STREAM.INFO.{stream}"), body)
         }
         Request::StreamDelete { stream } => (format!("STREAM.DELETE.{stream}"), Value::Null),
@@ -97,8 +93,12 @@ fn wire(request: &Request) -> (String, Value) {
             let body = json!({ "filter": filter, "seq": seq, "keep": keep });
             (format!("STREAM.PURGE.{stream}"), body)
         }
-        Request::StreamNames { subject } => ("STREAM.NAMES".into(), json!({ "subject": subject })),
-        Request::StreamList => ("STREAM.LIST".into(), Value::Null),
+        Request::StreamNames { subject, offset } => {
+            ("STREAM.NAMES".into(), json!({ "subject": subject, "offset": offset }))
+        }
+        Request::StreamList { subject, offset } => {
+            ("STREAM.LIST".into(), json!({ "subject": subject, "offset": offset }))
+        }
         Request::MessageGet { stream, by } => (format!("STREAM.MSG.GET.{stream}"), which(by)),
         Request::DirectGet { .. } => unreachable!("not answered with JSON"),
         Request::MessageDelete { stream, seq } => {
@@ -110,9 +110,11 @@ fn wire(request: &Request) -> (String, Value) {
                 ConsumerAction::Create => "create",
                 ConsumerAction::Update => "update",
             };
-            let name = config.durable_name.as_ref().or(config.name.as_ref()).expect("a name");
             let body = json!({ "stream_name": stream, "config": config, "action": action });
-            (format!("CONSUMER.CREATE.{stream}.{name}"), body)
+            match config.durable_name.as_ref().or(config.name.as_ref()) {
+                Some(name) => (format!("CONSUMER.CREATE.{stream}.{name}"), body),
+                None => (format!("CONSUMER.CREATE.{stream}"), body),
+            }
         }
         Request::ConsumerInfo { stream, consumer } => {
             (format!("CONSUMER.INFO.{stream}.{consumer}"), Value::Null)
@@ -120,8 +122,12 @@ fn wire(request: &Request) -> (String, Value) {
         Request::ConsumerDelete { stream, consumer } => {
             (format!("CONSUMER.DELETE.{stream}.{consumer}"), Value::Null)
         }
-        Request::ConsumerNames { stream } => (format!("CONSUMER.NAMES.{stream}"), Value::Null),
-        Request::ConsumerList { stream } => (format!("CONSUMER.LIST.{stream}"), Value::Null),
+        Request::ConsumerNames { stream, offset } => {
+            (format!("CONSUMER.NAMES.{stream}"), json!({ "offset": offset }))
+        }
+        Request::ConsumerList { stream, offset } => {
+            (format!("CONSUMER.LIST.{stream}"), json!({ "offset": offset }))
+        }
     }
 }
 
@@ -130,6 +136,9 @@ fn which(by: &MessageBy) -> Value {
         MessageBy::Seq(seq) => json!({ "seq": seq }),
         MessageBy::LastBySubject(subject) => json!({ "last_by_subj": subject }),
         MessageBy::NextBySubject { subject, seq } => json!({ "next_by_subj": subject, "seq": seq }),
+        MessageBy::NextByTime { subject, start } => {
+            json!({ "next_by_subj": subject, "start_time": start.rfc3339() })
+        }
     }
 }
 
@@ -137,20 +146,43 @@ fn which(by: &MessageBy) -> Value {
 fn stored(answer: &async_nats::Message) -> Answer {
     let mut headers = pairs(answer.headers.as_ref());
     let mut take = |name: &str| {
-        let at = headers.iter().position(|(own, _)| own == name).expect("a header of the server");
-        headers.remove(at).1
+        let at = headers.iter().position(|(own, _)| own == name)?;
+        Some(headers.remove(at).1)
     };
-    let (stream, subject, seq) = (take("Nats-Stream"), take("Nats-Subject"), take("Nats-Sequence"));
-    let at = take("Nats-Time-Stamp");
-    assert!(at.ends_with('Z'), "{at}");
+    let number = |text: Option<String>| text.map(|text| text.parse().expect("a number"));
+    let (stream, subject, seq) = (take("Nats-Stream"), take("Nats-Subject"), number(take("Nats-Sequence")));
+    let place = number(take("Nats-Num-Pending")).zip(number(take("Nats-Last-Sequence")));
+    let no_hdr = take("Nats-Time-Stamp").is_none();
     let message = StoredMessage {
-        seq: seq.parse().expect("a number"),
-        subject: subject.into(),
+        seq: seq.unwrap_or_default(),
+        subject: subject.unwrap_or_default().into(),
         headers: headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         payload: answer.payload.clone(),
         stored_at: Wall::default(),
     };
-    Answer::Direct { stream, message: Box::new(message) }
+    let place = place.map(|(num_pending, last_seq)| DirectPlace { num_pending, last_seq });
+    Answer::Direct(Box::new(DirectMessage { stream: stream.unwrap_or_default(), message, place, no_hdr }))
+}
+
+fn direct_status(code: u16, answer: &async_nats::Message) -> DirectStatus {
+    let headers = pairs(answer.headers.as_ref());
+    let number = |name: &str| {
+        let (_, value) = headers.iter().find(|(own, _)| own == name)?;
+        value.parse().ok()
+    };
+    match (code, answer.description.as_deref().unwrap_or_default()) {
+        (404, "Message Not Found") => DirectStatus::NotFound,
+        (404, "No Results") => DirectStatus::NoResults,
+        (413, "Too Many Results") => DirectStatus::TooManyResults,
+        (408, "Empty Request") => DirectStatus::EmptyRequest,
+        (408, "Bad Request") => DirectStatus::BadRequest,
+        (204, "EOB") => DirectStatus::EndOfBatch {
+            num_pending: number("Nats-Num-Pending").expect("a number"),
+            last_seq: number("Nats-Last-Sequence").expect("a number"),
+            up_to_seq: number("Nats-UpTo-Sequence"),
+        },
+        other => panic!("{other:?}"),
+    }
 }
 
 fn read<T: DeserializeOwned>(value: &Value) -> T {
@@ -162,15 +194,15 @@ fn answer(request: &Request, answer: &Value) -> Answer {
         return Answer::Failed(read::<ApiError>(&answer["error"]));
     }
     match request {
-        Request::StreamCreate(_) | Request::StreamUpdate(_) | Request::StreamInfo { .. } => {
+        Request::AccountInfo => Answer::Account(Box::new(read(answer))),
+        Request::StreamCreate { .. } | Request::StreamUpdate { .. } => {
             Answer::Stream(Box::new(read::<StreamInfo>(answer)))
         }
+        Request::StreamInfo { .. } => Answer::StreamDescribed { info: read(answer), subjects: read(answer) },
         Request::StreamDelete { .. } => Answer::StreamDeleted,
         Request::StreamPurge { .. } => Answer::Purged { messages: read(&answer["purged"]) },
-        Request::StreamNames { .. } => {
-            Answer::StreamNames(read::<Option<Vec<String>>>(&answer["streams"]).unwrap_or_default())
-        }
-        Request::StreamList => Answer::Streams(read(&answer["streams"])),
+        Request::StreamNames { .. } => Answer::StreamNames(page(answer, "streams")),
+        Request::StreamList { .. } => Answer::Streams(page(answer, "streams")),
         Request::MessageGet { .. } => Answer::Message(Box::new(message(&answer["message"]))),
         Request::DirectGet { .. } => unreachable!("not answered with JSON"),
         Request::MessageDelete { .. } => Answer::MessageDeleted,
@@ -178,19 +210,27 @@ fn answer(request: &Request, answer: &Value) -> Answer {
             Answer::Consumer(Box::new(read::<ConsumerInfo>(answer)))
         }
         Request::ConsumerDelete { .. } => Answer::ConsumerDeleted,
-        Request::ConsumerNames { .. } => Answer::ConsumerNames(read(&answer["consumers"])),
-        Request::ConsumerList { .. } => Answer::Consumers(read(&answer["consumers"])),
+        Request::ConsumerNames { .. } => Answer::ConsumerNames(page(answer, "consumers")),
+        Request::ConsumerList { .. } => Answer::Consumers(page(answer, "consumers")),
     }
+}
+
+fn page<T: DeserializeOwned>(answer: &Value, items: &str) -> Page<T> {
+    Page { paging: read(answer), items: read::<Option<Vec<T>>>(&answer[items]).unwrap_or_default() }
+}
+
+fn with_pedantic(config: &StreamConfig, pedantic: bool) -> Value {
+    let mut body = json!(config);
+    body["pedantic"] = pedantic.into();
+    body
 }
 
 fn message(value: &Value) -> StoredMessage {
     let bytes = |field: &str| BASE64.decode(value[field].as_str().unwrap_or_default()).expect("base64");
-    let block = String::from_utf8(bytes("hdrs")).expect("text");
-    let headers = if block.is_empty() { Some(Headers::default()) } else { Headers::decode(&block) };
     StoredMessage {
         seq: read(&value["seq"]),
         subject: read::<String>(&value["subject"]).into(),
-        headers: headers.expect("headers"),
+        headers: HeaderBlock::from_wire(bytes("hdrs").into()),
         payload: bytes("data").into(),
         stored_at: Wall::default(),
     }
@@ -201,7 +241,10 @@ impl Side for Server {
 
     async fn publish(&mut self, publish: Publish) -> Answer {
         let Publish { subject, headers, payload, .. } = publish;
-        let request = self.client.request_with_headers(subject.clone(), header_map(&headers), payload).await;
+        let request = self
+            .client
+            .request_with_headers(subject.clone(), header_map(&headers.to_headers()), payload)
+            .await;
         let acked = match request {
             Ok(acked) => acked,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
@@ -218,11 +261,35 @@ impl Side for Server {
     }
 
     async fn request(&mut self, request: Request) -> Answer {
-        if let Request::DirectGet { stream, by } = &request {
-            return self.get_directly(stream, by).await;
-        }
         let (endpoint, body) = wire(&request);
         answer(&request, &self.ask(&endpoint, &body).await)
+    }
+
+    async fn read_directly(&mut self, stream: &str, get: MessageGet) -> Vec<Answer> {
+        let (inbox, subject) = (self.client.new_inbox(), format!("$JS.API.DIRECT.GET.{stream}"));
+        let mut answers = self.client.subscribe(inbox.clone()).await.expect("subscribed");
+        let is_several = get.batch > 0 || !get.multi_last.is_empty();
+        let body = serde_json::to_vec(&get).expect("JSON");
+        self.client.publish_with_reply(subject.clone(), inbox, body.into()).await.expect("sent");
+        let mut seen = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(PATIENCE, answers.next()).await.expect("an answer in time");
+            let answer = answer.expect("an open subscription");
+            match answer.status {
+                None => seen.push(stored(&answer)),
+                Some(status) if status.as_u16() == 503 => {
+                    seen.push(Answer::NoResponders { subject });
+                    return seen;
+                }
+                Some(status) => {
+                    seen.push(Answer::DirectStatus(direct_status(status.as_u16(), &answer)));
+                    return seen;
+                }
+            }
+            if !is_several {
+                return seen;
+            }
+        }
     }
 
     async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Subscriber {
@@ -247,13 +314,33 @@ impl Side for Server {
         subscription
     }
 
+    async fn listen(&mut self, subject: &str) -> Subscriber {
+        let subscription = self.client.subscribe(subject.to_owned()).await.expect("subscribed");
+        self.client.flush().await.expect("flushed");
+        // The server tells its consumers in tasks of their own.
+        self.pass(Duration::from_millis(20)).await;
+        subscription
+    }
+
+    async fn leave(&mut self, mut listening: Subscriber) {
+        listening.unsubscribe().await.expect("unsubscribed");
+        self.client.flush().await.expect("flushed");
+        self.pass(Duration::from_millis(20)).await;
+    }
+
+    async fn confirm(&mut self, subject: &str) {
+        self.client.publish(subject.to_owned(), Vec::new().into()).await.expect("sent");
+        self.client.flush().await.expect("flushed");
+    }
+
     async fn next(&mut self, pull: &mut Subscriber, within: Duration) -> Option<Seen> {
         let message = tokio::time::timeout(within, pull.next()).await.ok()??;
         if let Some(status) = message.status {
             let mut headers = pairs(message.headers.as_ref());
             headers.retain(|(name, _)| name != "Nats-Subject");
             let description = message.description.unwrap_or_default();
-            return Some(Seen::Status { code: status.as_u16(), description, headers });
+            let reply = message.reply.map(|reply| reply.to_string());
+            return Some(Seen::Status { code: status.as_u16(), description, headers, reply });
         }
         let reply = message.reply.expect("an ack subject");
         Some(Seen::Message {

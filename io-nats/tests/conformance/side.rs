@@ -1,6 +1,9 @@
 //! What a broker must do to take part, and what comes of it as text.
 
-use cloudlysis_core::jetstream::api::{ApiError, ConsumerInfo, PullRequest, StreamInfo, ZERO_TIME};
+use cloudlysis_core::jetstream::api::{
+    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PullRequest, SequenceInfo, StreamInfo,
+    ZERO_TIME,
+};
 use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +20,20 @@ pub(crate) trait Side {
 
     async fn request(&mut self, request: Request) -> Answer;
 
+    /// Reads directly: every message, and the status at the end.
+    async fn read_directly(&mut self, stream: &str, get: MessageGet) -> Vec<Answer>;
+
     /// Sends a pull request; returns when the broker has it.
     async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Self::Pull;
+
+    /// Listens on a subject, from when this returns.
+    async fn listen(&mut self, subject: &str) -> Self::Pull;
+
+    /// Listens no more, from when this returns.
+    async fn leave(&mut self, listening: Self::Pull);
+
+    /// Sends an empty message, such as the answer to a flow control request.
+    async fn confirm(&mut self, subject: &str);
 
     /// The next thing on a pull's inbox; `None` when nothing comes within the time given.
     async fn next(&mut self, pull: &mut Self::Pull, within: Duration) -> Option<Seen>;
@@ -43,7 +58,7 @@ pub(crate) trait Side {
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     Message { ack: AckSubject, subject: String, headers: Vec<(String, String)>, payload: String },
-    Status { code: u16, description: String, headers: Vec<(String, String)> },
+    Status { code: u16, description: String, headers: Vec<(String, String)>, reply: Option<String> },
 }
 
 impl Seen {
@@ -55,20 +70,31 @@ impl Seen {
                 let numbers = format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}");
                 format!("{stream}/{consumer} {numbers} {subject} {} {payload}", pairs(headers))
             }
-            Self::Status { code, description, headers } => {
-                format!("{code} {description} {}", pairs(headers))
+            Self::Status { code, description, headers, reply } => {
+                let reply = reply.as_deref().map(without_token).unwrap_or_default();
+                format!("{code} {description} {} {reply}", pairs(headers)).trim_end().to_owned()
             }
         }
     }
 
     /// A sign of life, of which there are more on a slow machine.
     pub(crate) const fn is_heartbeat(&self) -> bool {
-        matches!(self, Self::Status { code: 100, .. })
+        matches!(self, Self::Status { code: 100, reply: None, .. })
+    }
+}
+
+/// A flow control subject without its last token, which is a random one.
+fn without_token(subject: &str) -> &str {
+    if subject.starts_with("$JS.FC.") {
+        subject.rsplit_once('.').map_or(subject, |(own, _)| own)
+    } else {
+        subject
     }
 }
 
 fn pairs(headers: &[(String, String)]) -> String {
-    let mut pairs: Vec<String> = headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pair = |(name, value): &(String, String)| format!("{name}={}", without_token(value));
+    let mut pairs: Vec<String> = headers.iter().map(pair).collect();
     pairs.sort_unstable();
     pairs.join(",")
 }
@@ -86,29 +112,43 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
         Answer::Failed(error) => refused(&error),
         Answer::Stream(info) => stream_text(*info),
-        Answer::Streams(all) => all.into_iter().map(stream_text).collect::<Vec<_>>().join("\n"),
+        Answer::StreamDescribed { info, subjects } => format!("{subjects:?} {}", stream_text(*info)),
+        Answer::Account(account) => account_text(*account),
+        Answer::Streams(all) => page_text(all, stream_text),
         Answer::Consumer(info) => consumer_text(*info),
-        Answer::Consumers(all) => all.into_iter().map(consumer_text).collect::<Vec<_>>().join("\n"),
+        Answer::Consumers(all) => page_text(all, consumer_text),
+        Answer::StreamNames(names) | Answer::ConsumerNames(names) => page_text(names, |name| name),
         Answer::Message(message) => {
-            let headers: Vec<_> = message.headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+            let headers: Vec<_> =
+                message.headers.to_headers().iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             format!("{} {} {} {:?}", message.seq, message.subject, pairs(&headers), message.payload)
         }
-        Answer::Direct { stream, message } => {
-            let mut headers: Vec<_> =
-                message.direct_headers(&stream).iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+        Answer::Direct(own) => {
+            let headers = own.headers().to_headers();
+            let mut headers: Vec<_> = headers.iter().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
             headers.retain(|(name, _)| name != "Nats-Time-Stamp");
-            format!("direct {} {:?}", pairs(&headers), message.payload)
+            format!("direct {} {:?}", pairs(&headers), own.message.payload)
         }
         Answer::NoResponders { .. } => "503".to_owned(),
-        done @ (Answer::StreamNames(_)
-        | Answer::ConsumerNames(_)
-        | Answer::StreamDeleted
+        done @ (Answer::StreamDeleted
         | Answer::Purged { .. }
-        | Answer::NotFoundDirectly
+        | Answer::DirectStatus(_)
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted
         | Answer::AckProcessed) => format!("{done:?}"),
     }
+}
+
+fn page_text<T>(page: Page<T>, text: impl Fn(T) -> String) -> String {
+    let Paging { total, offset, limit } = page.paging;
+    let items: Vec<String> = page.items.into_iter().map(text).collect();
+    format!("{offset} of {total}, {limit} a page\n{}", items.join("\n"))
+}
+
+/// Without how much was asked: a script that waits asks more often.
+fn account_text(mut info: AccountInfo) -> String {
+    (info.api.total, info.api.errors) = (0, 0);
+    format!("{info:?}")
 }
 
 fn stream_text(mut info: StreamInfo) -> String {
@@ -123,12 +163,20 @@ fn stream_text(mut info: StreamInfo) -> String {
 fn consumer_text(mut info: ConsumerInfo) -> String {
     own_metadata(&mut info.config.metadata);
     assert!(info.created.ends_with('Z'), "{}", info.created);
-    let ConsumerInfo { stream_name, name, delivered, ack_floor, .. } = &info;
+    assert!(info.ts.ends_with('Z'), "{}", info.ts);
+    let ConsumerInfo { stream_name, delivered, ack_floor, .. } = &info;
     let ConsumerInfo { num_ack_pending, num_redelivered, num_waiting, num_pending, config, .. } = &info;
+    let name = if config.name.is_some() { &info.name } else { "(generated)" };
+    let bound = if info.push_bound { " bound" } else { "" };
+    let moved = |position: &SequenceInfo| {
+        let active = if position.last_active.is_some() { "*" } else { "" };
+        format!("{}/{}{active}", position.consumer_seq, position.stream_seq)
+    };
     format!(
-        "{stream_name}/{name} del {}/{} floor {}/{} ackp {num_ack_pending} redel {num_redelivered} \
-         wait {num_waiting} pend {num_pending} {config:?}",
-        delivered.consumer_seq, delivered.stream_seq, ack_floor.consumer_seq, ack_floor.stream_seq
+        "{stream_name}/{name} del {} floor {} ackp {num_ack_pending} redel {num_redelivered} \
+         wait {num_waiting} pend {num_pending}{bound} {config:?}",
+        moved(delivered),
+        moved(ack_floor)
     )
 }
 

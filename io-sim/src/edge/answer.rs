@@ -40,7 +40,7 @@ impl Edge {
                     Delivery {
                         generation,
                         subject: delivery.subject.to_string(),
-                        headers: delivery.headers,
+                        headers: delivery.headers.to_headers(),
                         payload: delivery.payload,
                         stream_seq,
                         stored_at_ns,
@@ -54,6 +54,7 @@ impl Edge {
                 let Some((gate, generation, pull)) = self.listening(&inbox) else { return Next::Ignored };
                 Next::Done(Fact::Gate(gate, pull_status(generation, pull, &status)))
             }
+            jetstream::Effect::Advise { .. } => Next::Ignored,
         }
     }
 
@@ -82,7 +83,7 @@ impl Edge {
                 if is_error(&answer, err_code::STREAM_NOT_FOUND) {
                     return Next::Done(inspection.ends(Outcome::Refused(NoStream)));
                 }
-                let Answer::Stream(info) = answer else {
+                let Answer::StreamDescribed { info, .. } = answer else {
                     return Next::Done(inspection.ends(Outcome::Unknown));
                 };
                 let facts = StreamFacts {
@@ -105,7 +106,7 @@ impl Edge {
                 let witness = if let Answer::Message(message) = answer {
                     let StoredMessage { subject, headers, payload, stored_at, .. } = *message;
                     let own = Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000));
-                    Some(own.identified(headers.get(NATS_MSG_ID)))
+                    Some(own.identified(headers.text(NATS_MSG_ID)))
                 } else if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
                     None
                 } else {
@@ -117,8 +118,7 @@ impl Edge {
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
                     let stream = stream.name().to_owned();
-                    let request =
-                        Request::ConsumerCreate { stream, config: *config, action: ConsumerAction::Create };
+                    let request = Request::ConsumerCreate { stream, config, action: ConsumerAction::Create };
                     return self.ask_again(id, Conversation::Creating { gate, token }, request);
                 }
                 let outcome = refused_or_unknown(answer);
@@ -145,7 +145,7 @@ impl Edge {
         }
         let Answer::Message(message) = answer else { return done(Outcome::Unknown) };
         let StoredMessage { seq, headers, payload, .. } = *message;
-        messages.push(StoredEvents { seq, headers, payload });
+        messages.push(StoredEvents { seq, headers: headers.to_headers(), payload });
         if left <= 1 {
             return done(Outcome::Done(Tail { messages, complete: false }));
         }
@@ -197,7 +197,7 @@ fn found(answer: Answer) -> Outcome<Found, Infallible> {
         return Outcome::Done(Found::Nothing);
     }
     let Answer::Message(message) = answer else { return Outcome::Unknown };
-    let msg_id = message.headers.get(NATS_MSG_ID).map(str::to_owned);
+    let msg_id = message.headers.text(NATS_MSG_ID).map(str::to_owned);
     Outcome::Done(Found::Message { seq: message.seq, msg_id })
 }
 
@@ -218,20 +218,23 @@ fn publish_answer(answer: Answer) -> PublishAnswer {
 /// What a status says about a pull: the twin of `io_nats::consumer`'s table.
 fn pull_status(generation: Token, pull: Token, status: &PullStatus) -> GateInput {
     let end = match status {
-        PullStatus::IdleHeartbeat { last } => {
+        PullStatus::IdleHeartbeat { last, .. } => {
             return GateInput::Heartbeat { generation, last_consumer_seq: last.consumer_seq };
         }
         PullStatus::NoMessages
         | PullStatus::RequestTimeout(_)
         | PullStatus::RequestsPending
         | PullStatus::MessageSizeExceedsMaxBytes(_)
-        | PullStatus::BatchCompleted(_) => PullEnd::Served,
+        | PullStatus::BatchCompleted(_)
+        // Only a push consumer asks.
+        | PullStatus::FlowControlRequest { .. } => PullEnd::Served,
         PullStatus::LeadershipChange | PullStatus::ServerShutdown(_) => PullEnd::Moved,
         PullStatus::ConsumerDeleted | PullStatus::NoResponders => PullEnd::ConsumerGone,
         PullStatus::ExceededMaxRequestBatch { .. }
         | PullStatus::ExceededMaxRequestExpires { .. }
         | PullStatus::ExceededMaxRequestMaxBytes { .. }
         | PullStatus::ExceededMaxWaiting
+        | PullStatus::ConsumerIsPushBased
         | PullStatus::BadRequest(_) => PullEnd::Refused,
     };
     GateInput::PullEnded { generation, pull, end }

@@ -196,7 +196,10 @@ impl Edge {
         payload: Bytes,
     ) -> (u64, BrokerInput) {
         let (id, reply) = self.open(Conversation::Publish { publisher, token });
-        (id, BrokerInput::Published(Publish { subject, reply: Some(reply), headers, payload }))
+        (
+            id,
+            BrokerInput::Published(Publish { subject, reply: Some(reply), headers: headers.into(), payload }),
+        )
     }
 
     /// Reads a stream's identity and extent, and a consumer's, and what stands at some sequences.
@@ -307,7 +310,12 @@ fn requested(reply: String, request: Request) -> BrokerInput {
 }
 
 fn stream_info(stream: PlatformStream) -> Request {
-    Request::StreamInfo { stream: stream.name().to_owned(), subjects_filter: None, deleted_details: false }
+    Request::StreamInfo {
+        stream: stream.name().to_owned(),
+        subjects_filter: None,
+        offset: 0,
+        deleted_details: false,
+    }
 }
 
 fn message_get(stream: PlatformStream, by: MessageBy) -> Request {

@@ -1,5 +1,6 @@
 //! `cloudlysis dev`: every node in one process.
 
+use super::embedded;
 use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say, services};
@@ -42,15 +43,27 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let gateway_listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
     let gateway_address = address(&gateway_listener)?;
     let children = if arguments.services { services::start(&app.dev_services).await? } else { Vec::new() };
+    let embedded = match &arguments.broker {
+        Some(_) => None,
+        None => {
+            let (listen, sync) = (arguments.broker_listen, arguments.broker_sync);
+            Some(embedded::start_near(listen, arguments.data.join("broker"), sync).await?)
+        }
+    };
+    let broker_url = match (&embedded, &arguments.broker) {
+        (Some(running), _) => format!("nats://{}", running.address),
+        (None, url) => url.clone().unwrap_or_default(),
+    };
     let connection = Connection::open(&Options {
-        url: arguments.broker.clone(),
+        url: broker_url.clone(),
         name: "cloudlysis-dev".into(),
         fail_fast: true,
         seed: u64::from(std::process::id()),
     })
     .await?;
     let broker = Broker::new(connection.clone());
-    say(&format!("  broker    {}", arguments.broker));
+    let kind = if embedded.is_some() { "   in this process, one node, for development" } else { "" };
+    say(&format!("  broker    {broker_url}{kind}"));
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| has_history).await?;
 
     let common = Common { app: Arc::clone(&app), broker, partition: 0, adopt: arguments.adopt };
@@ -68,7 +81,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let runner = node::runner(&common, runner_store, node::channel(&inner_url)?)?;
 
     let nodes = [aggregate, projection, runner];
-    let settings = BTreeMap::from([("broker", arguments.broker.clone()), ("data", data.to_string())]);
+    let settings = BTreeMap::from([("broker", broker_url), ("data", data.to_string())]);
     let probes = Probes::new(probes::Parts {
         connected: connection.changes(),
         partitions: nodes.iter().map(|node| (node.name, node.status.clone())).collect(),
@@ -92,6 +105,9 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let left = left + stop_last(aggregate, inner_server, &stop_inner).await;
     drop(edge_server);
     drop(children);
+    if let Some(running) = embedded {
+        embedded::stop(running).await?;
+    }
     if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
 }
 

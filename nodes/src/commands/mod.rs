@@ -1,12 +1,16 @@
 //! The commands of the command line.
 
+mod bench;
 mod dev;
+mod embedded;
 mod node;
 mod serve;
 mod services;
 mod validate;
 
 use crate::application::ApplicationError;
+use crate::bench::broker::BenchError;
+use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
 use cloudlysis_io_nats::connect::ConnectError;
@@ -28,6 +32,9 @@ pub enum CommandError {
     /// The broker's streams cannot be used.
     #[error("{0}")]
     Streams(#[from] StreamsError),
+    /// The broker of this process does not start.
+    #[error("{0}")]
+    Broker(#[from] StartError),
     /// A data directory cannot be used.
     #[error("{0}")]
     Store(#[from] OpenError),
@@ -61,6 +68,9 @@ pub enum CommandError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A measurement ended without figures.
+    #[error("{0}")]
+    Bench(#[from] BenchError),
     /// Metrics cannot be collected.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -82,11 +92,17 @@ impl CommandError {
             | Self::Http(_)
             | Self::System { .. }
             | Self::Metrics(_)
+            | Self::Bench(_)
             | Self::Service { .. }
             | Self::Unclean { .. }
+            | Self::Broker(StartError::Recovery(_) | StartError::System(_))
             | Self::Halted(_) => 1,
-            Self::Upstream { .. } | Self::Listen(ListenError::Unauthenticated(_)) => 2,
-            Self::Store(_) | Self::Listen(ListenError::Bind { .. }) => 4,
+            Self::Upstream { .. }
+            | Self::Listen(ListenError::Unauthenticated(_))
+            | Self::Broker(StartError::Tls(_)) => 2,
+            Self::Store(_)
+            | Self::Listen(ListenError::Bind { .. })
+            | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
             Self::Connect(_) => 6,
             Self::Streams(error) => match error {
                 StreamsError::NoAnswer(_) => 6,
@@ -103,7 +119,8 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Validate(arguments) => validate::run(&arguments),
-        Command::Serve(arguments) => serve::run(arguments).await,
+        Command::Serve(node) => serve::run(node).await,
+        Command::Bench(what) => bench::run(what).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

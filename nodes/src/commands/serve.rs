@@ -1,10 +1,11 @@
 //! `cloudlysis serve`: one node.
 
-use super::node::{self, Common};
+use super::embedded;
+use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say};
 use crate::application;
-use crate::cli::{NodeKind, ServeArguments};
+use crate::cli::{Serve, ServeArguments};
 use crate::gateway::{self, Upstreams};
 use crate::probes::{self, Probes};
 use crate::{server, shutdown, telemetry};
@@ -13,6 +14,7 @@ use cloudlysis_core::manifest::App;
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::store::HeedStore;
 use cloudlysis_io_nats::streams::{self, IfMissing, StreamsError};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,22 +25,32 @@ use tonic::service::Routes;
 /// Pause between attempts to agree with the broker about the streams.
 const STREAMS_PAUSE: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(arguments: ServeArguments) -> Result<(), CommandError> {
-    let app =
-        Arc::new(application::load(&arguments.application.app_dir, &arguments.application.overrides())?);
-    match arguments.node {
-        NodeKind::Gateway => serve_gateway(&arguments, &app).await,
-        NodeKind::Aggregate => serve_partition(&arguments, &app, "aggregate").await,
-        NodeKind::Projection => serve_partition(&arguments, &app, "projection").await,
-        NodeKind::Runner => serve_partition(&arguments, &app, "runner").await,
+pub(super) async fn run(serve: Serve) -> Result<(), CommandError> {
+    match serve {
+        Serve::Gateway(arguments) => {
+            let app = load(&arguments)?;
+            serve_gateway(&arguments, &app).await
+        }
+        Serve::Aggregate(arguments) => serve_partition(&arguments, "aggregate", node::aggregate).await,
+        Serve::Projection(arguments) => serve_partition(&arguments, "projection", node::projection).await,
+        Serve::Runner(arguments) => {
+            let gateway = node::channel(&arguments.gateway)?;
+            serve_partition(&arguments, "runner", |common, store| node::runner(common, store, gateway)).await
+        }
+        Serve::Broker(arguments) => embedded::serve(&arguments).await,
     }
+}
+
+fn load(arguments: &ServeArguments) -> Result<Arc<App>, CommandError> {
+    Ok(Arc::new(application::load(&arguments.application.app_dir, &arguments.application.overrides())?))
 }
 
 async fn serve_partition(
     arguments: &ServeArguments,
-    app: &Arc<App>,
     name: &'static str,
+    start: impl FnOnce(&Common, HeedStore) -> Result<Node, CommandError>,
 ) -> Result<(), CommandError> {
+    let app = &load(arguments)?;
     let metrics = telemetry::metrics()?;
     let store = node::open(&arguments.data, name)?;
     let listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
@@ -57,13 +69,7 @@ async fn serve_partition(
     agree_on_streams(&connection, &broker, arguments, has_history).await?;
     let common =
         Common { app: Arc::clone(app), broker, partition: arguments.partition, adopt: arguments.adopt };
-    let node = match arguments.node {
-        NodeKind::Aggregate => node::aggregate(&common, store)?,
-        NodeKind::Projection => node::projection(&common, store)?,
-        NodeKind::Runner | NodeKind::Gateway => {
-            node::runner(&common, store, node::channel(&arguments.gateway)?)?
-        }
-    };
+    let node = start(&common, store)?;
     let (stop, stopping) = watch::channel(false);
     let settings = BTreeMap::from([
         ("broker", arguments.broker.clone()),

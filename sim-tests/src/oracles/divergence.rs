@@ -257,7 +257,8 @@ impl History {
             Some((version, state)) => (*version, state.clone()),
             None => (0, Value::Null),
         };
-        let Ok(decoded) = EventMessage::decode(subject, &message.headers, &message.payload, "oracle") else {
+        let headers = message.headers.to_headers();
+        let Ok(decoded) = EventMessage::decode(subject, &headers, &message.payload, "oracle") else {
             return;
         };
         let app = shop();

@@ -118,7 +118,7 @@ impl Logs {
             }
             return Ok(());
         }
-        let in_header = message.headers.get(TENANT_ID).unwrap_or_default();
+        let in_header = message.headers.text(TENANT_ID).unwrap_or_default();
         let in_subject = Route::parse(&subject).map(|route| route.tenant().token()).unwrap_or_default();
         if in_header != in_subject {
             let detail = format!("{subject}: header says {in_header:?}, subject {in_subject:?}");
@@ -140,8 +140,9 @@ impl Logs {
     }
 
     fn on_events(&mut self, message: &StoredMessage, subject: &str) -> Result<(), Violation> {
-        let decoded = EventMessage::decode(subject, &message.headers, &message.payload, "oracle")
-            .map_err(|error| broken(Invariant::Wir2, format!("stored at {}: {error}", message.seq)))?;
+        let decoded =
+            EventMessage::decode(subject, &message.headers.to_headers(), &message.payload, "oracle")
+                .map_err(|error| broken(Invariant::Wir2, format!("stored at {}: {error}", message.seq)))?;
         let app = shop();
         let definition = app.aggregates.get(&decoded.aggregate).ok_or_else(|| {
             broken(Invariant::Agg1, format!("{subject}: no aggregate {}", decoded.aggregate))

@@ -125,7 +125,7 @@ impl Rows {
                     row.ok().flatten().is_none().then_some("an effect command without a row in the ledger")
                 }
                 Some(Route::EffectResult { .. }) => {
-                    missing_result(seen, subject, &message.headers, &message.payload)?
+                    missing_result(seen, subject, &message.headers.to_headers(), &message.payload)?
                 }
                 Some(Route::Aggregate { .. }) | None => None,
             };

@@ -154,7 +154,8 @@ impl Fold {
         if !self.definition.aggregates().contains(&kind) {
             return Ok(());
         }
-        let decoded = EventMessage::decode(&subject, &message.headers, &message.payload, "oracle");
+        let decoded =
+            EventMessage::decode(&subject, &message.headers.to_headers(), &message.payload, "oracle");
         let Some(decoded) = decoded.ok().filter(|_| !self.held.contains(&subject)) else {
             self.held.insert(subject.clone());
             return self.check_parked(&subject, message.seq, &seen.rows);

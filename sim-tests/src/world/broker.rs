@@ -43,7 +43,7 @@ impl World {
         let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
         let mut config: StreamConfig = stream.policy(room);
         config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("{id}-{stream}"));
-        let request = Request::StreamCreate(config);
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
         self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })
     }
 
@@ -114,6 +114,8 @@ impl World {
             Input::Pulled { .. }
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping
             | Input::Faulted(_)
@@ -143,6 +145,8 @@ impl World {
             other @ (Input::Pulled { .. }
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping
             | Input::Faulted(_)
@@ -209,6 +213,8 @@ impl World {
             Effect::Reply { to, .. } => to,
             Effect::Deliver(delivery) => &delivery.inbox,
             Effect::Status { inbox, .. } => inbox,
+            // Nobody of ours listens.
+            Effect::Advise { .. } => return,
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };

@@ -61,20 +61,25 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
             | Request::ConsumerDelete { stream, .. }
             | Request::ConsumerCreate { stream, .. } => named(stream),
             // Nodes ask for nothing else.
-            Request::StreamCreate(_)
-            | Request::StreamUpdate(_)
+            Request::AccountInfo
+            | Request::StreamCreate { .. }
+            | Request::StreamUpdate { .. }
             | Request::StreamDelete { .. }
             | Request::StreamPurge { .. }
             | Request::StreamNames { .. }
-            | Request::StreamList
+            | Request::StreamList { .. }
             | Request::DirectGet { .. }
             | Request::MessageDelete { .. }
             | Request::ConsumerNames { .. }
             | Request::ConsumerList { .. } => None,
         },
-        Input::Abandoned { .. } | Input::Signalled | Input::Stopping | Input::Faulted(_) | Input::Tick(_) => {
-            None
-        }
+        Input::Abandoned { .. }
+        | Input::InterestGained { .. }
+        | Input::FlowControlled { .. }
+        | Input::Signalled
+        | Input::Stopping
+        | Input::Faulted(_)
+        | Input::Tick(_) => None,
     }
 }
 
@@ -197,6 +202,8 @@ impl World {
             Input::Published(_)
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping
             | Input::Faulted(_)
@@ -241,12 +248,14 @@ impl World {
     /// An answer as a server gives it that lost its cluster.
     pub(super) fn as_somebody_believes(&self, effect: Effect) -> Effect {
         let Some((_, lag)) = self.deceived.filter(|(until, _)| self.now_ns < *until) else { return effect };
-        let Effect::Reply { to, answer: Answer::Stream(mut info) } = effect else { return effect };
+        let Effect::Reply { to, answer: Answer::StreamDescribed { mut info, subjects } } = effect else {
+            return effect;
+        };
         if let Some(extent) = self.replicas.stale(&info.config.name, self.now_ns, lag) {
             info.state.messages = extent.messages;
             info.state.last_seq = extent.last_seq;
         }
-        Effect::Reply { to, answer: Answer::Stream(info) }
+        Effect::Reply { to, answer: Answer::StreamDescribed { info, subjects } }
     }
 
     /// Whether a message to a node is lost for what it is; the connection may go with it.
@@ -268,7 +277,7 @@ impl World {
                 }
                 cut
             }
-            Effect::Status { .. } | Effect::Reply { .. } => false,
+            Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => false,
         }
     }
 

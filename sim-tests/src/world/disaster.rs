@@ -246,7 +246,8 @@ impl World {
                 && self.last_of(stream) < until
                 && self.dice.faults.one_in(2)
             {
-                let unbound = message.headers.iter().filter(|(name, _)| !name.starts_with("Nats-Expected"));
+                let headers = message.headers.to_headers();
+                let unbound = headers.iter().filter(|(name, _)| !name.starts_with("Nats-Expected"));
                 let (headers, payload) = (unbound.collect(), message.payload.clone());
                 self.store(&message.subject, headers, payload)?;
             } else {
@@ -279,7 +280,7 @@ impl World {
         self.broker_turn(Input::Published(Publish {
             subject: subject.to_owned(),
             reply: None,
-            headers,
+            headers: headers.into(),
             payload,
         }))
     }
@@ -287,7 +288,8 @@ impl World {
     /// Another delivery of goods than the one that was lost, with the same version.
     fn rival_of(&mut self, lost: &StoredMessage) -> Option<(String, bytes::Bytes)> {
         let subject = lost.subject.to_string();
-        let decoded = EventMessage::decode(&subject, &lost.headers, &lost.payload, "disaster").ok()?;
+        let headers = lost.headers.to_headers();
+        let decoded = EventMessage::decode(&subject, &headers, &lost.payload, "disaster").ok()?;
         if decoded.aggregate.as_str() != "stock" || decoded.tenant.as_str() != "t1" {
             return None;
         }

@@ -118,7 +118,7 @@ impl World {
             _ => {
                 let id = self
                     .draw_stored(&stream)
-                    .and_then(|message| message.headers.get(NATS_MSG_ID).map(str::to_owned));
+                    .and_then(|message| message.headers.text(NATS_MSG_ID).map(str::to_owned));
                 Fault::IdsForgotten { stream, ids: id.into_iter().collect() }
             }
         }
@@ -137,9 +137,9 @@ impl World {
         if self.oracles.is_injected(stream, message.seq) {
             return;
         }
-        let ids = message.headers.get(NATS_MSG_ID).map(str::to_owned).into_iter().collect();
-        let headers: Headers =
-            message.headers.iter().filter(|(name, _)| !name.starts_with("Nats-Expected")).collect();
+        let ids = message.headers.text(NATS_MSG_ID).map(str::to_owned).into_iter().collect();
+        let sent = message.headers.to_headers();
+        let headers: Headers = sent.iter().filter(|(name, _)| !name.starts_with("Nats-Expected")).collect();
         self.order_of_broker(Input::Faulted(Fault::IdsForgotten { stream: stream.name().to_owned(), ids }));
         self.inject(Injected::Again, &message.subject, headers, message.payload);
     }
@@ -178,7 +178,7 @@ impl World {
         let publish = cloudlysis_core::jetstream::Publish {
             subject: subject.to_owned(),
             reply: None,
-            headers,
+            headers: headers.into(),
             payload,
         };
         self.order_of_broker(Input::Published(publish));

@@ -167,13 +167,16 @@ fn creating_and_changing() {
     // Whoever asks for the plain name gets the durable.
     let plain =
         ConsumerConfig { durable_name: None, name: Some("d".into()), ack_wait_ns: 7 * S, ..durable("d") };
-    let request =
-        Request::ConsumerCreate { stream: "DP".into(), config: plain, action: ConsumerAction::Create };
+    let request = Request::ConsumerCreate {
+        stream: "DP".into(),
+        config: Box::new(plain),
+        action: ConsumerAction::Create,
+    };
     assert_eq!(bench.error(request), None);
-    let names = bench.request(Request::ConsumerNames { stream: "DP".into() });
-    assert_eq!(names, Answer::ConsumerNames(vec!["d".into(), "s".into()]));
+    let names = bench.request(Request::ConsumerNames { stream: "DP".into(), offset: 0 });
+    assert!(matches!(names, Answer::ConsumerNames(names) if names.items == ["d", "s"]));
     assert!(
-        matches!(bench.request(Request::ConsumerList { stream: "DP".into() }), Answer::Consumers(all) if all.len() == 2)
+        matches!(bench.request(Request::ConsumerList { stream: "DP".into(), offset: 0 }), Answer::Consumers(all) if all.items.len() == 2)
     );
     let missing = Request::ConsumerInfo { stream: "DP".into(), consumer: "zz".into() };
     assert_eq!(bench.error(missing).as_deref(), Some("404 10014 consumer not found"));
@@ -232,7 +235,7 @@ fn configurations_get_defaults_or_are_refused() {
         ),
         (
             |c| c.deliver_policy = DeliverPolicy::ByStartTime,
-            "500 10012 deliver policy by start time is not supported by this broker",
+            "400 10094 consumer delivery policy is deliver by start time, but optional start time is not set",
         ),
         (|c| c.ack_policy = AckPolicy::All, "500 10012 ack policy all is not supported by this broker"),
         (
@@ -249,8 +252,11 @@ fn an_ephemeral_goes_when_nobody_uses_it() {
     let mut bench = Bench::new();
     bench.stream("IN", |_| {});
     let ephemeral = ConsumerConfig { durable_name: None, name: Some("eph".into()), ..durable("") };
-    let create =
-        Request::ConsumerCreate { stream: "IN".into(), config: ephemeral, action: ConsumerAction::Create };
+    let create = Request::ConsumerCreate {
+        stream: "IN".into(),
+        config: Box::new(ephemeral),
+        action: ConsumerAction::Create,
+    };
     assert_eq!(bench.error(create), None);
     bench.durable("IN", "d", |config| config.inactive_threshold_ns = S);
     bench.durable("IN", "kept", |_| {});

@@ -10,6 +10,7 @@ mod model;
 mod operations;
 mod publishing;
 mod pulls;
+mod push;
 mod restart;
 mod retention;
 mod streams;
@@ -28,7 +29,7 @@ use crate::halt::Halt;
 use crate::quirks::Quirks;
 use crate::store::Store;
 use crate::time::{Mono, Now, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use bytes::Bytes;
 
 pub(super) const MS: u64 = 1_000_000;
@@ -36,6 +37,7 @@ pub(super) const S: u64 = 1_000_000_000;
 
 pub(super) const LIMITS: Limits = Limits {
     streams_max: 32,
+    replicas_max: 5,
     consumers_per_stream_max: 32,
     messages_per_stream_max: 1_000_000,
     message_ids_per_stream_max: 1_000_000,
@@ -123,7 +125,7 @@ impl Bench {
         let publish = Publish {
             subject,
             reply: Some(inbox.clone()),
-            headers: headers.iter().copied().collect::<Headers>(),
+            headers: headers.iter().copied().collect::<HeaderBlock>(),
             payload: Bytes::copy_from_slice(payload.as_bytes()),
         };
         let effects = self.turn(vec![Input::Published(publish)]);
@@ -166,13 +168,13 @@ impl Bench {
     pub(super) fn stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
         change(&mut config);
-        self.error(Request::StreamCreate(config))
+        self.error(Request::StreamCreate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) -> Option<String> {
         let mut config = self.broker.machine().stream(name).expect("a stream").config;
         change(&mut config);
-        self.error(Request::StreamUpdate(config))
+        self.error(Request::StreamUpdate { config: Box::new(config), pedantic: false })
     }
 
     pub(super) fn state(&self, stream: &str) -> StreamState {
@@ -225,7 +227,7 @@ impl Bench {
     ) -> Option<String> {
         let mut config = durable(name);
         change(&mut config);
-        self.error(Request::ConsumerCreate { stream: stream.into(), config, action })
+        self.error(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
     }
 
     pub(super) fn durable(&mut self, stream: &str, name: &str, change: impl FnOnce(&mut ConsumerConfig)) {
@@ -344,7 +346,7 @@ pub(super) fn refused(error: &ApiError) -> String {
 pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
     let answer = |effect| match effect {
         Effect::Reply { to, answer } if to == inbox => Some(answer),
-        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } => None,
+        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Advise { .. } => None,
     };
     effects.into_iter().filter_map(answer).collect()
 }
@@ -352,7 +354,7 @@ pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
 pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
     let delivery = |effect| match effect {
         Effect::Deliver(delivery) if delivery.inbox == inbox => Some(*delivery),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } => None,
+        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } | Effect::Advise { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
 }
@@ -366,7 +368,7 @@ pub(super) fn seen(effects: &[Effect], inbox: &str) -> Vec<String> {
             Some(format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}"))
         }
         Effect::Status { inbox: to, status } if to == inbox => Some(status_line(status)),
-        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => None,
+        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
     };
     effects.iter().filter_map(line).collect()
 }

@@ -14,7 +14,7 @@ use crate::jetstream::api::PullRequest;
 use crate::jetstream::{ConsumerAction, Fault, JetStream, Limits};
 use crate::store::Store;
 use crate::time::{Mono, Wall};
-use crate::wire::headers::Headers;
+use crate::wire::header_block::HeaderBlock;
 use crate::wire::subject::Filter;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,7 +83,11 @@ impl Model {
             max_ack_pending,
             ..durable(consumer)
         };
-        let request = Request::ConsumerCreate { stream: "S".into(), config, action: ConsumerAction::Create };
+        let request = Request::ConsumerCreate {
+            stream: "S".into(),
+            config: Box::new(config),
+            action: ConsumerAction::Create,
+        };
         self.request(request);
         self.witnesses.insert(consumer, Witness::default());
     }
@@ -169,7 +173,7 @@ impl Model {
         self.payload += 1;
         let id = id.map(|id| id.to_string());
         let (subject, payload) = (SUBJECTS[subject].to_owned(), format!("m{}", self.payload));
-        let mut headers = Headers::default();
+        let mut headers = HeaderBlock::NONE;
         if let Some(id) = &id {
             headers.append("Nats-Msg-Id", id);
         }
@@ -277,7 +281,7 @@ impl Model {
             Op::CommitUnknown { landed } => {
                 self.bench.store.fail_commit = Some(if *landed { Landed::Yes } else { Landed::No });
                 let (subject, payload) = ("s.a".to_owned(), "unknown".to_owned());
-                let (headers, reply) = (Headers::default(), Some("ack".to_owned()));
+                let (headers, reply) = (HeaderBlock::NONE, Some("ack".to_owned()));
                 let publish =
                     Publish { subject: subject.clone(), reply, headers, payload: payload.clone().into() };
                 assert!(self.bench.try_turn(vec![Input::Published(publish)]).is_err());

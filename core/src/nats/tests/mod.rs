@@ -5,4 +5,5 @@ mod recorded;
 mod routing;
 mod serving;
 mod talk;
+mod who;
 mod writing;

@@ -41,7 +41,7 @@ fn whole(bytes: &[u8]) -> Said {
 
 fn publish(subject: &'static str, payload: &'static str) -> Operation {
     let (subject, payload) = (Bytes::from_static(subject.as_bytes()), Bytes::from_static(payload.as_bytes()));
-    Operation::Publish(Publish { subject, reply: None, headers_len: 0, payload })
+    Operation::Publish(Publish { subject, reply: None, headers: Bytes::new(), payload })
 }
 
 fn subscribe(subject: &'static str, queue: Option<&'static str>, sid: &'static str) -> Operation {
@@ -55,8 +55,8 @@ fn what_clients_send_is_understood() {
     let headers = Publish {
         subject: Bytes::from_static(b"a"),
         reply: Some(Bytes::from_static(b"r")),
-        headers_len: 17,
-        payload: Bytes::from_static(b"NATS/1.0\r\nA:B\r\n\r\nhi"),
+        headers: Bytes::from_static(b"NATS/1.0\r\nA:B\r\n\r\n"),
+        payload: Bytes::from_static(b"hi"),
     };
     let unsubscribe = |max| Operation::Unsubscribe { sid: Bytes::from_static(b"1"), max };
     let cases: &[(&[u8], &[Operation])] = &[

@@ -1,6 +1,7 @@
-//! The scripts in `recorded.txt`: our server against what the real one said.
+//! The scripts in `recorded.txt` and `recorded_auth.txt`: our server against what the real one said.
 
 use super::talk::{Talk, config};
+use super::who::everybody;
 use crate::nats::Auth;
 
 fn unescape(text: &str) -> Vec<u8> {
@@ -23,8 +24,8 @@ fn unescape(text: &str) -> Vec<u8> {
 }
 
 /// Title, what is sent, what comes back, whether it closes.
-fn scripts() -> Vec<(&'static str, Vec<u8>, Vec<u8>, bool)> {
-    let scripts = include_str!("recorded.txt").split("\n== ").skip(1).map(|script| {
+fn scripts(text: &'static str) -> Vec<(&'static str, Vec<u8>, Vec<u8>, bool)> {
+    let scripts = text.split("\n== ").skip(1).map(|script| {
         let mut lines = script.lines();
         let title = lines.next().expect("a title");
         let sent = lines.next().and_then(|line| line.strip_prefix('>')).expect("what is sent");
@@ -34,13 +35,12 @@ fn scripts() -> Vec<(&'static str, Vec<u8>, Vec<u8>, bool)> {
     scripts.collect()
 }
 
-#[test]
-fn our_server_answers_as_the_real_one_did() {
-    let scripts = scripts();
-    assert!(scripts.len() > 80, "{} scripts", scripts.len());
+fn our_server_agrees(text: &'static str, scripts_min: usize, auth: &Auth) {
+    let scripts = scripts(text);
+    assert!(scripts.len() > scripts_min, "{} scripts", scripts.len());
     for (title, sent, answer, closed) in scripts {
         for size in [sent.len().max(1), 7, 1] {
-            let mut talk = Talk::new(config(Auth::Open));
+            let mut talk = Talk::new(config(auth.clone()));
             talk.connect(1);
             sent.chunks(size).for_each(|chunk| talk.send(1, chunk));
             let (heard, expected) = (talk.heard(1), String::from_utf8_lossy(&answer).into_owned());
@@ -48,4 +48,14 @@ fn our_server_answers_as_the_real_one_did() {
             assert_eq!(talk.is_closed(1), closed, "{title}");
         }
     }
+}
+
+#[test]
+fn our_server_answers_as_the_real_one_did() {
+    our_server_agrees(include_str!("recorded.txt"), 80, &Auth::Open);
+}
+
+#[test]
+fn our_server_lets_its_users_do_what_the_real_one_did() {
+    our_server_agrees(include_str!("recorded_auth.txt"), 50, &everybody());
 }

@@ -58,8 +58,8 @@ fn a_member_that_does_not_want_its_own_messages_leaves_them_to_the_others() {
 
 #[test]
 fn who_must_say_who_he_is() {
-    let token = || Auth::Token("tok".into());
-    let user = || Auth::User { user: "u".into(), password: "p".into() };
+    let token = || Auth::token("tok");
+    let user = || Auth::user("u", "p");
     let violation = "-ERR 'Authorization Violation'\r\n";
     for (auth, sent, answer) in [
         (token(), r#"CONNECT {"verbose":false,"auth_token":"tok"}"#, ""),
@@ -88,7 +88,7 @@ fn who_must_say_who_he_is() {
 
 #[test]
 fn who_does_not_say_so_in_time_is_closed() {
-    let mut talk = Talk::new(config(Auth::Token("tok".into())));
+    let mut talk = Talk::new(config(Auth::token("tok")));
     talk.connect(1);
     talk.wait_ms(1_999);
     assert_eq!(talk.heard(1), "");
@@ -189,7 +189,7 @@ proptest! {
     /// `Talk` itself checks that nothing is sent behind the end and that no deadline is left behind.
     #[test]
     fn whoever_comes_and_goes_nothing_of_them_stays(ops in prop::collection::vec(op(), 0..80), asks: bool) {
-        let auth = if asks { Auth::Token("t".into()) } else { Auth::Open };
+        let auth = if asks { Auth::token("t") } else { Auth::Open };
         let limits = Limits { connections_max: 4, subscriptions_max: 6, ping_interval_ms: 1_000, ..Limits::DEFAULT };
         let config = Config { limits, ..config(auth) };
         let mut talk = Talk::new(config);

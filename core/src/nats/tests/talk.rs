@@ -6,22 +6,37 @@ use crate::time::{Mono, Now};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What every client may sign.
+pub(super) const NONCE: &str = "hW1kP5xCv8aK_KU";
+
 pub(super) fn config(auth: Auth) -> Config {
     let info = Info {
         server_id: "N1".into(),
         server_name: "test".into(),
         version: "2.12.0".into(),
         proto: 1,
+        git_commit: "test".into(),
+        go: "rust".into(),
         host: "127.0.0.1".into(),
         port: 4222,
         headers: true,
         auth_required: false,
-        jetstream: false,
+        tls_required: false,
+        tls_verify: false,
+        tls_available: false,
         max_payload: 0,
+        jetstream: false,
         client_id: 0,
         client_ip: String::new(),
+        nonce: None,
+        domain: None,
+        connect_urls: Vec::new(),
+        ldm: false,
+        connect_info: false,
+        remote_account: None,
+        api_lvl: 1,
     };
-    Config { info, auth, limits: Limits::DEFAULT, seed: 7 }
+    Config { info, auth, limits: Limits::DEFAULT, host_account: "$G".into(), seed: 7 }
 }
 
 pub(super) struct Talk {
@@ -51,7 +66,11 @@ impl Talk {
 
     /// The `INFO` a client is greeted with.
     pub(super) fn connect(&mut self, client: u64) -> String {
-        self.input(Input::Connected { connection: ConnectionId(client), address: "127.0.0.1".into() });
+        self.input(Input::Connected {
+            connection: ConnectionId(client),
+            address: "127.0.0.1".into(),
+            nonce: Some(NONCE.into()),
+        });
         let heard = self.heard(client);
         let (info, rest) = heard.split_once("\r\n").expect("a line");
         self.heard.insert(client, rest.into());

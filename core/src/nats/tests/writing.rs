@@ -1,7 +1,8 @@
 //! What a server sends, against recorded bytes.
 
+use super::talk::config;
 use crate::nats::write::{Info, Message, Outgoing};
-use crate::nats::{Limits, Operation, Parser, Violation};
+use crate::nats::{Auth, Limits, Operation, Parser, Violation};
 use bytes::Bytes;
 
 fn written(write: impl FnOnce(&mut Outgoing)) -> String {
@@ -11,30 +12,37 @@ fn written(write: impl FnOnce(&mut Outgoing)) -> String {
 }
 
 fn message(headers_len: usize, reply: Option<&[u8]>, payload: &Bytes, understands: bool) -> String {
-    let message = Message { subject: b"a", sid: b"1", reply, headers_len, payload };
+    let (headers, payload) = (&payload.slice(..headers_len), &payload.slice(headers_len..));
+    let message = Message { subject: b"a", sid: b"1", reply, headers, payload };
     written(|out| out.message(message, understands))
 }
 
 #[test]
 fn what_a_server_sends() {
-    let mut info = Info {
-        server_id: "N1".into(),
-        server_name: "n".into(),
-        version: "2.12.0".into(),
-        proto: 1,
-        host: "127.0.0.1".into(),
-        port: 4222,
-        headers: true,
-        auth_required: false,
-        jetstream: false,
-        max_payload: 1_048_576,
-        client_id: 6,
-        client_ip: "127.0.0.1".into(),
-    };
-    let open = r#"INFO {"server_id":"N1","server_name":"n","version":"2.12.0","proto":1,"host":"127.0.0.1","port":4222,"headers":true,"max_payload":1048576,"client_id":6,"client_ip":"127.0.0.1"} "#;
+    let mut info = Info { max_payload: 1_048_576, client_id: 6, ..config(Auth::Open).info };
+    info.client_ip = "127.0.0.1".into();
+    let open = r#"INFO {"server_id":"N1","server_name":"test","version":"2.12.0","proto":1,"git_commit":"test","go":"rust","host":"127.0.0.1","port":4222,"headers":true,"max_payload":1048576,"client_id":6,"client_ip":"127.0.0.1","api_lvl":1} "#;
     assert_eq!(written(|out| out.info(&info)), format!("{open}\r\n"));
     info.auth_required = true;
-    assert!(written(|out| out.info(&info)).contains(r#","auth_required":true,"#));
+    info.domain = Some("hub".into());
+    info.remote_account = Some("A".into());
+    (info.jetstream, info.tls_required, info.ldm, info.connect_info) = (true, true, true, true);
+    let all = written(|out| out.info(&info));
+    assert!(all.contains(
+        r#"true,"auth_required":true,"tls_required":true,"max_payload":1048576,"jetstream":true,"#
+    ));
+    let end = r#""domain":"hub","ldm":true,"connect_info":true,"remote_account":"A","api_lvl":1}"#;
+    assert!(all.contains(end), "{all}");
+    assert_eq!(
+        written(|out| {
+            out.publish_denied(b"a");
+            out.subscription_denied(b"a", None);
+            out.subscription_denied(b"a", Some(b"q"));
+        }),
+        "-ERR 'Permissions Violation for Publish to \"a\"'\r\n\
+         -ERR 'Permissions Violation for Subscription to \"a\"'\r\n\
+         -ERR 'Permissions Violation for Subscription to \"a\" using queue \"q\"'\r\n"
+    );
     assert_eq!(
         written(|out| {
             out.ok();
@@ -66,7 +74,8 @@ fn headers_go_to_those_who_understand_them() {
 fn a_large_payload_is_shared_not_copied() {
     let payload = Bytes::from(vec![b'x'; 100_000]);
     let mut outgoing = Outgoing::default();
-    let message = Message { subject: b"a", sid: b"1", reply: None, headers_len: 0, payload: &payload };
+    let headers = &Bytes::new();
+    let message = Message { subject: b"a", sid: b"1", reply: None, headers, payload: &payload };
     outgoing.message(message, true);
     outgoing.ping();
     let pieces = outgoing.into_pieces();

@@ -1,0 +1,176 @@
+//! What JetStream answers, as bytes: JSON in an envelope, a message as it is, or a status.
+//!
+//! Fields stand in the order in which the real server prints them.
+
+use super::NOTHING;
+use super::call::Api;
+use crate::jetstream::api::{ApiError, Page, Paging};
+use crate::jetstream::{Answer, DirectStatus, StoredMessage};
+use crate::wire::headers::Headers;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+
+/// Plain data as JSON.
+pub(super) fn json<T: Serialize>(data: &T) -> Bytes {
+    serde_json::to_vec(data).expect("plain data with string keys is JSON").into()
+}
+
+/// A header block with a status line.
+pub(super) fn status(code: u16, description: &str, headers: &Headers) -> Bytes {
+    let mut block = format!("NATS/1.0 {code}");
+    if !description.is_empty() {
+        write!(block, " {description}").expect("writing to a string");
+    }
+    block.push_str("\r\n");
+    for (name, value) in headers.iter() {
+        write!(block, "{name}: {value}\r\n").expect("writing to a string");
+    }
+    block.push_str("\r\n");
+    block.into()
+}
+
+impl Api {
+    /// The name of its answers' schema, between `io.nats.jetstream.api.v1.` and `_response`.
+    const fn schema(self) -> &'static str {
+        match self {
+            Self::AccountInfo => "account_info",
+            Self::StreamCreate => "stream_create",
+            Self::StreamUpdate => "stream_update",
+            Self::StreamInfo => "stream_info",
+            Self::StreamDelete => "stream_delete",
+            Self::StreamPurge => "stream_purge",
+            Self::StreamNames => "stream_names",
+            Self::StreamList => "stream_list",
+            Self::MessageGet => "stream_msg_get",
+            Self::MessageDelete => "stream_msg_delete",
+            Self::ConsumerCreate => "consumer_create",
+            Self::ConsumerInfo => "consumer_info",
+            Self::ConsumerDelete => "consumer_delete",
+            Self::ConsumerNames => "consumer_names",
+            Self::ConsumerList => "consumer_list",
+            Self::Bare => "",
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Envelope<T> {
+    #[serde(rename = "type")]
+    schema: String,
+    #[serde(flatten)]
+    body: T,
+}
+
+fn envelope<T: Serialize>(api: Api, body: T) -> (Bytes, Bytes) {
+    let schema = format!("io.nats.jetstream.api.v1.{}_response", api.schema());
+    (NOTHING.clone(), json(&Envelope { schema, body }))
+}
+
+/// The ack of a publish, written by hand: there is one for every message.
+fn published(stream: &str, seq: u64, duplicate: bool) -> Bytes {
+    let mut ack = String::with_capacity(64);
+    let more = if duplicate { ",\"duplicate\": true" } else { "" };
+    // Names of streams need no escapes.
+    write!(ack, "{{\"stream\":\"{stream}\",\"seq\":{seq}{more}}}").expect("writing to a string");
+    ack.into()
+}
+
+fn stored(message: &StoredMessage) -> Value {
+    let mut fields = Map::new();
+    fields.insert("subject".into(), json!(&*message.subject));
+    fields.insert("seq".into(), json!(message.seq));
+    if !message.headers.is_empty() {
+        fields.insert("hdrs".into(), json!(BASE64.encode(message.headers.as_bytes())));
+    }
+    if !message.payload.is_empty() {
+        fields.insert("data".into(), json!(BASE64.encode(&message.payload)));
+    }
+    fields.insert("time".into(), json!(message.stored_at.rfc3339()));
+    Value::Object(fields)
+}
+
+/// Header block and payload of each message of an answer.
+pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
+    let one = match answer {
+        Answer::Published { stream, seq, duplicate } => (NOTHING.clone(), published(&stream, seq, duplicate)),
+        Answer::NotPublished { stream, error } => {
+            (NOTHING.clone(), json(&json!({ "error": error, "stream": stream, "seq": 0 })))
+        }
+        Answer::Failed(error) => failed(api, &error),
+        Answer::Stream(info) => {
+            #[derive(Serialize)]
+            struct Created<T> {
+                #[serde(flatten)]
+                info: T,
+                #[serde(skip_serializing_if = "Option::is_none")]
+                did_create: Option<bool>,
+            }
+            let did_create = (api == Api::StreamCreate).then_some(true);
+            envelope(api, Created { info, did_create })
+        }
+        Answer::StreamDescribed { info, subjects } => {
+            #[derive(Serialize)]
+            struct Described<T> {
+                #[serde(flatten)]
+                subjects: Paging,
+                #[serde(flatten)]
+                info: T,
+            }
+            envelope(api, Described { subjects, info })
+        }
+        Answer::Account(info) => envelope(api, info),
+        Answer::Streams(page) => paged(api, "streams", &page),
+        Answer::StreamNames(page) => paged(api, "streams", &page),
+        Answer::Consumers(page) => paged(api, "consumers", &page),
+        Answer::ConsumerNames(page) => paged(api, "consumers", &page),
+        Answer::StreamDeleted | Answer::MessageDeleted | Answer::ConsumerDeleted => {
+            envelope(api, json!({ "success": true }))
+        }
+        Answer::Purged { messages } => envelope(api, json!({ "success": true, "purged": messages })),
+        Answer::Message(message) => envelope(api, json!({ "message": stored(&message) })),
+        Answer::Direct(direct) => (direct.headers().as_bytes().clone(), direct.message.payload),
+        Answer::DirectStatus(own) => direct_status(own),
+        Answer::Consumer(info) => envelope(api, info),
+        Answer::AckProcessed => (NOTHING.clone(), NOTHING.clone()),
+        Answer::NoResponders { .. } => return Vec::new(),
+    };
+    vec![one]
+}
+
+/// What is said to a direct get instead of a message, or after the last one.
+pub(super) fn direct_status(own: DirectStatus) -> (Bytes, Bytes) {
+    (status(own.code(), own.description(), &own.headers()), NOTHING.clone())
+}
+
+fn paged<T: Serialize>(api: Api, name: &str, page: &Page<T>) -> (Bytes, Bytes) {
+    let Paging { total, offset, limit } = page.paging;
+    let items = serde_json::to_value(&page.items).expect("plain data is JSON");
+    envelope(api, json!({ "total": total, "offset": offset, "limit": limit, name: items }))
+}
+
+fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
+    match api {
+        Api::Bare => {
+            (status(u16::min(error.code, 999), &error.description, &Headers::default()), NOTHING.clone())
+        }
+        Api::StreamInfo => envelope(api, json!({ "error": error, "total": 0, "offset": 0, "limit": 0 })),
+        Api::AccountInfo
+        | Api::StreamCreate
+        | Api::StreamUpdate
+        | Api::StreamDelete
+        | Api::StreamPurge
+        | Api::StreamNames
+        | Api::StreamList
+        | Api::MessageGet
+        | Api::MessageDelete
+        | Api::ConsumerCreate
+        | Api::ConsumerInfo
+        | Api::ConsumerDelete
+        | Api::ConsumerNames
+        | Api::ConsumerList => envelope(api, json!({ "error": error })),
+    }
+}

@@ -1,0 +1,217 @@
+//! The API, continued: requests about streams.
+
+use super::advisory::{Action, Event};
+use super::api::{ApiError, Paging, StreamConfig, err_code};
+use super::consumer::Consumer;
+use super::dedupe::MessageIds;
+use super::error::{bad_request, error, sealed};
+use super::keep::Bodies;
+use super::listing::page;
+use super::log::Log;
+use super::requests::Answered;
+use super::stream::Stream;
+use super::{Answer, Effect, Input, JetStream, stream_config};
+use crate::cx::Cx;
+use crate::time::Now;
+use crate::wire::subject::Filter;
+use std::collections::BTreeMap;
+
+/// Most subjects counted in one description.
+const SUBJECTS_PER_PAGE: u64 = 100_000;
+
+impl JetStream {
+    pub(super) fn create_stream(
+        &mut self,
+        now: Now,
+        config: StreamConfig,
+        pedantic: bool,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        stream_config::check_create(&config)?;
+        let config = self.normalise(config, pedantic)?;
+        stream_config::check_replicas(&config, self.limits.replicas_max)?;
+        if let Some(stream) = self.streams.get(config.name.as_str()) {
+            return if stream.config == config {
+                Ok(Answer::Stream(Box::new(self.info(stream))))
+            } else {
+                let why = "stream name already in use with a different configuration";
+                Err(error(400, err_code::STREAM_NAME_EXISTS, why))
+            };
+        }
+        if self.streams.len() >= self.limits.streams_max {
+            return Err(error(400, 10_027, "maximum number of streams reached"));
+        }
+        let subjects = self.free_subjects(&config)?;
+        let mut log = Log::new(config.storage);
+        if let Some(last_seq) = config.first_seq.checked_sub(1) {
+            log.move_last(last_seq, None);
+        }
+        let stream = Stream {
+            subjects,
+            created_ns: self.created_ns(now),
+            log,
+            bodies: Bodies::new(),
+            ids: MessageIds::default(),
+            last_msg_id: None,
+            consumers: BTreeMap::new(),
+            config,
+        };
+        stream.stage(cx);
+        let info = self.info(&stream);
+        let stream_name = stream.config.name.clone();
+        self.streams.insert(stream_name.as_str().into(), stream);
+        self.advise(Event::Stream { stream: stream_name, action: Action::Create }, cx);
+        Ok(Answer::Stream(Box::new(info)))
+    }
+
+    fn normalise(&self, config: StreamConfig, pedantic: bool) -> Result<StreamConfig, ApiError> {
+        let known = |name: &str| self.streams.get(name).map(|stream| &stream.config);
+        stream_config::normalise(config, pedantic, &known)
+    }
+
+    /// The subjects of a configuration, if no other stream captures any of them.
+    fn free_subjects(&self, config: &StreamConfig) -> Result<Vec<Filter>, ApiError> {
+        let subjects = stream_config::parse(&config.subjects)?;
+        let others = self.streams.values().filter(|stream| stream.config.name != config.name);
+        if others.into_iter().any(|stream| stream.overlaps(&subjects)) {
+            let why = "subjects overlap with an existing stream";
+            return Err(error(400, err_code::STREAM_SUBJECT_OVERLAP, why));
+        }
+        Ok(subjects)
+    }
+
+    pub(super) fn update_stream(
+        &mut self,
+        now: Now,
+        config: StreamConfig,
+        pedantic: bool,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        self.stream_of(&config.name)?;
+        let config = self.normalise(config, pedantic)?;
+        let (name, own) = self.stream_of(&config.name)?;
+        stream_config::check_replicas(&config, self.limits.replicas_max)?;
+        let config = stream_config::update(&own.config, config)?;
+        check_consumer_limits(own, &config)?;
+        let subjects = self.free_subjects(&config)?;
+        if let Some(own) = self.streams.get_mut(&name) {
+            own.subjects = subjects;
+            own.config = config;
+            own.ids.trim(now.wall, own.config.duplicate_window_ns);
+            own.stage(cx);
+        }
+        self.enforce_limits(now, &name, None, cx);
+        self.expire_messages(now, &name, cx);
+        self.arm_stream(now, &name);
+        self.advise(Event::Stream { stream: name.to_string(), action: Action::Modify }, cx);
+        let (_, own) = self.stream_of(&name)?;
+        Ok(Answer::Stream(Box::new(self.info(own))))
+    }
+
+    pub(super) fn describe_stream(
+        &self,
+        stream: &str,
+        subjects: Option<&str>,
+        offset: u64,
+        deleted: bool,
+    ) -> Answered {
+        let (_, stream) = self.stream_of(stream)?;
+        let subjects = subjects.map(Filter::parse).transpose().map_err(|_| bad_request())?;
+        let mut info = self.info(stream);
+        let mut paging = Paging::default();
+        if let Some(filter) = subjects {
+            let matching = stream.log.subjects().filter(|(subject, _)| filter.matches(subject));
+            let counts = matching.map(|(subject, seqs)| (subject.to_string(), seqs.len() as u64));
+            let page = page(counts, offset, SUBJECTS_PER_PAGE);
+            if page.paging.total > 0 {
+                paging = page.paging;
+            }
+            info.state.subjects = page.items.into_iter().collect();
+        }
+        if deleted && info.state.num_deleted > 0 {
+            let seqs = info.state.first_seq..=info.state.last_seq;
+            info.state.deleted = seqs.filter(|seq| !stream.log.contains(*seq)).collect();
+        }
+        Ok(Answer::StreamDescribed { info: Box::new(info), subjects: paging })
+    }
+
+    pub(super) fn delete_stream(&mut self, stream: &str, cx: &mut Cx<'_, Input, Effect>) -> Answered {
+        let (name, own) = self.stream_of(stream)?;
+        for consumer in own.consumers.keys().cloned().collect::<Vec<_>>() {
+            self.drop_consumer(&name, &consumer, cx);
+        }
+        if let Some(own) = self.streams.remove(&name) {
+            own.unstage(cx);
+        }
+        self.advise(Event::Stream { stream: name.to_string(), action: Action::Delete }, cx);
+        self.alarms.set(super::Owner::Stream(name), None);
+        Ok(Answer::StreamDeleted)
+    }
+
+    pub(super) fn purge_stream(
+        &mut self,
+        now: Now,
+        stream: &str,
+        filter: Option<&str>,
+        seq: Option<u64>,
+        keep: Option<u64>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        let (name, own) = self.stream_of(stream)?;
+        if own.config.sealed {
+            return Err(sealed());
+        }
+        if own.config.deny_purge {
+            return Err(error(500, 10_110, "stream purge not permitted"));
+        }
+        let (seq, keep) = (seq.filter(|seq| *seq > 0), keep.filter(|keep| *keep > 0));
+        if seq.is_some() && keep.is_some() {
+            return Err(bad_request());
+        }
+        let filter = filter.filter(|filter| !filter.is_empty()).map(Filter::parse).transpose();
+        let filter = filter.map_err(|_| bad_request())?;
+        let matching = own
+            .log
+            .iter()
+            .filter(|(_, meta)| filter.as_ref().is_none_or(|filter| filter.matches(&meta.subject)));
+        let mut purged: Vec<u64> = matching.map(|(own, _)| own).collect();
+        match (seq, keep) {
+            (Some(seq), _) => purged.truncate(purged.partition_point(|own| *own < seq)),
+            (None, Some(keep)) => {
+                purged.truncate(purged.len().saturating_sub(usize::try_from(keep).unwrap_or(usize::MAX)));
+            }
+            (None, None) => {}
+        }
+        let messages = self.remove_messages(now, &name, &purged, cx);
+        // The server gives no sequence below the one it was told to purge to, even if that lies ahead.
+        if let (Some(seq), None) = (seq, &filter)
+            && let Some(own) = self.streams.get_mut(&name)
+            && seq > own.log.last_seq() + 1
+        {
+            own.log.move_last(seq - 1, own.log.last_at());
+            own.stage(cx);
+        }
+        self.jump_over_purged(now, &name, filter.as_ref());
+        Ok(Answer::Purged { messages })
+    }
+}
+
+/// Whether the consumers that are there are within the limits to come.
+fn check_consumer_limits(own: &Stream, config: &StreamConfig) -> Result<(), ApiError> {
+    let (before, limits) = (own.config.consumer_limits, config.consumer_limits);
+    let pending = (limits.max_ack_pending > 0 && limits.max_ack_pending != before.max_ack_pending)
+        .then_some(limits.max_ack_pending);
+    let inactive = (limits.inactive_threshold_ns > 0
+        && limits.inactive_threshold_ns != before.inactive_threshold_ns)
+        .then_some(limits.inactive_threshold_ns);
+    let is_over = |own: &Consumer| {
+        pending.is_some_and(|max| own.config.max_ack_pending > max)
+            || inactive.is_some_and(|max| own.config.inactive_threshold_ns > max)
+    };
+    let over: Vec<&str> =
+        own.consumers.iter().filter(|(_, own)| is_over(own)).map(|(name, _)| name.as_ref()).collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    Err(error(500, 10_069, format!("change to limits violates consumers: {}", over.join(", "))))
+}

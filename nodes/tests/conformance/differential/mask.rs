@@ -1,0 +1,70 @@
+//! What two servers may say differently about the same facts: moments, random names, themselves.
+//!
+//! Counts, bytes and sequences are never among it.
+
+use crate::client::Message;
+use serde_json::Value;
+
+const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+/// Fields with a moment in them; that nothing has happened yet is not masked.
+const MOMENTS: [&str; 8] =
+    ["created", "ts", "time", "timestamp", "last_active", "first_ts", "last_ts", "pause_remaining"];
+/// Fields that say who a server or a client is.
+const IDENTITIES: [&str; 5] = ["client", "server", "leader", "_nats.ver", "raft_group"];
+
+/// A message as a line of text, masked.
+pub(super) fn line(message: &Message) -> String {
+    let reply = message.reply.as_deref().map(ack_subject).unwrap_or_default();
+    let headers: Vec<String> = message.headers.split("\r\n").filter(|line| !line.is_empty()).map(header).collect();
+    let text = String::from_utf8_lossy(&message.payload).into_owned();
+    let payload = match serde_json::from_slice::<Value>(&message.payload) {
+        Ok(mut value @ Value::Object(_)) => {
+            json(&mut value);
+            value.to_string()
+        }
+        Ok(_) | Err(_) => text,
+    };
+    format!("{reply} {headers:?} {payload}")
+}
+
+/// An ack subject without the moment of storage.
+fn ack_subject(subject: &str) -> String {
+    let mut tokens: Vec<&str> = subject.split('.').collect();
+    if subject.starts_with("$JS.ACK.") && tokens.len() == 9 {
+        tokens[7] = "T";
+    }
+    tokens.join(".")
+}
+
+fn header(line: &str) -> String {
+    match line.split_once(": ") {
+        Some((name @ "Nats-Time-Stamp", _)) => format!("{name}: T"),
+        Some(_) | None => line.to_owned(),
+    }
+}
+
+fn json(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let is_advisory = fields.get("type").and_then(Value::as_str).is_some_and(|name| {
+                name.contains(".advisory.") || name.contains(".metric.")
+            });
+            // Which words a parser of another language has for it.
+            if fields.get("err_code").is_some_and(|code| *code == 10_025) {
+                fields.insert("description".into(), "invalid JSON".into());
+            }
+            for (name, value) in fields {
+                let masked = MOMENTS.contains(&&**name) && *value != ZERO_TIME
+                    || IDENTITIES.contains(&&**name)
+                    || is_advisory && name == "id";
+                if masked {
+                    *value = "#".into();
+                } else {
+                    json(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(json),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
