@@ -5,7 +5,7 @@ use crate::mutants::{self, Hunt, MUTANTS, Mutant};
 use crate::run::{self, Job, Verdict};
 use crate::trace::Keep;
 use crate::world::Stats;
-use cloudlysis_core::{Mark, MarkCounts};
+use cloudlysis_core::{Invariant, Mark, MarkCounts};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -28,8 +28,8 @@ pub struct Summary {
     pub grid: Grid,
     /// How long the worlds lived, in nanoseconds of their own.
     pub lived_ns: u128,
-    /// Those that failed.
-    pub failed: Vec<Job>,
+    /// Those that failed, and the invariant that did not hold.
+    pub failed: Vec<(Job, Option<Invariant>)>,
 }
 
 impl Summary {
@@ -40,8 +40,8 @@ impl Summary {
         self.marks.add(&verdict.marks);
         verdict.aftermath.iter().for_each(|aftermath| self.grid.add(aftermath));
         self.lived_ns += u128::from(verdict.lived_ns);
-        if verdict.failure.is_some() {
-            self.failed.push(verdict.job);
+        if let Some(failure) = &verdict.failure {
+            self.failed.push((verdict.job, failure.invariant()));
         }
     }
 
@@ -72,7 +72,7 @@ pub fn run(out: &mut (impl Write + Send), jobs: &[Job]) -> io::Result<Summary> {
     });
     broken?;
     tell(out, &summary, began.elapsed())?;
-    for job in &summary.failed {
+    for (job, _) in &summary.failed {
         writeln!(out, "\n{}", run::story(*job, CAUSES_MAX))?;
     }
     Ok(summary)

@@ -150,7 +150,8 @@ impl Aggregate {
     /// This attempt was definitely not stored; that is the whole truth only if every earlier one had an answer too.
     fn turned_down(&mut self, key: &AggregateKey, reply: Reply, cx: &mut Cx<'_, Input, Effect>) {
         let current = self.lanes.get(key).and_then(|lane| lane.current.as_ref());
-        let unanswered = current.is_some_and(|current| current.unanswered);
+        let unanswered = current.is_some_and(|current| current.unanswered)
+            && !self.config.quirks.has(Quirk::AggregateForgetUnanswered);
         self.finish(key, if unanswered { Reply::Unknown } else { reply }, cx);
     }
 

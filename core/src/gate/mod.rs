@@ -406,7 +406,9 @@ impl Gate {
 
     /// Takes nothing in from now on. What arrives is dropped without an answer and will be delivered to the next life.
     pub fn stop(&mut self) {
-        self.phase = Phase::Stopped;
+        if !self.config.quirks.has(Quirk::GateIgnoreStop) {
+            self.phase = Phase::Stopped;
+        }
     }
 
     /// Where it stands.

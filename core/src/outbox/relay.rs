@@ -212,7 +212,7 @@ impl Outbox {
     pub(super) fn track(&mut self, position: u64, lane: String) {
         let lane: Arc<str> = lane.into();
         let queue = self.lanes.entry(Arc::clone(&lane)).or_default();
-        if queue.is_empty() {
+        if queue.is_empty() || self.config.quirks.has(Quirk::OutboxIgnoreLane) {
             self.ready.insert(position);
         }
         queue.push_back(position);

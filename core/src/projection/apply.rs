@@ -128,7 +128,7 @@ impl Projection {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<(), Cause>, Halt> {
         let source_key = keys::view_source(&message.tenant, view, &message.aggregate, &message.id);
-        if message.version > 0 {
+        if message.version > 0 && !self.config.quirks.has(Quirk::ProjectionSkipDedupe) {
             let seen = match cx.view().get(Table::ViewSource, &source_key)? {
                 Some(row) => keys::parse_position(row).ok_or_else(|| Halt::Corrupt {
                     table: Table::ViewSource,

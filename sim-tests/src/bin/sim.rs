@@ -3,7 +3,7 @@
 //! ```text
 //! sim run [--profile contract|disaster|both] [--scenario NAME] [--seeds N] [--seed S] [--quirk FAULT]     many runs; a failure prints its story
 //! sim replay --scenario NAME --seed S [--quirk FAULT] [--last N] [--grep TEXT]     one run, in full
-//! sim disaster [--seeds N]              logs lose messages, streams vanish: who noticed, as a table
+//! sim grid [--seeds N]                  disaster x machine: detected, halted, quarantined; never silent, or it fails
 //! sim meta [--seeds N]                  every seed twice: the same hash of everything that happened, or it fails
 //! sim mutants [--only FAULT]            every planted fault: caught by its own oracle within its budget, or it fails
 //! ```
@@ -34,8 +34,8 @@ enum Command {
         #[command(flatten)]
         kind: Kind,
     },
-    /// Runs disasters and prints who noticed what.
-    Disaster {
+    /// Runs disasters and prints what each of them did to each machine.
+    Grid {
         #[command(flatten)]
         seeds: Seeds,
     },
@@ -133,7 +133,7 @@ fn main() -> io::Result<ExitCode> {
             let jobs = jobs(seed, seeds, &kind.scenarios(), kind.quirk);
             report::run(&mut out, &jobs)?.failed.is_empty()
         }
-        Command::Disaster { seeds: Seeds { seed, seeds } } => {
+        Command::Grid { seeds: Seeds { seed, seeds } } => {
             let jobs = jobs(seed, seeds, &[Scenario::Disaster], None);
             grid::disasters(&mut out, &jobs)?.0.failed.is_empty()
         }

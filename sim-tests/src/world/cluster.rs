@@ -49,8 +49,8 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
     let named = |name: &str| PlatformStream::ALL.into_iter().find(|stream| stream.name() == name);
     match input {
         Input::Published(Publish { subject, .. }) => PlatformStream::ALL.into_iter().find(|stream| {
-            let owns = |raw: &&str| Filter::parse(raw).is_ok_and(|filter| filter.matches(subject));
-            stream.subjects().iter().any(|raw| owns(&raw))
+            let owns = |raw: &&'static str| Filter::parse(raw).is_ok_and(|filter| filter.matches(subject));
+            stream.subjects().iter().any(owns)
         }),
         Input::Pulled { stream, .. } => named(stream),
         Input::Acked { delivery, .. } => named(&delivery.stream),
@@ -169,13 +169,13 @@ impl World {
             }
         }
         let Input::Published(publish) = input else { return Ok(Some(input)) };
-        if let Some(err_code) = self.replicas.contradiction(stream.name(), &publish) {
-            self.not_published(stream, publish, err_code);
-            return Ok(None);
-        }
         if let Some((until, err_code)) = self.full
             && self.now_ns < until
         {
+            self.not_published(stream, publish, err_code);
+            return Ok(None);
+        }
+        if let Some(err_code) = self.replicas.contradiction(stream.name(), &publish) {
             self.not_published(stream, publish, err_code);
             return Ok(None);
         }

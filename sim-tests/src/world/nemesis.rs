@@ -155,6 +155,8 @@ impl World {
             let route = Route::Aggregate { tenant: order.tenant.clone(), kind, id: order.id.clone() };
             if self.oracles.has_events(route.subject().as_str()) {
                 subjects.push(route.subject().to_string());
+                // Anybody may publish under a subject that goes on where one of ours ends.
+                subjects.push(format!("{}:more", route.subject()));
             }
         }
         let command = CommandId::parse(&format!("garbage-{}", self.current)).expect("an id");

@@ -24,10 +24,10 @@ const NEW_ORDERS: u64 = 4;
 /// How a node came through a disaster.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Fared {
+    /// It waits, says why, and does not claim to be ready.
+    Detected,
     /// It stopped, and says why.
     Halted,
-    /// It does not claim to be ready.
-    NotReady,
     /// It holds back what it could not apply.
     Quarantined,
     /// What it keeps is what the logs say.
@@ -36,7 +36,7 @@ pub enum Fared {
 
 impl Fared {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Halted, Self::NotReady, Self::Quarantined, Self::NotAffected];
+    pub const ALL: [Self; 4] = [Self::Detected, Self::Halted, Self::Quarantined, Self::NotAffected];
 }
 
 /// How every node came through a disaster.
@@ -91,7 +91,7 @@ impl World {
             return Ok(Fared::Halted);
         }
         if !self.is_up(id) || !self.is_ready(id) {
-            return Ok(Fared::NotReady);
+            return Ok(Fared::Detected);
         }
         let Some(contradiction) = self.contradiction_of(id, present) else { return Ok(Fared::NotAffected) };
         let mut holds_back = false;

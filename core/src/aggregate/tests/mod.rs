@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::AggregateConflictIsForeign, script::after_an_append_without_an_answer_the_stream_is_looked_at),
+    (Quirk::AggregateForgetUnanswered, script::a_command_that_may_be_under_way_is_not_said_to_be_undone),
     (Quirk::AggregateNoExpectation, script::a_command_is_decided_appended_and_answered),
     (Quirk::AggregateRefuseUnverified, script::a_refusal_is_decided_on_what_the_stream_says_now),
     (Quirk::AggregateRefusalNotRecorded, recorded::a_recorded_refusal_is_the_answer_of_every_owner),

@@ -249,7 +249,7 @@ fn what_the_broker_will_not_store_is_answered_at_once() {
 }
 
 #[test]
-fn a_command_that_may_be_under_way_is_not_said_to_be_undone() {
+pub(super) fn a_command_that_may_be_under_way_is_not_said_to_be_undone() {
     let misconfigured = PublishRefused::Misconfigured { err_code: 10_060, description: "no".into() };
     for why in [PublishRefused::Full, misconfigured, PublishRefused::TooLarge] {
         let mut log = EventLog::new(Style::Single);

@@ -257,7 +257,7 @@ fn pauses_between_attempts_to_bind_grow_and_stay_bounded() {
 }
 
 #[test]
-fn a_stopped_gate_takes_nothing_in_and_wants_nothing() {
+pub(super) fn a_stopped_gate_takes_nothing_in_and_wants_nothing() {
     let (mut bench, mut upstream) = bound(2);
     bench.turn([served(&mut upstream)]);
     assert_eq!(bench.turn([Input::Stopped]), []);

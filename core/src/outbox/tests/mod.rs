@@ -34,6 +34,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxFreshIdPerAttempt, script::the_id_of_what_leaves_names_the_entry_and_not_the_attempt),
     (Quirk::OutboxAcceptStale, script::an_answer_that_names_no_attempt_changes_nothing),
     (Quirk::OutboxConflictIsForeign, script::a_conflict_is_looked_into_before_it_is_believed),
+    (Quirk::OutboxIgnoreLane, script::the_entries_of_one_lane_leave_in_order_and_one_at_a_time),
     (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
 ];
 

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::ProjectionStaleRow, script::the_events_of_one_message_build_on_each_other),
+    (Quirk::ProjectionSkipDedupe, script::events_that_come_again_under_another_sequence_are_skipped),
     (Quirk::ProjectionForgetTenant, script::tenants_have_rows_of_their_own),
 ];
 
