@@ -66,14 +66,14 @@ impl Witness {
         Self { id: id.map(|id| hash([id.as_bytes(), b""])), ..self }
     }
 
-    /// Whether both may be of the same message.
-    fn agrees(&self, other: &Self) -> bool {
-        fn same<T: PartialEq>(own: Option<T>, other: Option<T>) -> bool {
-            own.zip(other).is_none_or(|(own, other)| own == other)
+    /// Whether it may be of the message that was found on a stream. One that was found without an id has none.
+    fn agrees(&self, found: &Self) -> bool {
+        fn same<T: PartialEq>(own: Option<T>, found: Option<T>) -> bool {
+            own.zip(found).is_none_or(|(own, found)| own == found)
         }
-        same(self.content, other.content)
-            && same(self.id, other.id)
-            && same(self.stored_at_ns, other.stored_at_ns)
+        same(self.content, found.content)
+            && (self.id.is_none() || self.id == found.id)
+            && same(self.stored_at_ns, found.stored_at_ns)
     }
 }
 
@@ -267,7 +267,9 @@ mod tests {
         );
         assert_ne!(Witness::of("a", b"bx", None), Witness::of("ab", b"x", None));
         let (one, two) = (own.identified(Some("1")), own.identified(Some("2")));
-        assert!(!one.agrees(&two) && one.agrees(&own) && Witness::of_id("1").agrees(&one));
+        assert!(
+            !one.agrees(&two) && !one.agrees(&own) && own.agrees(&one) && Witness::of_id("1").agrees(&one)
+        );
         assert!(!Witness::of_id("2").agrees(&one), "of an accepted command, only the id is known");
     }
 }
