@@ -213,7 +213,11 @@ impl Present {
         }
         each(rows, Table::Effect, |key, _| {
             let (_, command) = keys::parse_effect(key)?;
-            (!self.commands.contains(&command))
+            let asked = |(stream, subject): &(PlatformStream, String)| {
+                let Some(Route::Effect { command: own, .. }) = Route::parse(subject) else { return false };
+                own == command && harmless(stream, subject)
+            };
+            (!self.commands.contains(&command) && !departed.messages.iter().any(asked))
                 .then(|| format!("{command} is in the ledger, and was never asked for"))
         })
     }

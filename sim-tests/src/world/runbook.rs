@@ -106,7 +106,7 @@ impl World {
         Err(Violation::new(Invariant::Div1, format!("{id} says it is ready, but {contradiction}")))
     }
 
-    fn is_ready(&self, id: NodeId) -> bool {
+    pub(super) fn is_ready(&self, id: NodeId) -> bool {
         match id {
             NodeId::Aggregate(number) => {
                 let life = &self.nodes.aggregates[usize::from(number)].life;
