@@ -78,6 +78,7 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
         | Input::FlowControlled { .. }
         | Input::Signalled
         | Input::Stopping
+        | Input::CopiesDue
         | Input::Faulted(_)
         | Input::Tick(_) => None,
     }
@@ -206,6 +207,7 @@ impl World {
             | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping
+            | Input::CopiesDue
             | Input::Faulted(_)
             | Input::Tick(_) => {}
         }
@@ -277,7 +279,10 @@ impl World {
                 }
                 cut
             }
-            Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => false,
+            Effect::Status { .. }
+            | Effect::Reply { .. }
+            | Effect::Advise { .. }
+            | Effect::Republish { .. } => false,
         }
     }
 
