@@ -71,6 +71,9 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
             | Request::DirectGet { .. }
             | Request::MessageDelete { .. }
             | Request::ConsumerNames { .. }
+            | Request::ConsumerPause { .. }
+            | Request::ConsumerReset { .. }
+            | Request::ConsumerUnpin { .. }
             | Request::ConsumerList { .. } => None,
         },
         Input::Abandoned { .. }
