@@ -40,8 +40,8 @@ impl JetStream {
         mut publish: Publish,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let owner = self.streams.iter().find(|(_, stream)| stream.captures(&publish.subject));
-        let Some((name, stream)) = owner else {
+        let name = self.captures.stream_of(&publish.subject).cloned();
+        let Some((name, stream)) = name.and_then(|name| self.streams.get_key_value(&name)) else {
             no_responders(publish.reply, || publish.subject, cx);
             return Ok(());
         };

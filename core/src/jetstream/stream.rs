@@ -39,10 +39,6 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn captures(&self, subject: &str) -> bool {
-        self.rules.subjects.iter().any(|filter| filter.matches(subject))
-    }
-
     pub(super) fn overlaps(&self, subjects: &[Filter]) -> bool {
         self.rules.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
     }
