@@ -103,6 +103,17 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
         Answer::Published { stream, seq, duplicate, val } => {
             (NOTHING.clone(), published(&stream, seq, duplicate, val.as_deref()))
         }
+        Answer::Staged => (NOTHING.clone(), NOTHING.clone()),
+        Answer::BatchPublished { stream, seq, batch, count } => {
+            #[derive(Serialize)]
+            struct Ack {
+                stream: String,
+                seq: u64,
+                batch: String,
+                count: u64,
+            }
+            (NOTHING.clone(), json(&Ack { stream, seq, batch, count }))
+        }
         Answer::NotPublished { stream, error } => {
             (NOTHING.clone(), json(&json!({ "error": error, "stream": stream, "seq": 0 })))
         }

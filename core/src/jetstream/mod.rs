@@ -41,6 +41,7 @@ mod admit;
 pub mod advisory;
 mod alarm;
 pub mod api;
+mod batch;
 mod capture;
 mod consumer;
 mod consumer_config;
@@ -301,6 +302,8 @@ pub enum Timer {
     MaxAge,
     /// A message has lived as long as it wanted to.
     MessageTtl,
+    /// A batch goes on, or is abandoned.
+    BatchIdle,
     /// The oldest message id leaves the duplicate window.
     DuplicateWindow,
 }

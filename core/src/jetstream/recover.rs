@@ -161,9 +161,20 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         let name: Arc<str> = named.or(row.config.name.as_deref()).unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
-    let bodies = Bodies::new();
-    let mut stream =
-        Stream { config, rules, created_ns, log, bodies, upstreams, lives, ids, last_msg_id, consumers };
+    let (bodies, batches) = (Bodies::new(), BTreeMap::new());
+    let mut stream = Stream {
+        config,
+        rules,
+        created_ns,
+        log,
+        bodies,
+        batches,
+        upstreams,
+        lives,
+        ids,
+        last_msg_id,
+        consumers,
+    };
     stream.resume(&positions);
     stream.resume(&copies);
     Ok(stream)

@@ -55,6 +55,7 @@ impl JetStream {
             created_ns: self.created_ns(now),
             log,
             bodies: Bodies::new(),
+            batches: BTreeMap::new(),
             upstreams,
             lives: Lives::default(),
             ids: MessageIds::default(),
@@ -112,6 +113,9 @@ impl JetStream {
             own.upstreams = upstreams;
             own.resume(&positions);
             own.config = config;
+            if !own.config.allow_atomic {
+                own.batches.clear();
+            }
             own.ids.trim(now.wall, own.config.duplicate_window_ns);
             own.stage(cx);
         }
