@@ -19,7 +19,7 @@
 //! | messages; configurations, creation times, last sequences | durable with the turn that answers for them; a memory stream and everything of it is lost |
 //! | a consumer's position, unsettled deliveries, counts | durable as of its last flush, `flush_gap_ms` late: a crash rolls it back, acks and delivery counts included, exactly as on the real server |
 //! | indexes by subject, message ids younger than the window | derived on recovery from the stored messages: the id of a removed message is forgotten |
-//! | waiting pulls, heartbeats, the queue of redeliveries | lost on purpose; clients ask again |
+//! | waiting pulls, heartbeats, the queue of redeliveries, open batches | lost on purpose; clients ask again |
 //!
 //! - INV-BRK-1: an acknowledged message is stored, once, until something is allowed to remove it. Sequences never go
 //!   back; counts and bytes are those of the messages; a remembered id names a sequence that was given.

@@ -36,12 +36,10 @@ fn batched(bench: &mut Bench, subject: &str, of: (&str, u64, &str), headers: &[(
 }
 
 fn abandoned(effects: &[Effect]) -> Vec<Abandoned> {
-    let reason = |effect: &Effect| match effect {
-        Effect::Advise { body, .. } => match &body.event {
-            Event::BatchAbandoned { reason, .. } => Some(*reason),
-            _ => None,
-        },
-        _ => None,
+    let reason = |effect: &Effect| {
+        let Effect::Advise { body, .. } = effect else { return None };
+        let Event::BatchAbandoned { reason, .. } = &body.event else { return None };
+        Some(*reason)
     };
     effects.iter().filter_map(reason).collect()
 }
