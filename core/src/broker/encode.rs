@@ -54,6 +54,9 @@ impl Api {
             Self::ConsumerCreate => "consumer_create",
             Self::ConsumerInfo => "consumer_info",
             Self::ConsumerDelete => "consumer_delete",
+            Self::ConsumerPause => "consumer_pause",
+            Self::ConsumerReset => "consumer_reset",
+            Self::ConsumerUnpin => "consumer_unpin",
             Self::ConsumerNames => "consumer_names",
             Self::ConsumerList => "consumer_list",
             Self::Bare => "",
@@ -156,6 +159,23 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
         Answer::Direct(direct) => (direct.headers().as_bytes().clone(), direct.message.payload),
         Answer::DirectStatus(own) => direct_status(own),
         Answer::Consumer(info) => envelope(api, info),
+        Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
+            let mut body = json!({ "paused": is_paused, "pause_until": pause_until });
+            if pause_remaining_ns > 0 {
+                body["pause_remaining"] = pause_remaining_ns.into();
+            }
+            envelope(api, body)
+        }
+        Answer::ConsumerReset { info, reset_seq } => {
+            #[derive(Serialize)]
+            struct Reset<T> {
+                #[serde(flatten)]
+                info: T,
+                reset_seq: u64,
+            }
+            envelope(api, Reset { info, reset_seq })
+        }
+        Answer::ConsumerUnpinned => envelope(api, json!({})),
         Answer::AckProcessed => (NOTHING.clone(), NOTHING.clone()),
         Answer::NoResponders { .. } => return Vec::new(),
     };
@@ -195,6 +215,9 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::ConsumerCreate
         | Api::ConsumerInfo
         | Api::ConsumerDelete
+        | Api::ConsumerPause
+        | Api::ConsumerReset
+        | Api::ConsumerUnpin
         | Api::ConsumerNames
         | Api::ConsumerList => envelope(api, json!({ "error": error })),
     }

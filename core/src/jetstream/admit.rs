@@ -10,6 +10,7 @@ use super::counter::{self, Count};
 use super::directives::Directives;
 use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_sequence};
 use super::expiry::{Ttl, parse_ttl};
+use super::log::Seqs;
 use super::publish::{Publish, meta};
 use super::stream::Stream;
 use crate::time::{Now, Wall};
@@ -242,7 +243,7 @@ pub(super) fn check_expected_subject_sequence(
         };
     };
     let last = match asked.expected_subject {
-        None => stream.log.on_subject(subject).and_then(|seqs| seqs.last().copied()),
+        None => stream.log.on_subject(subject).and_then(Seqs::last),
         Some(other) => Filter::parse(other).ok().and_then(|filter| stream.log.last_matching(&filter)),
     };
     let actual = last.unwrap_or(0);
@@ -299,8 +300,8 @@ pub(super) fn check_room(stream: &Stream, publish: &Publish, before: &Staged) ->
     let on_subject = log.on_subject(&publish.subject);
     let staged = before.subjects.get(&publish.subject).map_or(0, |(count, _)| *count);
     let is_full = |stored: usize| reached(config.max_msgs_per_subject, stored as u64 + staged);
-    let replaced = on_subject.filter(|seqs| is_full(seqs.len())).and_then(|seqs| log.get(*seqs.first()?));
-    if config.discard_new_per_subject && is_full(on_subject.map_or(0, BTreeSet::len)) {
+    let replaced = on_subject.filter(|seqs| is_full(seqs.len())).and_then(|seqs| log.get(seqs.first()?));
+    if config.discard_new_per_subject && is_full(on_subject.map_or(0, Seqs::len)) {
         return Err(store_failed("maximum messages per subject exceeded"));
     }
     if replaced.is_none() && reached(config.max_msgs, log.len() as u64 + before.messages) {
@@ -317,7 +318,8 @@ pub(super) fn check_room(stream: &Stream, publish: &Publish, before: &Staged) ->
 /// What a message will take.
 fn stored_bytes(stream: &Stream, publish: &Publish) -> u64 {
     let Publish { subject, headers, payload, reply: _ } = publish;
-    stream.log.bytes_of(&meta(&subject.as_str().into(), headers.len(), payload.len(), Wall::default()))
+    let meta = meta(&subject.as_str().into(), headers.len(), payload.len(), Wall::default());
+    stream.log.bytes_of(meta.as_ref())
 }
 
 /// Whether a limit, if there is one, is reached.
