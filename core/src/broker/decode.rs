@@ -19,6 +19,19 @@ fn invalid_json(why: impl std::fmt::Display) -> ApiError {
     error(400, err_code::INVALID_JSON, format!("invalid JSON: {why}"))
 }
 
+/// What a single server says to calls that only a cluster can answer, whatever they ask.
+fn not_clustered() -> ApiError {
+    error(503, 10_010, "JetStream clustering support required")
+}
+
+/// Streams are neither written to archives nor read from them here; a call that says nothing is told that first.
+fn not_archived(body: &[u8], err_code: u32, what: &str) -> ApiError {
+    if no_body(body).is_ok() {
+        return error(400, 10_003, "bad request");
+    }
+    error(500, err_code, format!("{what} failed: not supported by this broker"))
+}
+
 /// Reads a call whose subject is `$JS.API.<call>`.
 pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Call {
     let body = &publish.payload[..];
@@ -47,6 +60,10 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["STREAM", "PURGE", stream] => ask(Api::StreamPurge, stream_purge(stream, body)),
         ["STREAM", "NAMES"] => ask(Api::StreamNames, stream_names(body)),
         ["STREAM", "LIST"] => ask(Api::StreamList, stream_list(body)),
+        ["STREAM", "SNAPSHOT", _] => ask(Api::StreamSnapshot, Err(not_archived(body, 10_064, "snapshot"))),
+        ["STREAM", "RESTORE", _] => ask(Api::StreamRestore, Err(not_archived(body, 10_062, "restore"))),
+        ["STREAM", "LEADER", "STEPDOWN", _] => ask(Api::StreamStepdown, Err(not_clustered())),
+        ["STREAM", "PEER", "REMOVE", _] => ask(Api::StreamPeerRemove, Err(not_clustered())),
         ["STREAM", "MSG", "GET", stream] => ask(Api::MessageGet, message_get(stream, body)),
         ["STREAM", "MSG", "DELETE", stream] => ask(Api::MessageDelete, message_delete(stream, body)),
         ["DIRECT", "GET", stream] => direct_get(stream, body, reply),

@@ -45,6 +45,10 @@ impl Api {
             Self::StreamPurge => "stream_purge",
             Self::StreamNames => "stream_names",
             Self::StreamList => "stream_list",
+            Self::StreamSnapshot => "stream_snapshot",
+            Self::StreamRestore => "stream_restore",
+            Self::StreamStepdown => "stream_leader_stepdown",
+            Self::StreamPeerRemove => "stream_remove_peer",
             Self::MessageGet => "stream_msg_get",
             Self::MessageDelete => "stream_msg_delete",
             Self::ConsumerCreate => "consumer_create",
@@ -105,6 +109,17 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
     let one = match answer {
         Answer::Published { stream, seq, duplicate, val } => {
             (NOTHING.clone(), published(&stream, seq, duplicate, val.as_deref()))
+        }
+        Answer::Staged => (NOTHING.clone(), NOTHING.clone()),
+        Answer::BatchPublished { stream, seq, batch, count } => {
+            #[derive(Serialize)]
+            struct Ack {
+                stream: String,
+                seq: u64,
+                batch: String,
+                count: u64,
+            }
+            (NOTHING.clone(), json(&Ack { stream, seq, batch, count }))
         }
         Answer::NotPublished { stream, error } => {
             (NOTHING.clone(), json(&json!({ "error": error, "stream": stream, "seq": 0 })))
@@ -184,6 +199,7 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
             (status(u16::min(error.code, 999), &error.description, &Headers::default()), NOTHING.clone())
         }
         Api::StreamInfo => envelope(api, json!({ "error": error, "total": 0, "offset": 0, "limit": 0 })),
+        Api::StreamRestore => envelope(api, json!({ "error": error, "deliver_subject": "" })),
         Api::AccountInfo
         | Api::StreamCreate
         | Api::StreamUpdate
@@ -191,6 +207,9 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::StreamPurge
         | Api::StreamNames
         | Api::StreamList
+        | Api::StreamSnapshot
+        | Api::StreamStepdown
+        | Api::StreamPeerRemove
         | Api::MessageGet
         | Api::MessageDelete
         | Api::ConsumerCreate

@@ -19,7 +19,7 @@
 //! | messages; configurations, creation times, last sequences | durable with the turn that answers for them; a memory stream and everything of it is lost |
 //! | a consumer's position, unsettled deliveries, counts | durable as of its last flush, `flush_gap_ms` late: a crash rolls it back, acks and delivery counts included, exactly as on the real server |
 //! | indexes by subject, message ids younger than the window | derived on recovery from the stored messages: the id of a removed message is forgotten |
-//! | waiting pulls, heartbeats, the queue of redeliveries | lost on purpose; clients ask again |
+//! | waiting pulls, heartbeats, the queue of redeliveries, open batches | lost on purpose; clients ask again |
 //!
 //! - INV-BRK-1: an acknowledged message is stored, once, until something is allowed to remove it. Sequences never go
 //!   back; counts and bytes are those of the messages; a remembered id names a sequence that was given.
@@ -41,6 +41,8 @@ mod admit;
 pub mod advisory;
 mod alarm;
 pub mod api;
+mod batch;
+mod capture;
 mod consumer;
 mod consumer_config;
 mod consumer_requests;
@@ -58,6 +60,7 @@ mod invariants;
 mod keep;
 mod listing;
 mod log;
+mod look;
 mod message_requests;
 mod moment;
 mod nuid;
@@ -100,11 +103,11 @@ use crate::time::{Mono, Now, Wall};
 use crate::wire::header_block::HeaderBlock;
 use advisory::Advisory;
 use alarm::{Alarms, Owner};
-use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
+use api::{AccountApi, PullRequest};
 use bytes::Bytes;
+use capture::Captures;
 use nuid::Nuid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use stream::Stream;
 
@@ -304,6 +307,8 @@ pub enum Timer {
     MaxAge,
     /// A message has lived as long as it wanted to.
     MessageTtl,
+    /// A batch goes on, or is abandoned.
+    BatchIdle,
     /// The oldest message id leaves the duplicate window.
     DuplicateWindow,
 }
@@ -327,6 +332,8 @@ pub struct JetStream {
     nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
+    /// Which of them captures a subject; derived.
+    captures: Captures,
     /// Push consumers by deliver subject; derived.
     deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>>,
     /// Somebody listens there, and nobody delivers yet; lost.
@@ -406,53 +413,6 @@ impl Machine for JetStream {
 
     fn check(&self, view: &dyn View) -> Result<(), Halt> {
         self.check_invariants(view)
-    }
-}
-
-/// Looking, for oracles, operators and the broker around it.
-impl JetStream {
-    /// Whether a stream stores what is published on a subject.
-    #[must_use]
-    pub fn captures(&self, subject: &str) -> bool {
-        self.streams.values().any(|stream| stream.captures(subject))
-    }
-
-    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
-    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
-        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
-        consumers.flat_map(|own| own.pulls.inboxes())
-    }
-
-    /// The names of the streams, in order.
-    pub fn stream_names(&self) -> impl Iterator<Item = &str> {
-        self.streams.keys().map(AsRef::as_ref)
-    }
-
-    /// A stream as the API describes it.
-    #[must_use]
-    pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
-        self.streams.get(stream).map(|stream| self.info(stream))
-    }
-
-    /// A consumer as the API describes it. After recovery its position is known from the first input on.
-    #[must_use]
-    pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
-        let consumers = &self.streams.get(stream)?.consumers;
-        let now = self.clock.unwrap_or_default();
-        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
-    }
-
-    /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.
-    ///
-    /// # Errors
-    /// When a row cannot be read.
-    pub fn log(
-        view: &dyn View,
-        stream: &str,
-        from_seq: u64,
-        visit: &mut dyn FnMut(StoredMessage) -> ControlFlow<()>,
-    ) -> Result<(), Halt> {
-        record::scan_messages(view, stream, from_seq, visit)
     }
 }
 

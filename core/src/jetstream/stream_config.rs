@@ -96,7 +96,6 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     for (is_asked_for, what) in [
         (config.compression != Compression::None, "compression"),
         (config.allow_batched, "batch publishing"),
-        (config.allow_atomic, "atomic publishing"),
         (config.allow_msg_schedules, "scheduling messages"),
         (config.allow_msg_counter && !config.sources.is_empty(), "counting messages of other streams"),
         (origins().any(external), "an external origin"),

@@ -158,6 +158,7 @@ pub(crate) fn text(answer: Answer) -> String {
             let val = val.map_or_else(String::new, |val| format!(" counts {val}"));
             format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
         }
+        Answer::BatchPublished { stream, seq, batch, count } => format!("{stream} {seq} of {batch}/{count}"),
         Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
         Answer::Failed(error) => refused(&error),
         Answer::Stream(info) => stream_text(*info),
@@ -189,6 +190,7 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::NoResponders { .. } => "503".to_owned(),
         done @ (Answer::StreamDeleted
         | Answer::Purged { .. }
+        | Answer::Staged
         | Answer::DirectStatus(_)
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted
