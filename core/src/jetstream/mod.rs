@@ -58,6 +58,7 @@ mod invariants;
 mod keep;
 mod listing;
 mod log;
+mod looking;
 mod message_requests;
 mod moment;
 mod nuid;
@@ -100,11 +101,10 @@ use crate::time::{Mono, Now, Wall};
 use crate::wire::header_block::HeaderBlock;
 use advisory::Advisory;
 use alarm::{Alarms, Owner};
-use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
+use api::{AccountApi, PullRequest};
 use bytes::Bytes;
 use nuid::Nuid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use stream::Stream;
 
@@ -406,53 +406,6 @@ impl Machine for JetStream {
 
     fn check(&self, view: &dyn View) -> Result<(), Halt> {
         self.check_invariants(view)
-    }
-}
-
-/// Looking, for oracles, operators and the broker around it.
-impl JetStream {
-    /// Whether a stream stores what is published on a subject.
-    #[must_use]
-    pub fn captures(&self, subject: &str) -> bool {
-        self.streams.values().any(|stream| stream.captures(subject))
-    }
-
-    /// Where messages go that somebody waits for: the inboxes of waiting pulls.
-    pub fn inboxes(&self) -> impl Iterator<Item = &str> {
-        let consumers = self.streams.values().flat_map(|stream| stream.consumers.values());
-        consumers.flat_map(|own| own.pulls.inboxes())
-    }
-
-    /// The names of the streams, in order.
-    pub fn stream_names(&self) -> impl Iterator<Item = &str> {
-        self.streams.keys().map(AsRef::as_ref)
-    }
-
-    /// A stream as the API describes it.
-    #[must_use]
-    pub fn stream(&self, stream: &str) -> Option<StreamInfo> {
-        self.streams.get(stream).map(|stream| self.info(stream))
-    }
-
-    /// A consumer as the API describes it. After recovery its position is known from the first input on.
-    #[must_use]
-    pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
-        let consumers = &self.streams.get(stream)?.consumers;
-        let now = self.clock.unwrap_or_default();
-        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
-    }
-
-    /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.
-    ///
-    /// # Errors
-    /// When a row cannot be read.
-    pub fn log(
-        view: &dyn View,
-        stream: &str,
-        from_seq: u64,
-        visit: &mut dyn FnMut(StoredMessage) -> ControlFlow<()>,
-    ) -> Result<(), Halt> {
-        record::scan_messages(view, stream, from_seq, visit)
     }
 }
 

@@ -225,9 +225,11 @@ impl Side for Engine {
                 Effect::Advise { subject, body } if is_about_consumer(subject) => {
                     Some((subject.clone(), serde_json::to_value(body).expect("JSON")))
                 }
-                Effect::Advise { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } => {
-                    None
-                }
+                Effect::Advise { .. }
+                | Effect::Deliver(_)
+                | Effect::Status { .. }
+                | Effect::Republish { .. }
+                | Effect::Reply { .. } => None,
             });
             if told.is_some() {
                 return told;
