@@ -36,6 +36,7 @@ pub(super) enum Api {
     ConsumerPause,
     ConsumerReset,
     ConsumerUnpin,
+    ConsumerStepDown,
     ConsumerNames,
     ConsumerList,
     /// A pull or a direct get: answered without an envelope.

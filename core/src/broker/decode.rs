@@ -4,12 +4,14 @@
 //! is as good as absent; where none is expected, one is refused.
 
 use super::call::{Api, Call};
-use crate::jetstream::api::{ApiError, ConsumerConfig, MessageGet, PullRequest, StreamConfig, err_code};
-use crate::jetstream::{self, ConsumerAction, MessageBy, Request};
+use crate::jetstream::api::{ApiError, MessageGet, StreamConfig, err_code};
+use crate::jetstream::{self, MessageBy, Request};
 use crate::nats::Publish;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+mod consumers;
 
 fn error(code: u16, err_code: u32, description: impl Into<String>) -> ApiError {
     ApiError { code, err_code, description: description.into() }
@@ -71,37 +73,10 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
             let get = MessageGet { last_by_subj: tokens[3..].join("."), ..MessageGet::default() };
             ask(Api::Bare, Ok(Request::DirectGet { stream: stream.into(), get: Box::new(get) }))
         }
-        ["CONSUMER", "CREATE", stream] => ask(Api::ConsumerCreate, consumer_create(stream, None, None, body)),
-        ["CONSUMER", "CREATE", stream, consumer] => {
-            ask(Api::ConsumerCreate, consumer_create(stream, Some(consumer), None, body))
+        ["CONSUMER", "MSG", "NEXT", stream, consumer] => consumers::pull(stream, consumer, reply, body),
+        ["CONSUMER", ref rest @ ..] => {
+            consumers::decode(rest, body).map_or(Call::Ignored, |(api, request)| ask(api, request))
         }
-        ["CONSUMER", "CREATE", stream, consumer, ..] => {
-            let filter = tokens[4..].join(".");
-            ask(Api::ConsumerCreate, consumer_create(stream, Some(consumer), Some(filter), body))
-        }
-        ["CONSUMER", "DURABLE", "CREATE", stream, consumer] => {
-            ask(Api::ConsumerCreate, durable_create(stream, consumer, body))
-        }
-        ["CONSUMER", "INFO", stream, consumer] => {
-            let request = Request::ConsumerInfo { stream: stream.into(), consumer: consumer.into() };
-            ask(Api::ConsumerInfo, no_body(body).map(|()| request))
-        }
-        ["CONSUMER", "DELETE", stream, consumer] => {
-            let request = Request::ConsumerDelete { stream: stream.into(), consumer: consumer.into() };
-            ask(Api::ConsumerDelete, no_body(body).map(|()| request))
-        }
-        ["CONSUMER", "PAUSE", stream, consumer] => {
-            ask(Api::ConsumerPause, consumer_pause(stream, consumer, body))
-        }
-        ["CONSUMER", "RESET", stream, consumer] => {
-            ask(Api::ConsumerReset, consumer_reset(stream, consumer, body))
-        }
-        ["CONSUMER", "UNPIN", stream, consumer] => {
-            ask(Api::ConsumerUnpin, consumer_unpin(stream, consumer, body))
-        }
-        ["CONSUMER", "NAMES", stream] => ask(Api::ConsumerNames, consumer_names(stream, body)),
-        ["CONSUMER", "LIST", stream] => ask(Api::ConsumerList, consumer_list(stream, body)),
-        ["CONSUMER", "MSG", "NEXT", stream, consumer] => pull(stream, consumer, reply, body),
         _ => Call::Ignored,
     }
 }
@@ -150,15 +125,6 @@ fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 fn optional<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     let body = body.trim_ascii();
     if body.is_empty() || body == b"null" { Ok(T::default()) } else { strict(body) }
-}
-
-/// Reads a body that may be absent and whose unknown fields mean nothing.
-fn lenient<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
-    match value(if body.is_empty() { b"null" } else { body })? {
-        Value::Null => Ok(T::default()),
-        fields @ Value::Object(_) => serde_json::from_value(fields).map_err(invalid_json),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Err(not_an_object()),
-    }
 }
 
 fn not_an_object() -> ApiError {
@@ -234,16 +200,6 @@ fn stream_list(body: &[u8]) -> Result<Request, ApiError> {
     Ok(Request::StreamList { subject: subject.filter(|subject| !subject.is_empty()), offset })
 }
 
-fn consumer_names(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let PageBody { offset, subject: _ } = optional(body)?;
-    Ok(Request::ConsumerNames { stream: stream.into(), offset })
-}
-
-fn consumer_list(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let PageBody { offset, subject: _ } = optional(body)?;
-    Ok(Request::ConsumerList { stream: stream.into(), offset })
-}
-
 fn message_get(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
     let get: MessageGet = strict(body)?;
     let by = match (get.seq, get.last_by_subj, get.next_by_subj) {
@@ -281,122 +237,4 @@ struct MessageDeleteBody {
 fn message_delete(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
     let MessageDeleteBody { seq, no_erase: _ } = strict(body)?;
     Ok(Request::MessageDelete { stream: stream.into(), seq })
-}
-
-#[derive(Deserialize)]
-struct ConsumerCreateBody {
-    #[serde(default)]
-    stream_name: String,
-    #[serde(default)]
-    config: ConsumerConfig,
-    #[serde(default)]
-    action: String,
-    #[serde(default)]
-    pedantic: bool,
-}
-
-fn consumer_body(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerAction, bool), ApiError> {
-    let ConsumerCreateBody { stream_name, config, action, pedantic } = strict(body)?;
-    let action = match action.as_str() {
-        "" => ConsumerAction::CreateOrUpdate,
-        "create" => ConsumerAction::Create,
-        "update" => ConsumerAction::Update,
-        other => return Err(invalid_json(format!("unknown consumer action: {other:?}"))),
-    };
-    if stream_name != stream {
-        return Err(error(400, 10_056, "stream name in subject does not match request"));
-    }
-    Ok((config, action, pedantic))
-}
-
-fn consumer_create(
-    stream: &str,
-    consumer: Option<&str>,
-    filter: Option<String>,
-    body: &[u8],
-) -> Result<Request, ApiError> {
-    let (mut config, action, pedantic) = consumer_body(stream, body)?;
-    if let Some(consumer) = consumer {
-        let said = config.name.as_deref().or(config.durable_name.as_deref());
-        if said.is_some_and(|said| !said.is_empty() && said != consumer) {
-            return Err(error(
-                400,
-                10_017,
-                "consumer name in subject does not match durable name in request",
-            ));
-        }
-        config.name = Some(consumer.into());
-    }
-    if let Some(filter) = filter {
-        if !config.filter_subjects.is_empty() {
-            let why = "consumer with multiple subject filters cannot use subject based API";
-            return Err(error(400, 10_137, why));
-        }
-        if config.filter_subject.as_deref().unwrap_or_default() != filter {
-            let why = "Consumer create request did not match filtered subject from create subject";
-            return Err(error(400, 10_131, why));
-        }
-    }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action, pedantic })
-}
-
-fn durable_create(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let (config, action, pedantic) = consumer_body(stream, body)?;
-    let Some(durable) = config.durable_name.as_deref().filter(|name| !name.is_empty()) else {
-        return Err(error(400, 10_018, "consumer expected to be durable but a durable name was not set"));
-    };
-    if durable != consumer {
-        return Err(error(400, 10_017, "consumer name in subject does not match durable name in request"));
-    }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action, pedantic })
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct PauseBody {
-    pause_until: Option<String>,
-}
-
-fn consumer_pause(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let PauseBody { pause_until } = optional(body)?;
-    Ok(Request::ConsumerPause { stream: stream.into(), consumer: consumer.into(), pause_until })
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ResetBody {
-    seq: Option<u64>,
-}
-
-fn consumer_reset(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let ResetBody { seq } = lenient(body)?;
-    Ok(Request::ConsumerReset { stream: stream.into(), consumer: consumer.into(), seq })
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UnpinBody {
-    group: String,
-}
-
-fn consumer_unpin(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
-    if body.is_empty() {
-        return Err(invalid_json("unexpected end of JSON input"));
-    }
-    let UnpinBody { group } = lenient(body)?;
-    Ok(Request::ConsumerUnpin { stream: stream.into(), consumer: consumer.into(), group })
-}
-
-/// Reads a pull: nothing, a number, or options.
-fn pull(stream: &str, consumer: &str, reply: Option<String>, body: &[u8]) -> Call {
-    // Without an inbox there is nowhere to send to.
-    let Some(inbox) = reply else { return Call::Ignored };
-    let (stream, consumer) = (stream.into(), consumer.into());
-    let request = PullRequest::parse(body);
-    Call::Api {
-        api: Api::Bare,
-        request: request
-            .map(|request| jetstream::Input::Pulled { stream, consumer, inbox, request })
-            .map_err(|why| error(400, err_code::INVALID_JSON, format!("Bad Request - {why}"))),
-    }
 }

@@ -4,7 +4,7 @@
 
 use super::NOTHING;
 use super::call::Api;
-use crate::jetstream::api::{ApiError, Page, Paging};
+use crate::jetstream::api::{ApiError, Page, Paging, ZERO_TIME};
 use crate::jetstream::{Answer, DirectStatus, StoredMessage};
 use crate::wire::headers::Headers;
 use base64::Engine as _;
@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Plain data as JSON.
@@ -57,6 +58,7 @@ impl Api {
             Self::ConsumerPause => "consumer_pause",
             Self::ConsumerReset => "consumer_reset",
             Self::ConsumerUnpin => "consumer_unpin",
+            Self::ConsumerStepDown => "consumer_leader_stepdown",
             Self::ConsumerNames => "consumer_names",
             Self::ConsumerList => "consumer_list",
             Self::Bare => "",
@@ -122,7 +124,13 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
             (NOTHING.clone(), json(&Ack { stream, seq, batch, count }))
         }
         Answer::NotPublished { stream, error } => {
-            (NOTHING.clone(), json(&json!({ "error": error, "stream": stream, "seq": 0 })))
+            #[derive(Serialize)]
+            struct NotPublished {
+                error: ApiError,
+                stream: String,
+                seq: u64,
+            }
+            (NOTHING.clone(), json(&NotPublished { error, stream, seq: 0 }))
         }
         Answer::Failed(error) => failed(api, &error),
         Answer::Stream(info) => {
@@ -154,17 +162,20 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
         Answer::StreamDeleted | Answer::MessageDeleted | Answer::ConsumerDeleted => {
             envelope(api, json!({ "success": true }))
         }
-        Answer::Purged { messages } => envelope(api, json!({ "success": true, "purged": messages })),
+        Answer::Purged { messages } => {
+            #[derive(Serialize)]
+            struct Purged {
+                success: bool,
+                purged: u64,
+            }
+            envelope(api, Purged { success: true, purged: messages })
+        }
         Answer::Message(message) => envelope(api, json!({ "message": stored(&message) })),
         Answer::Direct(direct) => (direct.headers().as_bytes().clone(), direct.message.payload),
         Answer::DirectStatus(own) => direct_status(own),
         Answer::Consumer(info) => envelope(api, info),
         Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
-            let mut body = json!({ "paused": is_paused, "pause_until": pause_until });
-            if pause_remaining_ns > 0 {
-                body["pause_remaining"] = pause_remaining_ns.into();
-            }
-            envelope(api, body)
+            envelope(api, Paused { paused: is_paused, pause_until: &pause_until, pause_remaining_ns })
         }
         Answer::ConsumerReset { info, reset_seq } => {
             #[derive(Serialize)]
@@ -188,18 +199,62 @@ pub(super) fn direct_status(own: DirectStatus) -> (Bytes, Bytes) {
 }
 
 fn paged<T: Serialize>(api: Api, name: &str, page: &Page<T>) -> (Bytes, Bytes) {
-    let Paging { total, offset, limit } = page.paging;
-    let items = serde_json::to_value(&page.items).expect("plain data is JSON");
-    envelope(api, json!({ "total": total, "offset": offset, "limit": limit, name: items }))
+    #[derive(Serialize)]
+    struct Paged<'p, T> {
+        #[serde(flatten)]
+        paging: Paging,
+        #[serde(flatten)]
+        items: BTreeMap<&'p str, &'p [T]>,
+    }
+    let items = BTreeMap::from([(name, page.items.as_slice())]);
+    envelope(api, Paged { paging: page.paging, items })
 }
+
+/// A pause, or what is said when there is none.
+#[derive(Serialize)]
+struct Paused<'p> {
+    paused: bool,
+    pause_until: &'p str,
+    #[serde(rename = "pause_remaining", skip_serializing_if = "is_zero")]
+    pause_remaining_ns: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Why there is no answer, and what an answer has besides, as if nothing had been asked.
+#[derive(Serialize)]
+struct Failure<'e, T> {
+    error: &'e ApiError,
+    #[serde(flatten)]
+    rest: T,
+}
+
+const NO_PAGE: Paging = Paging { total: 0, offset: 0, limit: 0 };
 
 fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
     match api {
         Api::Bare => {
             (status(u16::min(error.code, 999), &error.description, &Headers::default()), NOTHING.clone())
         }
-        Api::StreamInfo => envelope(api, json!({ "error": error, "total": 0, "offset": 0, "limit": 0 })),
-        Api::StreamRestore => envelope(api, json!({ "error": error, "deliver_subject": "" })),
+        Api::StreamRestore => envelope(api, Failure { error, rest: json!({ "deliver_subject": "" }) }),
+        Api::ConsumerPause => {
+            let rest = Paused { paused: false, pause_until: ZERO_TIME, pause_remaining_ns: 0 };
+            envelope(api, Failure { error, rest })
+        }
+        Api::ConsumerReset => envelope(api, Failure { error, rest: json!({ "reset_seq": 0 }) }),
+        Api::ConsumerNames | Api::ConsumerList => {
+            #[derive(Serialize)]
+            struct Empty {
+                #[serde(flatten)]
+                paging: Paging,
+                consumers: [u8; 0],
+            }
+            envelope(api, Failure { error, rest: Empty { paging: NO_PAGE, consumers: [] } })
+        }
+        Api::StreamInfo => envelope(api, Failure { error, rest: NO_PAGE }),
         Api::AccountInfo
         | Api::StreamCreate
         | Api::StreamUpdate
@@ -215,10 +270,7 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::ConsumerCreate
         | Api::ConsumerInfo
         | Api::ConsumerDelete
-        | Api::ConsumerPause
-        | Api::ConsumerReset
         | Api::ConsumerUnpin
-        | Api::ConsumerNames
-        | Api::ConsumerList => envelope(api, json!({ "error": error })),
+        | Api::ConsumerStepDown => envelope(api, Failure { error, rest: json!({}) }),
     }
 }

@@ -112,6 +112,8 @@ fn without_token(subject: &str) -> &str {
 
 fn pairs(headers: &[(String, String)]) -> String {
     let shown = |(name, value): &(String, String)| match name.as_str() {
+        // What a client is pinned as is a random one.
+        "Nats-Pin-Id" => format!("{name}=…"),
         // What tells an origin from others of its name is a server's own business.
         "Nats-Stream-Source" => format!("{name}={}", value.rsplit_once(' ').map_or("", |(shown, _)| shown)),
         // What a client is pinned as is a random one.

@@ -1,6 +1,7 @@
 //! A broker and its clients, who speak bytes and print what they hear.
 
 mod asking;
+mod consuming;
 mod interest;
 mod publishing;
 
