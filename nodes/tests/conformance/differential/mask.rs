@@ -15,7 +15,8 @@ const IDENTITIES: [&str; 5] = ["client", "server", "leader", "_nats.ver", "raft_
 /// A message as a line of text, masked.
 pub(super) fn line(message: &Message) -> String {
     let reply = message.reply.as_deref().map(ack_subject).unwrap_or_default();
-    let headers: Vec<String> = message.headers.split("\r\n").filter(|line| !line.is_empty()).map(header).collect();
+    let headers: Vec<String> =
+        message.headers.split("\r\n").filter(|line| !line.is_empty()).map(header).collect();
     let text = String::from_utf8_lossy(&message.payload).into_owned();
     let payload = match serde_json::from_slice::<Value>(&message.payload) {
         Ok(mut value @ Value::Object(_)) => {
@@ -46,9 +47,10 @@ fn header(line: &str) -> String {
 fn json(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            let is_advisory = fields.get("type").and_then(Value::as_str).is_some_and(|name| {
-                name.contains(".advisory.") || name.contains(".metric.")
-            });
+            let is_advisory = fields
+                .get("type")
+                .and_then(Value::as_str)
+                .is_some_and(|name| name.contains(".advisory.") || name.contains(".metric."));
             // Which words a parser of another language has for it.
             if fields.get("err_code").is_some_and(|code| *code == 10_025) {
                 fields.insert("description".into(), "invalid JSON".into());

@@ -36,7 +36,8 @@ impl Side {
         for stream in STREAMS {
             client.publish(&format!("$JS.API.STREAM.DELETE.{stream}"), Some("_INBOX.clean"), &[], b"").await;
         }
-        let cleaned = client.read_until(PATIENCE * 5, |client| client.messages().len() == STREAMS.len()).await;
+        let cleaned =
+            client.read_until(PATIENCE * 5, |client| client.messages().len() == STREAMS.len()).await;
         assert!(cleaned, "streams could not be removed");
         for subject in ["_INBOX.r.>", "push.>", "$JS.EVENT.ADVISORY.*.*.>", "$JS.EVENT.METRIC.>", "seen.>"] {
             client.subscribe(subject).await;
@@ -63,7 +64,12 @@ impl Side {
     }
 
     /// Does it, and waits until as much has been said about it as the other side said.
-    pub(super) async fn repeat(&mut self, number: usize, operation: &Operation, count: usize) -> Vec<Message> {
+    pub(super) async fn repeat(
+        &mut self,
+        number: usize,
+        operation: &Operation,
+        count: usize,
+    ) -> Vec<Message> {
         self.start(number, operation).await;
         self.client.read_until(PATIENCE, |client| client.messages().len() >= count).await;
         self.client.flush().await;
@@ -130,7 +136,8 @@ impl Side {
             self.deliveries.push(reply.clone());
         }
         let Ok(Value::Object(answer)) = serde_json::from_slice(&message.payload) else { return };
-        if let (Some(seq), true) = (answer.get("seq").and_then(Value::as_u64), answer.contains_key("stream")) {
+        if let (Some(seq), true) = (answer.get("seq").and_then(Value::as_u64), answer.contains_key("stream"))
+        {
             self.last_seq = seq;
         }
         if answer.get("type").is_some_and(|name| *name == "io.nats.jetstream.api.v1.consumer_create_response")
