@@ -6,6 +6,7 @@
 //! | [`broker`] | publishing and the JetStream API, every answer mapped to what it proves |
 //! | [`streams`] | streams created on bootstrap, validated always |
 //! | [`consumer`] | inspection, positioning, pulling, acknowledging: what a gate asks for |
+//! | [`log_store`] | the broker's disk: a checksummed log with its index in memory |
 //! | [`store`] | LMDB through heed: one environment per partition, durable commits |
 //! | [`clock`] | the wall clock and a monotonic one |
 //! | [`http`] | effects over HTTP within an egress allow-list |
@@ -18,6 +19,7 @@ pub mod clock;
 pub mod connect;
 pub mod consumer;
 pub mod http;
+pub mod log_store;
 pub mod store;
 pub mod streams;
 

@@ -210,7 +210,7 @@ const fn page_aligned(bytes: usize) -> usize {
     bytes.saturating_add(PAGE - 1) / PAGE * PAGE
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+pub(crate) fn lock(path: &Path) -> Result<File, OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let file = path.join("LOCK");
     let mut lock =

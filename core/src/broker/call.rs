@@ -9,7 +9,7 @@
 
 use super::decode;
 use crate::jetstream::api::ApiError;
-use crate::jetstream::{self, AckKind, AckSubject, JetStream};
+use crate::jetstream::{self, AckKind, AckSubject, JetStream, Request};
 use crate::nats::Publish;
 use crate::wire::header_block::HeaderBlock;
 
@@ -59,6 +59,14 @@ fn api_of<'s>(domain: Option<&str>, subject: &'s str) -> Option<&'s str> {
     })
 }
 
+/// Where the push consumer delivers that a call is about to create or change.
+pub(super) fn deliver_subject(input: &jetstream::Input) -> Option<String> {
+    let jetstream::Input::Requested { request: Request::ConsumerCreate { config, .. }, .. } = input else {
+        return None;
+    };
+    config.deliver_subject.clone()
+}
+
 /// Whether JetStream wants what is published on a subject.
 pub(super) fn is_wanted(engine: &JetStream, domain: Option<&str>, subject: &[u8]) -> bool {
     let Ok(subject) = std::str::from_utf8(subject) else { return false };
@@ -81,6 +89,15 @@ pub(super) fn read(domain: Option<&str>, publish: &Publish) -> Call {
         if let Some(delivery) = AckSubject::parse(subject) {
             let kind = AckKind::parse(&publish.payload);
             return Call::Engine(jetstream::Input::Acked { delivery, kind, reply });
+        }
+        if let Some(rest) = subject.strip_prefix(FLOW_CONTROL) {
+            let mut tokens = rest.split('.').map(str::to_owned);
+            return match (tokens.next(), tokens.next(), tokens.next()) {
+                (Some(stream), Some(consumer), Some(token)) => {
+                    Call::Engine(jetstream::Input::FlowControlled { stream, consumer, token })
+                }
+                (None | Some(_), None | Some(_), None | Some(_)) => Call::Ignored,
+            };
         }
     }
     Call::Engine(jetstream::Input::Published(jetstream::Publish {

@@ -212,7 +212,12 @@ impl Broker {
             Call::Api { api, request } => {
                 let asked = Asked { from, publish: &publish, api: Some(api) };
                 match request {
-                    Ok(input) => self.run_engine(now, input, Some(asked), cx),
+                    Ok(input) => {
+                        let deliver_subject = call::deliver_subject(&input);
+                        self.run_engine(now, input, Some(asked), cx)?;
+                        self.greet(deliver_subject, cx);
+                        Ok(())
+                    }
                     Err(error) => {
                         self.refuse(&asked, api, error);
                         Ok(())

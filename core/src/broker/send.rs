@@ -107,7 +107,8 @@ impl Broker {
             return;
         }
         let headers = encode::status(status.code(), &status.description(), &status.headers());
-        let sent = Sent { subject: inbox.as_bytes(), reply: None, headers: &headers, payload: &NOTHING };
+        let reply = status.reply().map(str::as_bytes);
+        let sent = Sent { subject: inbox.as_bytes(), reply, headers: &headers, payload: &NOTHING };
         self.server.send(sent, &mut self.answers);
     }
 

@@ -128,6 +128,7 @@ impl JetStream {
             AckKind::Ack | AckKind::Term { .. } => {
                 let known = stream_seq < own.next_seq;
                 if known {
+                    own.acked_at = Some(now.wall);
                     own.settle(stream_seq);
                 }
                 known

@@ -7,16 +7,19 @@
 //!
 //! What settles is next door, in [`settle`]: acks, expiries, removals.
 
-use super::api::{AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy, SequencePair};
+use super::api::{AckPolicy, ConsumerConfig, SequencePair};
 use super::log::{Filters, Log};
 use super::pull::{PullStatus, Pulls};
+use super::push::Push;
 use super::record::{ConsumerRow, ConsumerState, PendingState};
-use super::stream::rfc3339_ns;
+use super::stream::Stream;
 use super::{Limits, Timer, consumer_config};
 use crate::time::{Mono, Now, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 
+mod describe;
 mod settle;
+mod start;
 
 /// What an unsettled delivery waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +93,12 @@ pub(super) struct Consumer {
     /// What is to be repeated, in the order in which it became so.
     pub(super) queue: BTreeMap<u64, u64>,
     pub(super) pulls: Pulls,
+    /// Without it, clients pull.
+    pub(super) push: Option<Push>,
     idle_since: Mono,
+    /// When something was last delivered, and when something was last settled by a client.
+    delivered_at: Option<Wall>,
+    pub(super) acked_at: Option<Wall>,
     /// Its state differs from what the table says, or may.
     pub(super) changed: bool,
     pub(super) flush_due: Option<Mono>,
@@ -101,14 +109,15 @@ pub(super) struct Consumer {
 impl Consumer {
     /// A new consumer, positioned as its configuration says. The configuration is a normalised one.
     pub(super) fn create(
+        name: &str,
         config: ConsumerConfig,
         created_ns: u64,
         now: Now,
-        log: &Log,
+        stream: &Stream,
         limits: &Limits,
     ) -> Self {
         let filters = parse_filters(&config);
-        let (next_seq, last_per_subject) = start(&config, &filters, log);
+        let (next_seq, last_per_subject) = start::start(&config, &filters, stream);
         let position = SequencePair { consumer_seq: 0, stream_seq: next_seq - 1 };
         let state = ConsumerState {
             delivered: position,
@@ -116,17 +125,19 @@ impl Consumer {
             last_per_subject: last_per_subject.map(|own| (own.seqs, own.chosen_from)),
             ..ConsumerState::default()
         };
-        let mut own = Self::recovered(ConsumerRow { config, created_ns, state }, limits);
-        own.restore(now, log);
+        let name = name.to_owned();
+        let mut own = Self::recovered(ConsumerRow { name, config, created_ns, state }, limits);
+        own.restore(now, &stream.log);
         own
     }
 
     /// What a row says, not yet alive: that takes the clocks, see [`restore`](Self::restore).
     pub(super) fn recovered(row: ConsumerRow, limits: &Limits) -> Self {
-        let ConsumerRow { config, created_ns, state } = row;
+        let ConsumerRow { name: _, config, created_ns, state } = row;
         Self {
             filters: parse_filters(&config),
             ack_pending_max: ack_pending_max(&config, limits),
+            push: Push::new(&config, limits),
             config,
             created_ns,
             flushed: state,
@@ -142,6 +153,8 @@ impl Consumer {
             queue: BTreeMap::new(),
             pulls: Pulls::default(),
             idle_since: Mono::ZERO,
+            delivered_at: None,
+            acked_at: None,
             changed: false,
             flush_due: None,
             signalled: false,
@@ -172,6 +185,9 @@ impl Consumer {
         self.idle_since = now.mono;
         self.changed = false;
         self.flush_due = None;
+        if let Some(push) = &mut self.push {
+            push.start(now.mono);
+        }
         self.reconcile(log);
     }
 
@@ -211,7 +227,22 @@ impl Consumer {
     }
 
     /// Changes what may be changed, in a running consumer.
-    pub(super) fn reconfigure(&mut self, config: ConsumerConfig, log: &Log, limits: &Limits) {
+    pub(super) fn reconfigure(&mut self, now: Now, config: ConsumerConfig, log: &Log, limits: &Limits) {
+        if config.deliver_subject == self.config.deliver_subject {
+            if let Some(push) = &mut self.push {
+                push.reconfigure(&config, limits);
+            }
+        } else {
+            // Somebody else listens: what nobody may have got is sent again.
+            self.push = Push::new(&config, limits);
+            if let Some(push) = &mut self.push {
+                push.start(now.mono);
+            }
+            self.end_ack_waits();
+        }
+        if config.inactive_threshold_ns != self.config.inactive_threshold_ns {
+            self.idle_since = now.mono;
+        }
         let longer_ns = i128::from(config.ack_wait_ns) - i128::from(self.config.ack_wait_ns);
         self.filters = parse_filters(&config);
         self.ack_pending_max = ack_pending_max(&config, limits);
@@ -258,6 +289,7 @@ impl Consumer {
         let consumer_seq = self.next_delivery;
         self.next_delivery += 1;
         self.idle_since = now.mono;
+        self.delivered_at = Some(now.wall);
         self.changed = true;
         if let Some(repeated) = self.unwait(seq) {
             let deliveries = repeated.deliveries + 1;
@@ -282,9 +314,21 @@ impl Consumer {
     }
 
     /// Does what time has made due for its deliveries and pulls, if the tick for it is late.
-    pub(super) fn catch_up(&mut self, now: Mono, tell: impl FnMut(String, PullStatus)) {
+    pub(super) fn catch_up(&mut self, now: Mono, mut tell: impl FnMut(String, PullStatus)) {
         self.expire_ack_waits(now);
-        self.pulls.elapse(now, self.delivered(), tell);
+        let last = self.delivered();
+        match &mut self.push {
+            Some(push) => push.elapse(now, last, tell),
+            None => self.pulls.elapse(now, last, &mut tell),
+        }
+    }
+
+    /// Whether it delivers when there is something to deliver.
+    pub(super) fn is_asked(&self) -> bool {
+        match &self.push {
+            Some(push) => push.is_open(),
+            None => !self.pulls.is_empty(),
+        }
     }
 
     /// Somebody used it.
@@ -296,16 +340,23 @@ impl Consumer {
     pub(super) fn next_due(&self) -> Option<(Mono, Timer)> {
         let ack_wait = self.due.first().map(|(at, _)| (*at, Timer::AckWait));
         let flush = self.flush_due.map(|at| (at, Timer::ConsumerFlush));
-        [ack_wait, self.pulls.next_due(), flush, self.inactive_at().map(|at| (at, Timer::Inactivity))]
-            .into_iter()
-            .flatten()
-            .min()
+        let inactive = self.inactive_at().map(|at| (at, Timer::Inactivity));
+        let asked = match &self.push {
+            Some(push) => push.next_due(),
+            None => self.pulls.next_due(),
+        };
+        [ack_wait, asked, flush, inactive].into_iter().flatten().min()
     }
 
-    /// When it is deleted for not being used: its threshold after it was used, or after the last ack could still come.
+    /// When it is deleted for not being used: its threshold after it was used, or after the last ack could still come. A
+    /// push consumer is used while somebody listens.
     pub(super) fn inactive_at(&self) -> Option<Mono> {
         if self.config.inactive_threshold_ns == 0 || !self.pulls.is_empty() {
             return None;
+        }
+        if let Some(push) = &self.push {
+            let unused = plus_ns(self.idle_since, self.config.inactive_threshold_ns);
+            return (!push.is_bound).then_some(unused);
         }
         let last_due = self.due.last().map_or(Mono::ZERO, |(at, _)| *at);
         Some(plus_ns(self.idle_since.max(last_due), self.config.inactive_threshold_ns))
@@ -335,31 +386,19 @@ impl Consumer {
         self.flush_due = None;
     }
 
-    pub(super) fn row(&self) -> ConsumerRow {
+    pub(super) fn row(&self, name: &str) -> ConsumerRow {
         let Self { config, created_ns, flushed, .. } = self;
-        ConsumerRow { config: config.clone(), created_ns: *created_ns, state: flushed.clone() }
+        ConsumerRow {
+            name: name.to_owned(),
+            config: config.clone(),
+            created_ns: *created_ns,
+            state: flushed.clone(),
+        }
     }
 
     /// The last delivery.
     pub(super) const fn delivered(&self) -> SequencePair {
         SequencePair { consumer_seq: self.next_delivery - 1, stream_seq: self.next_seq - 1 }
-    }
-
-    pub(super) fn info(&self, stream: &str, name: &str) -> ConsumerInfo {
-        let repeated = self.pending.values().filter(|own| own.deliveries > 1).count() + self.exhausted.len();
-        ConsumerInfo {
-            stream_name: stream.to_owned(),
-            name: name.to_owned(),
-            created: rfc3339_ns(self.created_ns),
-            config: self.config.clone(),
-            delivered: self.delivered(),
-            ack_floor: self.floor,
-            num_ack_pending: self.pending.len() as u64,
-            // The server does not count what may be delivered only once.
-            num_redelivered: if self.config.max_deliver == 1 { 0 } else { repeated as u64 },
-            num_waiting: self.pulls.len() as u64,
-            num_pending: self.num_pending,
-        }
     }
 
     /// How long the ack of the nth delivery may take.
@@ -380,26 +419,6 @@ fn ack_pending_max(config: &ConsumerConfig, limits: &Limits) -> usize {
         AckPolicy::None => usize::MAX,
         AckPolicy::Explicit | AckPolicy::All => usize::try_from(config.max_ack_pending)
             .map_or(limits.ack_pending_max, |asked| asked.min(limits.ack_pending_max)),
-    }
-}
-
-/// Where a consumer begins.
-fn start(config: &ConsumerConfig, filters: &Filters, log: &Log) -> (u64, Option<LastPerSubject>) {
-    let (first, last) = (log.first_seq().max(1), log.last_seq());
-    let from = |seq: u64| (seq.max(first), None);
-    match config.deliver_policy {
-        DeliverPolicy::All | DeliverPolicy::ByStartTime => from(first),
-        DeliverPolicy::New => from(last + 1),
-        DeliverPolicy::ByStartSequence => from(config.opt_start_seq.unwrap_or(1)),
-        DeliverPolicy::Last => from(filters.last_in(log).unwrap_or(first)),
-        DeliverPolicy::LastPerSubject => {
-            let seqs = log.last_per_subject(filters);
-            match seqs.first() {
-                Some(seq) => (*seq, Some(LastPerSubject { chosen_from: last, seqs })),
-                // What the server does: the position shows the last message, which does not match.
-                None => from(last),
-            }
-        }
     }
 }
 

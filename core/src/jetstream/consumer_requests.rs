@@ -34,16 +34,15 @@ impl JetStream {
         action: ConsumerAction,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
-        let (stream, own) = self.stream_of(stream)?;
-        let name: Arc<str> = consumer_config::name(&config)?.into();
+        let (stream, _) = self.stream_of(stream)?;
+        let name = self.consumer_name(&stream, &config)?;
+        let own = &self.streams[&stream];
         let existing = own.consumers.get(&name);
         // A durable stays one, whoever asks without saying so.
         if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
             config.durable_name = Some(durable);
         }
-        let config = consumer_config::normalise(config)?;
-        check_replicas(&config, own.config.num_replicas)?;
-        retention::check_acks(own.config.retention, &config)?;
+        let config = consumer_config::normalise(config, &own.config)?;
         match (existing, action) {
             (None, ConsumerAction::Update) => return Err(error(400, 10_149, "consumer does not exist")),
             (None, ConsumerAction::Create | ConsumerAction::CreateOrUpdate) => {
@@ -58,13 +57,22 @@ impl JetStream {
             }
             (Some(existing), ConsumerAction::Update | ConsumerAction::CreateOrUpdate) => {
                 retention::check_unique(own, &name, &config)?;
-                consumer_config::check_update(&existing.config, &config)?;
+                let is_bound = existing.push.as_ref().is_some_and(|push| push.is_bound);
+                consumer_config::check_update(&existing.config, &config, is_bound)?;
                 let floor = existing.floor.stream_seq;
                 let limits = self.limits;
+                let moved_from = existing.config.deliver_subject.clone();
+                let moved_from =
+                    moved_from.filter(|_| existing.config.deliver_subject != config.deliver_subject);
                 if let Some(own) = self.streams.get_mut(&stream)
                     && let Some(consumer) = own.consumers.get_mut(&name)
                 {
-                    consumer.reconfigure(config, &own.log, &limits);
+                    consumer.reconfigure(now, config, &own.log, &limits);
+                }
+                if let Some(subject) = moved_from {
+                    let key = ConsumerKey { stream: stream.clone(), consumer: name.clone() };
+                    self.unlist_deliver_subject(&subject, &key);
+                    self.list_deliver_subject(now, &key);
                 }
                 self.release_needless(now, &stream, floor, cx);
             }
@@ -75,6 +83,19 @@ impl JetStream {
         self.signal(&stream, &name);
         self.arm_consumer(now, &stream, &name);
         self.describe_consumer(&stream, &name)
+    }
+
+    /// The name a request means; a new one if it names none.
+    fn consumer_name(&mut self, stream: &Arc<str>, config: &ConsumerConfig) -> Result<Arc<str>, ApiError> {
+        if let Some(name) = consumer_config::name(config)? {
+            return Ok(name.into());
+        }
+        loop {
+            let name: Arc<str> = self.nuid.consumer_name().into();
+            if self.streams.get(stream).is_none_or(|own| !own.consumers.contains_key(&name)) {
+                return Ok(name);
+            }
+        }
     }
 
     fn check_consumer_count(&self, stream: &str) -> Result<(), ApiError> {
@@ -89,15 +110,18 @@ impl JetStream {
     fn insert_consumer(&mut self, now: Now, stream: &Arc<str>, name: &Arc<str>, config: ConsumerConfig) {
         let (created_ns, limits) = (self.created_ns(now), self.limits);
         if let Some(own) = self.streams.get_mut(stream) {
-            let consumer = Consumer::create(config, created_ns, now, &own.log, &limits);
+            let consumer = Consumer::create(name, config, created_ns, now, own, &limits);
             own.consumers.insert(name.clone(), consumer);
         }
+        let key = ConsumerKey { stream: stream.clone(), consumer: name.clone() };
+        self.list_deliver_subject(now, &key);
     }
 
     pub(super) fn describe_consumer(&self, stream: &str, consumer: &str) -> Answered {
         let (name, stream) = self.stream_of(stream)?;
         let own = stream.consumers.get(consumer).ok_or_else(consumer_not_found)?;
-        Ok(Answer::Consumer(Box::new(own.info(&name, consumer))))
+        let now = self.clock.unwrap_or_default();
+        Ok(Answer::Consumer(Box::new(own.info(&name, consumer, now))))
     }
 
     pub(super) fn remove_consumer(
@@ -140,6 +164,9 @@ impl JetStream {
         let mut pulls = own.pulls;
         pulls.end(|_| Some(PullStatus::ConsumerDeleted), teller(cx));
         let key = ConsumerKey { stream: stream.clone(), consumer: consumer.clone() };
+        if let Some(push) = &own.push {
+            self.unlist_deliver_subject(&push.subject, &key);
+        }
         self.alarms.set(Owner::Consumer(key), None);
         self.advise_of(stream, consumer, Action::Delete, cx);
         Some(floor)
@@ -149,11 +176,4 @@ impl JetStream {
         let (stream, consumer) = (stream.to_owned(), consumer.to_owned());
         self.advise(Event::Consumer { stream, consumer, action }, cx);
     }
-}
-
-fn check_replicas(config: &ConsumerConfig, of_stream: u8) -> Result<(), ApiError> {
-    if config.num_replicas > of_stream {
-        return Err(error(400, 10_126, "consumer config replica count exceeds parent stream"));
-    }
-    Ok(())
 }

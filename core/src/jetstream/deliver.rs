@@ -1,4 +1,4 @@
-//! Delivery: who has something to do is served in turn, one message per pull.
+//! Delivery: who has something to do is served in turn, one message per pull, or as push consumers may send.
 //!
 //! It runs as a step of its own, after the step that stored what it delivers, and delivers at most
 //! `deliveries_per_step_max` messages: a consumer that is not through lines up again behind the others, and the next
@@ -7,10 +7,14 @@
 use super::api::AckPolicy;
 use super::consumer::Next;
 use super::pull::{Served, teller};
-use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, keep};
+use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, MessageMeta, keep};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::time::Now;
+use bytes::Bytes;
+
+/// Says how large the payload was that a consumer of headers only leaves out.
+const MESSAGE_SIZE: &str = "Nats-Msg-Size";
 
 impl JetStream {
     pub(super) fn on_signalled(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
@@ -26,7 +30,7 @@ impl JetStream {
         Ok(())
     }
 
-    /// Serves one consumer while there are pulls, messages and budget. Returns whether it is through.
+    /// Serves one consumer while it is asked, and there are messages and budget. Returns whether it is through.
     fn serve(
         &mut self,
         now: Now,
@@ -40,7 +44,7 @@ impl JetStream {
         own.catch_up(now.mono, teller(cx));
         let mut is_through = true;
         let mut settled = Vec::new();
-        while !own.pulls.is_empty() {
+        while own.is_asked() {
             if *budget == 0 {
                 is_through = false;
                 break;
@@ -64,16 +68,37 @@ impl JetStream {
                 stored_at_ns: meta.stored_at.as_ms().saturating_mul(1_000_000),
                 pending,
             };
-            // What a pull's `max_bytes` counts: subject, reply, headers, payload.
-            let bytes = meta.subject.len() as u64
-                + ack.to_string().len() as u64
-                + u64::from(meta.header_bytes)
-                + u64::from(meta.payload_bytes);
-            let Some(Served { inbox, then }) = own.pulls.serve(bytes, now.mono, teller(cx)) else { break };
-            let message = keep::read_message(&stream.config, &stream.bodies, cx.view(), seq)?;
+            let reply_and_message =
+                ack.to_string().len() as u64 + message_bytes(meta, own.config.headers_only);
+            // What a pull's `max_bytes` and a rate count: subject, reply, headers, payload.
+            let bytes = meta.subject.len() as u64 + reply_and_message;
+            let (inbox, mut then) = match &mut own.push {
+                None => {
+                    let served = own.pulls.serve(bytes, now.mono, teller(cx));
+                    let Some(Served { inbox, then }) = served else { break };
+                    (inbox, then)
+                }
+                Some(push) => {
+                    if !push.admits(bytes, now.mono) {
+                        break;
+                    }
+                    (push.subject.to_string(), None)
+                }
+            };
+            let mut message = keep::read_message(&stream.config, &stream.bodies, cx.view(), seq)?;
+            if own.config.headers_only {
+                message.headers.append(MESSAGE_SIZE, &message.payload.len().to_string());
+                message.payload = Bytes::new();
+            }
             own.record_delivery(seq, now);
             if own.config.ack_policy == AckPolicy::None {
                 settled.push(seq);
+            }
+            if let Some(push) = &mut own.push
+                && push.record(inbox.len() as u64 + reply_and_message, now.mono)
+            {
+                let token = self.nuid.token();
+                then = Some(push.ask(Self::flow_control_subject(&key.stream, &key.consumer, &token)));
             }
             *budget -= 1;
             cx.emit(Effect::Deliver(Box::new(Delivery {
@@ -91,4 +116,15 @@ impl JetStream {
         self.release(now, &key.stream, settled, cx);
         Ok(is_through)
     }
+}
+
+/// What a message takes on the wire without subject and reply.
+fn message_bytes(meta: &MessageMeta, headers_only: bool) -> u64 {
+    let headers = u64::from(meta.header_bytes);
+    if !headers_only {
+        return headers + u64::from(meta.payload_bytes);
+    }
+    let line = MESSAGE_SIZE.len() + ": \r\n".len() + meta.payload_bytes.to_string().len();
+    let block = if headers == 0 { "NATS/1.0\r\n\r\n".len() as u64 } else { headers };
+    block + line as u64
 }

@@ -34,8 +34,8 @@ pub(super) fn not_pedantic(why: &str) -> ApiError {
     error(400, 10_157, format!("pedantic mode: {why}"))
 }
 
-pub(super) fn consumer_update(field: &str) -> ApiError {
-    error(500, err_code::CONSUMER_CREATE, format!("{field} can not be updated"))
+pub(super) fn consumer_update(why: &str) -> ApiError {
+    error(500, err_code::CONSUMER_CREATE, why)
 }
 
 /// What this broker does not do, it says.

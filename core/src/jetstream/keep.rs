@@ -3,6 +3,7 @@
 //! This is the one place that stages rows of streams, messages and consumers.
 
 use super::api::{Storage, StreamConfig};
+use super::consumer::Consumer;
 use super::record::{self, StreamRow};
 use super::stream::Stream;
 use super::{Effect, Input, StoredMessage};
@@ -63,9 +64,10 @@ impl Stream {
 
     /// Keeps a consumer as of its last flush.
     pub(super) fn keep_consumer(&self, consumer: &str, cx: &mut Cx<'_, Input, Effect>) {
-        if let Some(own) = self.consumers.get(consumer).filter(|_| self.is_durable()) {
+        let kept = |own: &&Consumer| self.is_durable() && !own.config.mem_storage;
+        if let Some(own) = self.consumers.get(consumer).filter(kept) {
             let key = record::consumer_key(&self.config.name, consumer);
-            cx.put(Table::JsConsumer, &key, &record::to_json(&own.row()));
+            cx.put(Table::JsConsumer, &key, &record::to_json(&own.row(consumer)));
         }
     }
 

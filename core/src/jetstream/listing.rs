@@ -56,7 +56,8 @@ impl JetStream {
     pub(super) fn consumer_list_page(&self, stream: &str, offset: u64) -> Answered {
         let (name, stream) = self.stream_of(stream)?;
         let Page { paging, items } = page(stream.consumers.iter(), offset, INFOS_PER_PAGE);
-        let items = items.into_iter().map(|(consumer, own)| own.info(&name, consumer)).collect();
+        let now = self.clock.unwrap_or_default();
+        let items = items.into_iter().map(|(consumer, own)| own.info(&name, consumer, now)).collect();
         Ok(Answer::Consumers(Page { paging, items }))
     }
 

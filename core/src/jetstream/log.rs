@@ -66,6 +66,11 @@ impl Filters {
         self.filters.iter().filter_map(|filter| log.last_matching(filter)).max()
     }
 
+    /// The first stored sequence of each filter.
+    pub(super) fn firsts_in<'l>(&'l self, log: &'l Log) -> impl Iterator<Item = u64> + 'l {
+        self.filters.iter().filter_map(|filter| log.next_matching(&Self::new(vec![filter.clone()]), 0))
+    }
+
     /// Whether a subject can match both these and one of the others.
     pub(super) fn overlap(&self, others: &[Filter]) -> bool {
         let any = |other: &Filter| self.filters.iter().any(|own| own.overlaps(other));

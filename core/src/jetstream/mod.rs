@@ -34,8 +34,7 @@
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
 //! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
-//! [`Input::Abandoned`]); replication; push consumers and advisories, which are refused or
-//! absent.
+//! [`Input::Abandoned`]); replication.
 
 mod ack;
 pub mod advisory;
@@ -55,9 +54,12 @@ mod keep;
 mod listing;
 mod log;
 mod message_requests;
+mod moment;
 mod nuid;
 mod publish;
 mod pull;
+mod pull_status;
+mod push;
 mod record;
 mod recover;
 mod remove;
@@ -76,7 +78,7 @@ pub use direct::{DirectMessage, DirectPlace, DirectStatus};
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
-pub use pull::{PullStatus, Unserved};
+pub use pull_status::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
@@ -91,7 +93,7 @@ use alarm::{Alarms, Owner};
 use api::{AccountApi, ConsumerInfo, PullRequest, StreamInfo};
 use bytes::Bytes;
 use nuid::Nuid;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use stream::Stream;
@@ -156,10 +158,26 @@ pub enum Input {
         /// Where the broker confirms that it has processed this, if somebody waits for it.
         reply: Option<String>,
     },
-    /// Nobody listens on this inbox any more: its pulls are dropped without a word.
+    /// Nobody listens on this subject any more: pulls of such an inbox are dropped without a word, a push consumer that
+    /// delivers there stops.
     Abandoned {
-        /// The inbox.
+        /// The inbox or the deliver subject.
         inbox: String,
+    },
+    /// Somebody listens on a deliver subject: its consumers deliver. Of a subject nobody delivers on, only the last one is
+    /// remembered: it counts for a consumer that is created next.
+    InterestGained {
+        /// The deliver subject.
+        subject: String,
+    },
+    /// A client confirmed what a push consumer sent it, on `$JS.FC.<stream>.<consumer>.<token>`.
+    FlowControlled {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// What it was asked with.
+        token: String,
     },
     /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
     /// that stored it; from anybody else it changes nothing.
@@ -188,13 +206,13 @@ pub enum Effect {
         /// What.
         answer: Answer,
     },
-    /// A message for a pull request.
+    /// A message for a pull request, or for the deliver subject of a push consumer.
     Deliver(Box<Delivery>),
-    /// A pull request is alive, or over.
+    /// A pull request is alive, or over; a push consumer is alive, or wants to know whether its messages arrive.
     Status {
         /// Where to.
         inbox: String,
-        /// Which.
+        /// Which. It may have a [reply](PullStatus::reply).
         status: PullStatus,
     },
     /// Something happened that may interest somebody.
@@ -247,8 +265,10 @@ pub enum Timer {
     AckWait,
     /// A pull request ends.
     PullExpiry,
-    /// A pull request has been silent for its heartbeat.
+    /// A pull request or a push consumer has been silent for its heartbeat.
     Heartbeat,
+    /// A push consumer may send again.
+    Pacing,
     /// The state of a consumer is written.
     ConsumerFlush,
     /// A consumer was not used for its threshold.
@@ -278,6 +298,10 @@ pub struct JetStream {
     nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
+    /// Push consumers by deliver subject; derived.
+    deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>>,
+    /// Somebody listens there, and nobody delivers yet; lost.
+    heard_of: Option<String>,
     /// Consumers with something to do, in the order in which they were signalled; lost.
     ready: VecDeque<ConsumerKey>,
     /// When whom to wake; derived.
@@ -307,6 +331,10 @@ impl Machine for JetStream {
             }
             Input::Acked { delivery, kind, reply } => self.on_acked(now, &delivery, &kind, reply, cx),
             Input::Abandoned { inbox } => self.on_abandoned(now, &inbox),
+            Input::InterestGained { subject } => self.on_interest_gained(now, subject),
+            Input::FlowControlled { stream, consumer, token } => {
+                self.on_flow_controlled(now, &stream, &consumer, &token);
+            }
             Input::Stopping => self.on_stopping(now, cx),
             Input::Faulted(fault) => self.on_faulted(now, &fault, cx),
             Input::Tick(Tick) => self.on_tick(now, cx),
@@ -364,7 +392,8 @@ impl JetStream {
     #[must_use]
     pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
         let consumers = &self.streams.get(stream)?.consumers;
-        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name))
+        let now = self.clock.unwrap_or_default();
+        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
     }
 
     /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.
@@ -405,7 +434,7 @@ impl JetStream {
         else {
             return;
         };
-        if !own.signalled && !own.pulls.is_empty() {
+        if !own.signalled && own.is_asked() {
             own.signalled = true;
             self.ready.push_back(ConsumerKey { stream: stream.clone(), consumer: consumer.clone() });
         }

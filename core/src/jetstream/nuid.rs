@@ -1,4 +1,4 @@
-//! Unique ids without randomness: as the server's nuids, 22 letters and digits.
+//! Unique ids without randomness: the server's nuids, 22 letters and digits, and the names it hashes from them.
 //!
 //! The prefix tells two lives of a broker apart, the counter two ids of one life. Whoever gives a broker the same
 //! incarnation and the same clock gets the same ids. Lost: the next life has another prefix.
@@ -9,6 +9,10 @@ use sha2::{Digest, Sha256};
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 const PREFIX_LEN: usize = 12;
 const COUNTER_LEN: usize = 10;
+/// How long a consumer's generated name is.
+const NAME_LEN: usize = 8;
+/// How long the last token of a flow control subject is.
+const TOKEN_LEN: usize = 4;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Nuid {
@@ -43,6 +47,16 @@ impl Nuid {
         id.extend(counter.map(char::from));
         id
     }
+
+    /// A name for a consumer that has none.
+    pub(super) fn consumer_name(&mut self) -> String {
+        letters(Sha256::new_with_prefix(self.next()), NAME_LEN)
+    }
+
+    /// The last token of a flow control subject.
+    pub(super) fn token(&mut self) -> String {
+        letters(Sha256::new_with_prefix(self.next()), TOKEN_LEN)
+    }
 }
 
 fn digit_of(number: u64) -> u8 {
@@ -63,14 +77,16 @@ mod tests {
             let mut nuid = Nuid::new(incarnation);
             nuid.wake(Wall::from_ms(wall));
             let ids: Vec<String> = (0..100).map(|_| nuid.next()).collect();
-            ids
+            (ids, nuid.consumer_name(), nuid.token())
         };
         assert_eq!(life(1, 7), life(1, 7));
-        let ids = life(1, 7);
+        let (ids, name, token) = life(1, 7);
         assert!(ids.iter().all(|id| id.len() == 22 && id.bytes().all(|byte| byte.is_ascii_alphanumeric())));
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!((name.len(), token.len()), (8, 4));
         for other in [life(2, 7), life(1, 8)] {
-            assert!(other.iter().all(|id| !ids.contains(id)));
+            assert!(other.0.iter().all(|id| !ids.contains(id)));
+            assert_ne!(other.1, name);
         }
     }
 }

@@ -146,7 +146,7 @@ impl JetStream {
         stream.keep_message(message, cx);
         let mut waiting = Vec::new();
         for (consumer, own) in &mut stream.consumers {
-            if own.on_stored(seq, &subject) && !own.pulls.is_empty() {
+            if own.on_stored(seq, &subject) && own.is_asked() {
                 waiting.push(consumer.clone());
             }
         }

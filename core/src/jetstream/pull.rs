@@ -11,145 +11,11 @@
 
 use super::api::{PullRequest, SequencePair};
 use super::consumer::{Consumer, plus_ns};
-use super::{Effect, Input, JetStream, Timer, duration};
+pub(super) use super::pull_status::{PullStatus, Unserved};
+use super::{Effect, Input, JetStream, Timer};
 use crate::cx::Cx;
 use crate::time::{Mono, Now};
-use crate::wire::headers::Headers;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What a request did not get.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Unserved {
-    /// Messages.
-    pub messages: u64,
-    /// Bytes; 0 when it set no limit.
-    pub bytes: u64,
-}
-
-/// A message without payload that says how a pull request is doing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum PullStatus {
-    /// Still there, nothing to deliver.
-    IdleHeartbeat {
-        /// The consumer's last delivery.
-        last: SequencePair,
-    },
-    /// Does not wait, and nothing (more) is there.
-    NoMessages,
-    /// Expired.
-    RequestTimeout(Unserved),
-    /// Does not wait, and others wait for all there is.
-    RequestsPending,
-    /// The next message does not fit.
-    MessageSizeExceedsMaxBytes(Unserved),
-    /// Served, with bytes left.
-    BatchCompleted(Unserved),
-    /// Asks for more messages than the consumer allows.
-    ExceededMaxRequestBatch {
-        /// How many it allows.
-        max: u64,
-    },
-    /// Waits longer than the consumer allows.
-    ExceededMaxRequestExpires {
-        /// How long it allows, in nanoseconds.
-        max_ns: u64,
-    },
-    /// Asks for more bytes than the consumer allows.
-    ExceededMaxRequestMaxBytes {
-        /// How many it allows.
-        max: u64,
-    },
-    /// Too many requests wait.
-    ExceededMaxWaiting,
-    /// The consumer, or its stream, was deleted.
-    ConsumerDeleted,
-    /// The consumer moved to another server.
-    LeadershipChange,
-    /// The server stops.
-    ServerShutdown(Unserved),
-    /// The request makes no sense.
-    BadRequest(&'static str),
-    /// There is no such consumer: nobody listens.
-    NoResponders,
-}
-
-impl PullStatus {
-    /// The number in the status line.
-    #[must_use]
-    pub const fn code(&self) -> u16 {
-        match self {
-            Self::IdleHeartbeat { .. } => 100,
-            Self::BadRequest(_) => 400,
-            Self::NoMessages => 404,
-            Self::RequestTimeout(_) | Self::RequestsPending => 408,
-            Self::MessageSizeExceedsMaxBytes(_)
-            | Self::BatchCompleted(_)
-            | Self::ExceededMaxRequestBatch { .. }
-            | Self::ExceededMaxRequestExpires { .. }
-            | Self::ExceededMaxRequestMaxBytes { .. }
-            | Self::ExceededMaxWaiting
-            | Self::ConsumerDeleted
-            | Self::LeadershipChange
-            | Self::ServerShutdown(_) => 409,
-            Self::NoResponders => 503,
-        }
-    }
-
-    /// The text in the status line.
-    #[must_use]
-    pub fn description(&self) -> String {
-        match self {
-            Self::IdleHeartbeat { .. } => "Idle Heartbeat".into(),
-            Self::NoMessages => "No Messages".into(),
-            Self::RequestTimeout(_) => "Request Timeout".into(),
-            Self::RequestsPending => "Requests Pending".into(),
-            Self::MessageSizeExceedsMaxBytes(_) => "Message Size Exceeds MaxBytes".into(),
-            Self::BatchCompleted(_) => "Batch Completed".into(),
-            Self::ExceededMaxRequestBatch { max } => format!("Exceeded MaxRequestBatch of {max}"),
-            Self::ExceededMaxRequestExpires { max_ns } => {
-                format!("Exceeded MaxRequestExpires of {}", duration::format_ns(*max_ns))
-            }
-            Self::ExceededMaxRequestMaxBytes { max } => format!("Exceeded MaxRequestMaxBytes of {max}"),
-            Self::ExceededMaxWaiting => "Exceeded MaxWaiting".into(),
-            Self::ConsumerDeleted => "Consumer Deleted".into(),
-            Self::LeadershipChange => "Leadership Change".into(),
-            Self::ServerShutdown(_) => "Server Shutdown".into(),
-            Self::BadRequest(why) => format!("Bad Request - {why}"),
-            Self::NoResponders => String::new(),
-        }
-    }
-
-    /// The headers after the status line.
-    #[must_use]
-    pub fn headers(&self) -> Headers {
-        let numbers = match self {
-            Self::IdleHeartbeat { last } => {
-                [("Nats-Last-Consumer", last.consumer_seq), ("Nats-Last-Stream", last.stream_seq)]
-            }
-            Self::RequestTimeout(unserved)
-            | Self::MessageSizeExceedsMaxBytes(unserved)
-            | Self::BatchCompleted(unserved)
-            | Self::ServerShutdown(unserved) => {
-                [("Nats-Pending-Messages", unserved.messages), ("Nats-Pending-Bytes", unserved.bytes)]
-            }
-            Self::NoMessages
-            | Self::RequestsPending
-            | Self::ExceededMaxRequestBatch { .. }
-            | Self::ExceededMaxRequestExpires { .. }
-            | Self::ExceededMaxRequestMaxBytes { .. }
-            | Self::ExceededMaxWaiting
-            | Self::ConsumerDeleted
-            | Self::LeadershipChange
-            | Self::BadRequest(_)
-            | Self::NoResponders => return Headers::default(),
-        };
-        let mut headers = Headers::default();
-        for (name, number) in numbers {
-            headers.append(name, &number.to_string());
-        }
-        headers
-    }
-}
 
 /// A waiting request.
 #[derive(Clone, PartialEq, Debug)]
@@ -264,7 +130,7 @@ impl Pulls {
             }
             if let Some(heartbeat) = &mut own.heartbeat {
                 heartbeat.at = plus_ns(now, heartbeat.every_ns);
-                tell(own.inbox.clone(), PullStatus::IdleHeartbeat { last });
+                tell(own.inbox.clone(), PullStatus::IdleHeartbeat { last, stalled: None });
             }
             self.insert(place, own);
         }
@@ -374,6 +240,9 @@ impl JetStream {
         let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else {
             return tell(inbox, PullStatus::NoResponders);
         };
+        if own.push.is_some() {
+            return tell(inbox, PullStatus::ConsumerIsPushBased);
+        }
         own.touch(now);
         own.catch_up(now.mono, &mut tell);
         match refusal(own, request, waiting_max) {
@@ -386,6 +255,7 @@ impl JetStream {
     }
 
     pub(super) fn on_abandoned(&mut self, now: Now, inbox: &str) {
+        self.unbind(now, inbox);
         let mut touched = Vec::new();
         for (stream, own) in &mut self.streams {
             for (consumer, own) in &mut own.consumers {

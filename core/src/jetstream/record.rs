@@ -38,6 +38,9 @@ pub(super) struct StreamRow {
 /// A consumer's row. Written when it is created or changed, and at every flush.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub(super) struct ConsumerRow {
+    /// Its name; rows of older brokers have it in the configuration only.
+    #[serde(default)]
+    pub(super) name: String,
     pub(super) config: ConsumerConfig,
     pub(super) created_ns: u64,
     pub(super) state: ConsumerState,

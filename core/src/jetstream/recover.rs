@@ -11,12 +11,12 @@ use super::log::{Log, Meta};
 use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::stream::Stream;
-use super::{JetStream, Limits, alarm, publish, stream_config};
+use super::{ConsumerKey, JetStream, Limits, alarm, publish, stream_config};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
 use crate::wire::{header_block, headers};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -62,12 +62,22 @@ impl JetStream {
             let name: Arc<str> = row.config.name.as_str().into();
             streams.insert(name, recover_stream(row, &limits, view)?);
         }
+        let mut deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>> = BTreeMap::new();
+        for (stream, own) in &streams {
+            for (consumer, own) in &own.consumers {
+                let Some(push) = &own.push else { continue };
+                let key = ConsumerKey { stream: Arc::clone(stream), consumer: consumer.clone() };
+                deliver_subjects.entry(push.subject.clone()).or_default().insert(key);
+            }
+        }
         Ok(Self {
             limits,
             clock: None,
             created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
             nuid: Nuid::new(incarnation),
             streams,
+            deliver_subjects,
+            heard_of: None,
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
             api: AccountApi::default(),
@@ -77,7 +87,8 @@ impl JetStream {
     pub(super) fn durable_state(&self) -> DurableState {
         let durable = self.streams.iter().filter(|(_, stream)| stream.is_durable());
         let streams = durable.map(|(name, stream)| {
-            let consumers = stream.consumers.iter().map(|(name, own)| {
+            let kept = stream.consumers.iter().filter(|(_, own)| !own.config.mem_storage);
+            let consumers = kept.map(|(name, own)| {
                 let Consumer { config, created_ns, flushed, .. } = own;
                 let (config, state) = (config.clone(), flushed.clone());
                 (name.clone(), DurableConsumer { config, created_ns: *created_ns, state })
@@ -122,7 +133,8 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     }
     let mut consumers = BTreeMap::new();
     for row in record::read_consumers(view, &config.name)? {
-        let name: Arc<str> = row.config.name.as_deref().unwrap_or_default().into();
+        let named = Some(row.name.as_str()).filter(|name| !name.is_empty());
+        let name: Arc<str> = named.or(row.config.name.as_deref()).unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
     Ok(Stream { config, subjects, created_ns, log, bodies: Bodies::new(), ids, last_msg_id, consumers })

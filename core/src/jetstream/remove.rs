@@ -23,7 +23,7 @@ impl JetStream {
             removed += 1;
             stream.drop_message(*seq, cx);
             for own in stream.consumers.values_mut() {
-                own.on_removed(*seq, &meta.subject);
+                own.on_removed(*seq, &meta.subject, now);
             }
         }
         if removed == 0 {

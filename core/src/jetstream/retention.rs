@@ -83,19 +83,13 @@ impl JetStream {
     }
 }
 
-/// Whether pull consumers of this kind may exist on a stream of this kind at all.
-pub(super) fn check_acks(retention: Retention, config: &ConsumerConfig) -> Result<(), ApiError> {
-    if retention == Retention::Workqueue && config.ack_policy != AckPolicy::Explicit {
-        let why = "consumer in pull mode requires explicit ack policy on workqueue stream";
-        return Err(error(400, 10_084, why));
-    }
-    Ok(())
-}
-
 /// Whether a new consumer gets along with the others of its stream.
 pub(super) fn check_new(stream: &Stream, name: &str, config: &ConsumerConfig) -> Result<(), ApiError> {
     if stream.config.retention != Retention::Workqueue {
         return Ok(());
+    }
+    if config.ack_policy != AckPolicy::Explicit {
+        return Err(error(400, 10_098, "workqueue stream requires explicit ack"));
     }
     if config.deliver_policy != DeliverPolicy::All {
         return Err(error(400, 10_101, "consumer must be deliver all on workqueue stream"));

@@ -67,6 +67,10 @@ impl Connection {
         self.grant.is_some()
     }
 
+    pub(super) const fn said(&self) -> Option<&Connect> {
+        self.said.as_ref()
+    }
+
     pub(super) const fn is_admitted(&self) -> bool {
         self.grant.is_some()
     }

@@ -17,6 +17,8 @@ impl Server {
     ) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Publish { subject, reply, headers, payload } = publish;
+        self.traffic.in_messages += 1;
+        self.traffic.in_bytes += (headers.len() + payload.len()) as u64;
         // The real server complains, and delivers all the same.
         if connection.pedantic() && !subject::is_literal(subject) {
             answers.to(id).violation(Violation::InvalidPublishSubject);
@@ -72,6 +74,8 @@ impl Server {
         if let Some(reply) = message.reply {
             connection.is_asked(reply, self.now);
         }
+        self.traffic.out_messages += 1;
+        self.traffic.out_bytes += (message.headers.len() + message.payload.len()) as u64;
         answers.to(receiver.connection).message(message, connection.headers());
     }
 

@@ -15,6 +15,7 @@ pub mod auth;
 pub mod connect;
 mod connection;
 mod delivery;
+mod look;
 pub mod nkey;
 pub mod parse;
 pub mod permissions;

@@ -99,6 +99,11 @@ impl Routes {
         self.by_sid.get(&connection).is_some_and(|own| own.contains_key(sid))
     }
 
+    /// How many subscriptions a connection has.
+    pub(super) fn of(&self, connection: ConnectionId) -> usize {
+        self.by_sid.get(&connection).map_or(0, BTreeMap::len)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -151,6 +151,38 @@ pub(crate) struct Sent<'m> {
     pub(crate) payload: &'m Bytes,
 }
 
+/// Somebody who is there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Client {
+    /// Its number.
+    pub connection: ConnectionId,
+    /// Where it comes from.
+    pub address: String,
+    /// What it calls itself.
+    pub name: Option<String>,
+    /// Which library it uses.
+    pub lang: Option<String>,
+    /// Which version of it.
+    pub version: Option<String>,
+    /// Where it belongs, once it is admitted.
+    pub account: Option<String>,
+    /// How many subscriptions it has.
+    pub subscriptions: usize,
+}
+
+/// Messages and their bytes, subjects aside.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traffic {
+    /// Messages of clients.
+    pub in_messages: u64,
+    /// Bytes of them.
+    pub in_bytes: u64,
+    /// Messages to clients.
+    pub out_messages: u64,
+    /// Bytes of them.
+    pub out_bytes: u64,
+}
+
 /// A server. See the module text.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Server {
@@ -162,6 +194,7 @@ pub struct Server {
     alarms: BTreeSet<(Mono, ConnectionId)>,
     /// Messages so far: each is another draw for queue groups.
     pub(super) published: u64,
+    pub(super) traffic: Traffic,
     /// The time of the last fact.
     pub(super) now: Mono,
 }
@@ -178,6 +211,7 @@ impl Server {
             connections: BTreeMap::new(),
             alarms: BTreeSet::new(),
             published: 0,
+            traffic: Traffic::default(),
             now: Mono::ZERO,
         }
     }

@@ -120,6 +120,7 @@ impl Engine {
                 code: status.code(),
                 description: status.description(),
                 headers: pairs(&status.headers()),
+                reply: status.reply().map(str::to_owned),
             }),
             Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
         })
@@ -143,6 +144,22 @@ impl Side for Engine {
         let inbox = self.inbox();
         self.turn(Some(Input::Published(Publish { reply: Some(inbox.clone()), ..publish })));
         self.answer(&inbox).expect("an answer")
+    }
+
+    async fn listen(&mut self, subject: &str) -> String {
+        self.turn(Some(Input::InterestGained { subject: subject.to_owned() }));
+        subject.to_owned()
+    }
+
+    async fn leave(&mut self, listening: String) {
+        self.turn(Some(Input::Abandoned { inbox: listening }));
+    }
+
+    async fn confirm(&mut self, subject: &str) {
+        let mut tokens = subject.strip_prefix("$JS.FC.").expect("a flow control subject").split('.');
+        let mut token = || tokens.next().expect("a token").to_owned();
+        let (stream, consumer, token) = (token(), token(), token());
+        self.turn(Some(Input::FlowControlled { stream, consumer, token }));
     }
 
     async fn request(&mut self, request: Request) -> Answer {

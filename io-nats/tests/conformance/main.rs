@@ -10,9 +10,11 @@ mod consumers;
 mod deliberate;
 mod direct;
 mod engine;
+mod listen;
 mod memory;
 mod publishing;
 mod pulls;
+mod push;
 mod restarts;
 mod retention;
 mod script;
@@ -61,6 +63,14 @@ conform!(
     acks::redelivery,
     acks::giving_up,
     acks::one_at_a_time,
+    push::a_push_consumer,
+    push::a_watched_bucket,
+    push::flow_control,
+    push::heartbeats,
+    push::ephemerals,
+    push::refused_push_consumers,
+    push::another_deliver_subject,
+    push::headers_only,
     retention::who_may_consume_a_work_queue,
     retention::a_work_queue,
     retention::interest,

@@ -20,7 +20,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) struct Script<B> {
-    broker: B,
+    pub(crate) broker: B,
     said: Vec<Step>,
     /// What the other broker said.
     other: Vec<Step>,
@@ -35,11 +35,11 @@ impl<B: Side> Script<B> {
         self.said
     }
 
-    fn note(&mut self, what: impl Into<String>, answer: impl Into<String>) {
+    pub(crate) fn note(&mut self, what: impl Into<String>, answer: impl Into<String>) {
         self.said.push(Step { what: what.into(), answer: answer.into() });
     }
 
-    async fn ask(&mut self, what: impl Into<String>, request: Request) -> Answer {
+    pub(crate) async fn ask(&mut self, what: impl Into<String>, request: Request) -> Answer {
         let answer = self.broker.request(request).await;
         self.note(what, text(answer.clone()));
         answer
@@ -47,7 +47,7 @@ impl<B: Side> Script<B> {
 
     /// Asks for a description. What lies behind a publish is brought up to date a moment after its ack: the second
     /// broker gets the time to agree with the first.
-    async fn look(&mut self, what: String, request: Request) {
+    pub(crate) async fn look(&mut self, what: String, request: Request) {
         let other = self.other.get(self.said.len()).map(|step| step.answer.clone());
         let other = other.filter(|_| deliberate::why(&what).is_none());
         let started = self.broker.elapsed();

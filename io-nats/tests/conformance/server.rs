@@ -110,9 +110,11 @@ fn wire(request: &Request) -> (String, Value) {
                 ConsumerAction::Create => "create",
                 ConsumerAction::Update => "update",
             };
-            let name = config.durable_name.as_ref().or(config.name.as_ref()).expect("a name");
             let body = json!({ "stream_name": stream, "config": config, "action": action });
-            (format!("CONSUMER.CREATE.{stream}.{name}"), body)
+            match config.durable_name.as_ref().or(config.name.as_ref()) {
+                Some(name) => (format!("CONSUMER.CREATE.{stream}.{name}"), body),
+                None => (format!("CONSUMER.CREATE.{stream}"), body),
+            }
         }
         Request::ConsumerInfo { stream, consumer } => {
             (format!("CONSUMER.INFO.{stream}.{consumer}"), Value::Null)
@@ -312,13 +314,33 @@ impl Side for Server {
         subscription
     }
 
+    async fn listen(&mut self, subject: &str) -> Subscriber {
+        let subscription = self.client.subscribe(subject.to_owned()).await.expect("subscribed");
+        self.client.flush().await.expect("flushed");
+        // The server tells its consumers in tasks of their own.
+        self.pass(Duration::from_millis(20)).await;
+        subscription
+    }
+
+    async fn leave(&mut self, mut listening: Subscriber) {
+        listening.unsubscribe().await.expect("unsubscribed");
+        self.client.flush().await.expect("flushed");
+        self.pass(Duration::from_millis(20)).await;
+    }
+
+    async fn confirm(&mut self, subject: &str) {
+        self.client.publish(subject.to_owned(), Vec::new().into()).await.expect("sent");
+        self.client.flush().await.expect("flushed");
+    }
+
     async fn next(&mut self, pull: &mut Subscriber, within: Duration) -> Option<Seen> {
         let message = tokio::time::timeout(within, pull.next()).await.ok()??;
         if let Some(status) = message.status {
             let mut headers = pairs(message.headers.as_ref());
             headers.retain(|(name, _)| name != "Nats-Subject");
             let description = message.description.unwrap_or_default();
-            return Some(Seen::Status { code: status.as_u16(), description, headers });
+            let reply = message.reply.map(|reply| reply.to_string());
+            return Some(Seen::Status { code: status.as_u16(), description, headers, reply });
         }
         let reply = message.reply.expect("an ack subject");
         Some(Seen::Message {

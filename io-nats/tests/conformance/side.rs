@@ -1,7 +1,8 @@
 //! What a broker must do to take part, and what comes of it as text.
 
 use cloudlysis_core::jetstream::api::{
-    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PullRequest, StreamInfo, ZERO_TIME,
+    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PullRequest, SequenceInfo, StreamInfo,
+    ZERO_TIME,
 };
 use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
 use std::collections::BTreeMap;
@@ -24,6 +25,15 @@ pub(crate) trait Side {
 
     /// Sends a pull request; returns when the broker has it.
     async fn pull(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Self::Pull;
+
+    /// Listens on a subject, from when this returns.
+    async fn listen(&mut self, subject: &str) -> Self::Pull;
+
+    /// Listens no more, from when this returns.
+    async fn leave(&mut self, listening: Self::Pull);
+
+    /// Sends an empty message, such as the answer to a flow control request.
+    async fn confirm(&mut self, subject: &str);
 
     /// The next thing on a pull's inbox; `None` when nothing comes within the time given.
     async fn next(&mut self, pull: &mut Self::Pull, within: Duration) -> Option<Seen>;
@@ -48,7 +58,7 @@ pub(crate) trait Side {
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     Message { ack: AckSubject, subject: String, headers: Vec<(String, String)>, payload: String },
-    Status { code: u16, description: String, headers: Vec<(String, String)> },
+    Status { code: u16, description: String, headers: Vec<(String, String)>, reply: Option<String> },
 }
 
 impl Seen {
@@ -60,20 +70,31 @@ impl Seen {
                 let numbers = format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}");
                 format!("{stream}/{consumer} {numbers} {subject} {} {payload}", pairs(headers))
             }
-            Self::Status { code, description, headers } => {
-                format!("{code} {description} {}", pairs(headers))
+            Self::Status { code, description, headers, reply } => {
+                let reply = reply.as_deref().map(without_token).unwrap_or_default();
+                format!("{code} {description} {} {reply}", pairs(headers)).trim_end().to_owned()
             }
         }
     }
 
     /// A sign of life, of which there are more on a slow machine.
     pub(crate) const fn is_heartbeat(&self) -> bool {
-        matches!(self, Self::Status { code: 100, .. })
+        matches!(self, Self::Status { code: 100, reply: None, .. })
+    }
+}
+
+/// A flow control subject without its last token, which is a random one.
+fn without_token(subject: &str) -> &str {
+    if subject.starts_with("$JS.FC.") {
+        subject.rsplit_once('.').map_or(subject, |(own, _)| own)
+    } else {
+        subject
     }
 }
 
 fn pairs(headers: &[(String, String)]) -> String {
-    let mut pairs: Vec<String> = headers.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pair = |(name, value): &(String, String)| format!("{name}={}", without_token(value));
+    let mut pairs: Vec<String> = headers.iter().map(pair).collect();
     pairs.sort_unstable();
     pairs.join(",")
 }
@@ -142,12 +163,20 @@ fn stream_text(mut info: StreamInfo) -> String {
 fn consumer_text(mut info: ConsumerInfo) -> String {
     own_metadata(&mut info.config.metadata);
     assert!(info.created.ends_with('Z'), "{}", info.created);
-    let ConsumerInfo { stream_name, name, delivered, ack_floor, .. } = &info;
+    assert!(info.ts.ends_with('Z'), "{}", info.ts);
+    let ConsumerInfo { stream_name, delivered, ack_floor, .. } = &info;
     let ConsumerInfo { num_ack_pending, num_redelivered, num_waiting, num_pending, config, .. } = &info;
+    let name = if config.name.is_some() { &info.name } else { "(generated)" };
+    let bound = if info.push_bound { " bound" } else { "" };
+    let moved = |position: &SequenceInfo| {
+        let active = if position.last_active.is_some() { "*" } else { "" };
+        format!("{}/{}{active}", position.consumer_seq, position.stream_seq)
+    };
     format!(
-        "{stream_name}/{name} del {}/{} floor {}/{} ackp {num_ack_pending} redel {num_redelivered} \
-         wait {num_waiting} pend {num_pending} {config:?}",
-        delivered.consumer_seq, delivered.stream_seq, ack_floor.consumer_seq, ack_floor.stream_seq
+        "{stream_name}/{name} del {} floor {} ackp {num_ack_pending} redel {num_redelivered} \
+         wait {num_waiting} pend {num_pending}{bound} {config:?}",
+        moved(delivered),
+        moved(ack_floor)
     )
 }
 

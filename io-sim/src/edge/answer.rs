@@ -191,20 +191,23 @@ fn publish_answer(answer: Answer) -> PublishAnswer {
 /// What a status says about a pull: the twin of `io_nats::consumer`'s table.
 fn pull_status(generation: Token, pull: Token, status: &PullStatus) -> GateInput {
     let end = match status {
-        PullStatus::IdleHeartbeat { last } => {
+        PullStatus::IdleHeartbeat { last, .. } => {
             return GateInput::Heartbeat { generation, last_consumer_seq: last.consumer_seq };
         }
         PullStatus::NoMessages
         | PullStatus::RequestTimeout(_)
         | PullStatus::RequestsPending
         | PullStatus::MessageSizeExceedsMaxBytes(_)
-        | PullStatus::BatchCompleted(_) => PullEnd::Served,
+        | PullStatus::BatchCompleted(_)
+        // Only a push consumer asks.
+        | PullStatus::FlowControlRequest { .. } => PullEnd::Served,
         PullStatus::LeadershipChange | PullStatus::ServerShutdown(_) => PullEnd::Moved,
         PullStatus::ConsumerDeleted | PullStatus::NoResponders => PullEnd::ConsumerGone,
         PullStatus::ExceededMaxRequestBatch { .. }
         | PullStatus::ExceededMaxRequestExpires { .. }
         | PullStatus::ExceededMaxRequestMaxBytes { .. }
         | PullStatus::ExceededMaxWaiting
+        | PullStatus::ConsumerIsPushBased
         | PullStatus::BadRequest(_) => PullEnd::Refused,
     };
     GateInput::PullEnded { generation, pull, end }

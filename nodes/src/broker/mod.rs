@@ -13,32 +13,43 @@
 //!   [`Options::pending_bytes_max`].
 //! - Never: a decision of the protocol's or of JetStream's; those are `cloudlysis_core::broker`'s.
 
+mod approach;
 mod connection;
 mod door;
+mod farewell;
+pub mod figures;
 mod identity;
+mod memory;
 pub mod options;
 mod outbox;
 mod shell;
+pub mod tls;
+pub mod websocket;
 
+pub use figures::Figures;
 pub use options::Options;
 
 use cloudlysis_core::broker::Config;
-use cloudlysis_core::nats::{Info, server};
+use cloudlysis_core::nats::auth::GLOBAL_ACCOUNT;
+use cloudlysis_core::nats::{Auth, Info, Limits, server};
+use cloudlysis_core::store;
 use cloudlysis_core::{Halt, jetstream};
-use cloudlysis_io_nats::store::{HeedStore, MapSize, OpenError};
-use options::Store;
+use cloudlysis_io_nats::log_store::{self, LogStore, OpenError};
+use door::{Addresses, Doors};
+use memory::MemoryStore;
+use options::{Store, SyncPolicy};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::thread::JoinHandle;
 use thiserror::Error;
-use tokio::sync::{oneshot, watch};
+use tls::TlsError;
+use tokio::sync::{mpsc, oneshot};
 
 /// The version of the real server whose features it has: clients decide by it what they may ask for.
 pub const PROTOCOL_VERSION: &str = "2.12.0";
 
-/// The level of the JetStream API that version has.
-const API_LEVEL: u32 = 1;
-/// The account whose messages JetStream takes.
-const HOST_ACCOUNT: &str = "$G";
+/// The level of the JetStream API that goes with it.
+const API_LEVEL: u32 = 2;
 
 /// Bounds of JetStream where the options have none.
 const JETSTREAM_LIMITS: jetstream::Limits = jetstream::Limits {
@@ -66,6 +77,9 @@ pub enum StartError {
         /// Why.
         source: std::io::Error,
     },
+    /// Connections cannot be encrypted.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The store cannot be opened.
     #[error("the broker's store cannot be opened: {0}")]
     Store(#[from] OpenError),
@@ -77,14 +91,20 @@ pub enum StartError {
     System(#[from] std::io::Error),
 }
 
+/// Requests that wait for the broker's thread.
+const ORDERS_MAX: usize = 16;
+
 /// What a running broker may be asked for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Wish {
-    /// To go on.
-    #[default]
-    Serve,
+#[derive(Debug)]
+pub(crate) enum Order {
     /// To write everything down, say good-bye and end.
     Stop,
+    /// To let nobody in any more, send everybody away by and by, and end.
+    Leave,
+    /// To go by other rules.
+    Reconfigure(Box<(Auth, Limits)>),
+    /// To say how things are.
+    Look(oneshot::Sender<Figures>),
 }
 
 /// A broker that runs.
@@ -92,17 +112,53 @@ pub(crate) enum Wish {
 pub struct Running {
     /// Where clients connect.
     pub address: SocketAddr,
-    wish: watch::Sender<Wish>,
+    /// Where clients that speak WebSocket connect.
+    pub websocket: Option<SocketAddr>,
+    orders: mpsc::Sender<Order>,
     thread: JoinHandle<Result<(), Halt>>,
 }
 
+/// A way to ask a running broker for something.
+#[derive(Clone, Debug)]
+pub struct Desk(mpsc::Sender<Order>);
+
+impl Desk {
+    /// How things are; `None` once it has ended.
+    pub async fn look(&self) -> Option<Figures> {
+        let (tell, told) = oneshot::channel();
+        self.0.send(Order::Look(tell)).await.ok()?;
+        told.await.ok()
+    }
+
+    /// Lets it go by other rules. Who may not come any more is closed.
+    pub async fn reconfigure(&self, auth: Auth, limits: Limits) {
+        self.0.send(Order::Reconfigure(Box::new((auth, limits)))).await.ok();
+    }
+
+    /// Lets it send everybody away by and by, and end.
+    pub async fn leave(&self) {
+        self.0.send(Order::Leave).await.ok();
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        self.0.closed().await;
+    }
+}
+
 impl Running {
+    /// A way to ask it for something.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk(self.orders.clone())
+    }
+
     /// Lets it end in good order, and waits for that.
     ///
     /// # Errors
     /// What stopped it, if it had stopped before, or could not write.
     pub async fn stop(self) -> Result<(), Halt> {
-        self.wish.send_replace(Wish::Stop);
+        self.orders.send(Order::Stop).await.ok();
         let joined = tokio::task::spawn_blocking(move || self.thread.join()).await;
         match joined {
             Ok(Ok(ended)) => ended,
@@ -120,12 +176,18 @@ impl Running {
     }
 }
 
+/// A new id for a server, as the real one has them.
+#[must_use]
+pub fn new_server_id() -> String {
+    identity::server_id()
+}
+
 /// Starts a broker: when this returns, clients may connect.
 ///
 /// # Errors
 /// When it cannot listen, or its store cannot be used.
 pub async fn start(options: Options) -> Result<Running, StartError> {
-    let (wish, wished) = watch::channel(Wish::default());
+    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let (started, starting) = oneshot::channel();
     let thread = std::thread::Builder::new().name("broker".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -135,53 +197,86 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
                 return Ok(());
             }
         };
-        tokio::task::LocalSet::new().block_on(&runtime, async move {
-            match prepare(&options).await {
-                Ok((door, shell)) => {
-                    started.send(Ok(door.address())).ok();
-                    shell.run(door, wished).await
+        let work = async move {
+            match options.jetstream.as_ref().map(|own| own.store.clone()) {
+                None | Some(Store::Memory) => {
+                    serve(&options, Ok(MemoryStore::default()), started, ordered).await
                 }
-                Err(error) => {
-                    started.send(Err(error)).ok();
-                    Ok(())
+                Some(Store::Directory { directory, sync }) => {
+                    serve(&options, open(&directory, sync), started, ordered).await
                 }
             }
-        })
+        };
+        tokio::task::LocalSet::new().block_on(&runtime, work)
     })?;
     let gone = |_| StartError::System(std::io::Error::other("the thread ended"));
-    let address = starting.await.map_err(gone)??;
-    Ok(Running { address, wish, thread })
+    let Addresses { clients, websockets } = starting.await.map_err(gone)??;
+    Ok(Running { address: clients, websocket: websockets, orders, thread })
 }
 
-async fn prepare(options: &Options) -> Result<(door::Door, shell::Shell<HeedStore>), StartError> {
-    let door = door::Door::open(&options.listen).await?;
-    let Store::Directory { directory, .. } = &options.jetstream.as_ref().expect("for now").store else {
-        unreachable!()
+/// Opens the log, and says what a loss of power took.
+fn open(directory: &Path, sync: SyncPolicy) -> Result<LogStore, OpenError> {
+    let sync = match sync {
+        SyncPolicy::Always => log_store::SyncPolicy::Always,
+        SyncPolicy::Every(every) => log_store::SyncPolicy::Interval(every),
     };
-    let store = HeedStore::open(directory, MapSize::default())?;
-    let shell = shell::Shell::recover(config(options, door.address()), store, options)
-        .map_err(StartError::Recovery)?;
-    Ok((door, shell))
+    let options = log_store::Options { sync, ..log_store::Options::default() };
+    let (store, dropped) = LogStore::open(directory, options)?;
+    if let Some(dropped) = dropped {
+        tracing::warn!(
+            from = %dropped.from, bytes = dropped.bytes, records = dropped.records, kept = ?dropped.files,
+            "the end of the log had not reached the disk when the machine stopped; it was dropped"
+        );
+    }
+    Ok(store)
+}
+
+async fn serve<S: store::Store>(
+    options: &Options,
+    store: Result<S, OpenError>,
+    started: oneshot::Sender<Result<Addresses, StartError>>,
+    ordered: mpsc::Receiver<Order>,
+) -> Result<(), Halt> {
+    match prepare(options, store).await {
+        Ok((doors, shell)) => {
+            started.send(Ok(doors.addresses())).ok();
+            shell.run(doors, ordered).await
+        }
+        Err(error) => {
+            started.send(Err(error)).ok();
+            Ok(())
+        }
+    }
+}
+
+async fn prepare<S: store::Store>(
+    options: &Options,
+    store: Result<S, OpenError>,
+) -> Result<(Doors, shell::Shell<S>), StartError> {
+    let doors = Doors::open(options).await?;
+    let config = config(options, doors.addresses().clients);
+    let shell = shell::Shell::recover(config, store?, options).map_err(StartError::Recovery)?;
+    Ok((doors, shell))
 }
 
 fn config(options: &Options, address: SocketAddr) -> Config {
-    let server_id = identity::server_id();
+    let server_id = options.server_id.clone().unwrap_or_else(identity::server_id);
     let info = Info {
         server_name: options.server_name.clone().unwrap_or_else(|| server_id.clone()),
         server_id,
         version: PROTOCOL_VERSION.into(),
         proto: 1,
-        git_commit: env!("CARGO_PKG_VERSION").into(),
+        git_commit: "cloudlysis".into(),
         go: "rust".into(),
         host: options.listen.host.clone(),
         port: address.port(),
         headers: true,
         auth_required: false,
-        tls_required: false,
-        tls_verify: false,
-        tls_available: false,
-        jetstream: options.jetstream.is_some(),
+        tls_required: options.tls.as_ref().is_some_and(|tls| !tls.optional),
+        tls_verify: options.tls.as_ref().is_some_and(|tls| tls.verify),
+        tls_available: options.tls.as_ref().is_some_and(|tls| tls.optional),
         max_payload: options.limits.payload_bytes_max,
+        jetstream: options.jetstream.is_some(),
         client_id: 0,
         client_ip: String::new(),
         nonce: None,
@@ -197,7 +292,10 @@ fn config(options: &Options, address: SocketAddr) -> Config {
             info,
             auth: options.auth.clone(),
             limits: options.limits,
-            host_account: HOST_ACCOUNT.into(),
+            host_account: options
+                .jetstream
+                .as_ref()
+                .map_or_else(|| GLOBAL_ACCOUNT.to_owned(), |own| own.account.clone()),
             seed: identity::seed(),
         },
         jetstream: options.jetstream.as_ref().map(|_| JETSTREAM_LIMITS),

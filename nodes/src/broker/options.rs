@@ -17,6 +17,8 @@ pub const CLIENT_PORT_DEFAULT: u16 = 4222;
 pub struct Options {
     /// Where clients connect.
     pub listen: Listen,
+    /// What tells this run of the server from all others; made up if nothing is said.
+    pub server_id: Option<String>,
     /// What the server is called; its id if nothing is said.
     pub server_name: Option<String>,
     /// Words an operator attached to it, shown in `/varz`.
@@ -47,6 +49,7 @@ impl Options {
     pub const fn on(listen: Listen) -> Self {
         Self {
             listen,
+            server_id: None,
             server_name: None,
             tags: Vec::new(),
             auth: Auth::Open,

@@ -1,9 +1,11 @@
 //! The loop of turns, and the connections around it.
 
-use super::door::Door;
-use super::options::Options;
+use super::approach::Visitor;
+use super::door::{Arrived, Doors};
+use super::farewell::Farewell;
+use super::options::{LameDuck, Options};
 use super::outbox::Outbox;
-use super::{Wish, connection, identity};
+use super::{Figures, Order};
 use cloudlysis_core::broker::{Broker, Config, Input};
 use cloudlysis_core::nats::ConnectionId;
 use cloudlysis_core::nats::server;
@@ -14,12 +16,22 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc};
 
 /// How long clients may take for what is left when the broker ends.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause before recovering again, so that a store that keeps failing is not hammered.
 const RECOVER_PAUSE: Duration = Duration::from_secs(1);
+
+/// Connections beyond the limit that are told so at the same time.
+const REFUSED_AT_ONCE_MAX: usize = 64;
+
+async fn next(doors: Option<&Doors>) -> std::io::Result<Arrived> {
+    match doors {
+        Some(doors) => doors.next().await,
+        None => std::future::pending().await,
+    }
+}
 
 /// Facts that wait for the next turn: at most one read and two events of each connection.
 #[derive(Default)]
@@ -56,6 +68,10 @@ pub(super) struct Shell<S> {
     inbox: Rc<Inbox>,
     outboxes: BTreeMap<ConnectionId, Rc<Outbox>>,
     last_id: u64,
+    slow_consumers: u64,
+    lame_duck: LameDuck,
+    /// Set once it lets nobody in any more.
+    farewell: Option<Farewell>,
     pending_bytes_max: usize,
     write_deadline: Duration,
 }
@@ -75,26 +91,49 @@ impl<S: Store> Shell<S> {
             inbox: Rc::default(),
             outboxes: BTreeMap::new(),
             last_id: 0,
+            slow_consumers: 0,
+            lame_duck: options.lame_duck,
+            farewell: None,
             pending_bytes_max: options.pending_bytes_max,
             write_deadline: options.write_deadline,
         })
     }
 
     /// Serves until it is told to stop, or cannot go on.
-    pub(super) async fn run(mut self, door: Door, mut wished: watch::Receiver<Wish>) -> Result<(), Halt> {
+    pub(super) async fn run(mut self, doors: Doors, mut ordered: mpsc::Receiver<Order>) -> Result<(), Halt> {
+        let mut doors = Some(doors);
         loop {
             let deadline = self.driver.deadline().map_or(Mono::from_ns(u64::MAX), |(at, _)| at);
             tokio::select! {
                 biased;
-                wish = wished.wait_for(|wish| *wish == Wish::Stop) => {
-                    drop(wish);
-                    return self.stop().await;
+                order = ordered.recv() => {
+                    match order {
+                        None | Some(Order::Stop) => return self.stop().await,
+                        Some(Order::Leave) => {
+                            doors = None;
+                            self.leave();
+                        }
+                        Some(Order::Reconfigure(rules)) => {
+                            let (auth, limits) = *rules;
+                            (self.config.server.auth, self.config.server.limits) = (auth.clone(), limits);
+                            self.inbox.push(server::Input::Reconfigured { auth, limits });
+                        }
+                        // Nobody waits for it any more: that is fine.
+                        Some(Order::Look(tell)) => drop(tell.send(self.figures())),
+                    }
+                    continue;
                 }
                 () = self.inbox.filled() => {}
                 () = tokio::time::sleep_until(self.clock.instant_of(deadline).into()) => {}
-                accepted = door.next() => {
-                    match accepted {
-                        Ok((stream, address)) => self.admit(stream, address),
+                () = Farewell::due(self.farewell.as_ref()) => {
+                    if self.send_one_away() {
+                        return self.stop().await;
+                    }
+                    continue;
+                }
+                arrived = next(doors.as_ref()) => {
+                    match arrived {
+                        Ok(arrived) => self.admit(arrived),
                         Err(error) => {
                             tracing::warn!(%error, "a client could not be let in");
                             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -110,22 +149,43 @@ impl<S: Store> Shell<S> {
         }
     }
 
-    fn admit(&mut self, stream: tokio::net::TcpStream, address: std::net::SocketAddr) {
+    fn admit(&mut self, (stream, address, approach): Arrived) {
+        // Who is on the way in counts too; who is beyond the limit is told so only if there is room for that.
+        if self.outboxes.len()
+            >= self.config.server.limits.connections_max.saturating_add(REFUSED_AT_ONCE_MAX)
+        {
+            return;
+        }
         self.last_id += 1;
         let id = ConnectionId(self.last_id);
         let outbox = Rc::new(Outbox::new(self.pending_bytes_max));
         self.outboxes.insert(id, Rc::clone(&outbox));
-        self.inbox.push(server::Input::Connected {
-            connection: id,
-            address: address.ip().to_string(),
-            nonce: Some(identity::nonce()),
-        });
         let (inbox, write_deadline) = (Rc::clone(&self.inbox), self.write_deadline);
-        tokio::task::spawn_local(async move {
-            let (reader, writer) = stream.into_split();
-            connection::serve(id, reader, writer, &inbox, &outbox, write_deadline).await;
-            inbox.push(server::Input::Disconnected { connection: id });
-        });
+        let visitor = Visitor { id, address, inbox, outbox, write_deadline };
+        tokio::task::spawn_local(visitor.come(stream, approach));
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::of(self.driver.machine(), self.last_id, self.slow_consumers)
+    }
+
+    fn leave(&mut self) {
+        if self.farewell.is_none() {
+            tracing::info!("Entering lame duck mode, stop accepting new clients");
+            self.inbox.push(server::Input::LameDuckBegan);
+            self.farewell = Some(Farewell::begin(self.lame_duck, self.outboxes.len()));
+        }
+    }
+
+    /// Whether nobody is left.
+    fn send_one_away(&mut self) -> bool {
+        if let Some(farewell) = &mut self.farewell {
+            farewell.next();
+        }
+        if let Some(outbox) = self.outboxes.values().find(|outbox| !outbox.is_over()) {
+            outbox.end();
+        }
+        self.outboxes.is_empty()
     }
 
     fn turn(&mut self, inputs: Vec<server::Input>) -> Result<(), Halt> {
@@ -152,6 +212,7 @@ impl<S: Store> Shell<S> {
                 server::Effect::Send { connection, bytes } => {
                     let Some(outbox) = self.outboxes.get(&connection) else { continue };
                     if !outbox.push(bytes) {
+                        self.slow_consumers += 1;
                         tracing::warn!(
                             client = connection.0,
                             "slow consumer: too much is waiting for it; cut"

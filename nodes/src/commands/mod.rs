@@ -97,7 +97,9 @@ impl CommandError {
             | Self::Unclean { .. }
             | Self::Broker(StartError::Recovery(_) | StartError::System(_))
             | Self::Halted(_) => 1,
-            Self::Upstream { .. } | Self::Listen(ListenError::Unauthenticated(_)) => 2,
+            Self::Upstream { .. }
+            | Self::Listen(ListenError::Unauthenticated(_))
+            | Self::Broker(StartError::Tls(_)) => 2,
             Self::Store(_)
             | Self::Listen(ListenError::Bind { .. })
             | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,

@@ -17,8 +17,6 @@ use thiserror::Error;
 pub enum Task {
     /// Show the flags.
     Help,
-    /// Show what `--tls…` mean.
-    HelpTls,
     /// Show the version.
     Version,
     /// Read the file, and say whether it can be used.
@@ -110,8 +108,7 @@ pub fn parse(words: &[String]) -> Result<Task, FlagError> {
             return Err(FlagError::Usage(format!("bad flag syntax: {word}")));
         }
         match name {
-            "h" | "help" => asked = asked.or(Some(Task::Help)),
-            "help_tls" => asked = asked.or(Some(Task::HelpTls)),
+            "h" | "help" | "help_tls" => asked = asked.or(Some(Task::Help)),
             "v" | "version" => asked = asked.or(Some(Task::Version)),
             "t" => check = switch(name, inline)?,
             _ if flags.switch(name, inline)? => {}

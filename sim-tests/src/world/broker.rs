@@ -96,6 +96,8 @@ impl World {
             Input::Pulled { .. }
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping
             | Input::Faulted(_)
@@ -125,6 +127,8 @@ impl World {
             other @ (Input::Pulled { .. }
             | Input::Acked { .. }
             | Input::Abandoned { .. }
+            | Input::InterestGained { .. }
+            | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping
             | Input::Faulted(_)

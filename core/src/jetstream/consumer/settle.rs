@@ -44,6 +44,7 @@ impl Consumer {
         let Some(wait) = self.pending.get(&seq).map(|own| own.wait) else { return };
         match (delay_ns, wait) {
             (Some(delay_ns), Wait::Until(_) | Wait::Queued(_)) => {
+                self.delivered_at = Some(now.wall);
                 self.wait_until(seq, plus_ns(now.mono, delay_ns));
             }
             (None, Wait::Until(_)) => self.enqueue(seq),
@@ -54,6 +55,7 @@ impl Consumer {
     /// The client is still at it. What is in the queue already stays there.
     pub(in crate::jetstream) fn extend(&mut self, seq: u64, now: Now) {
         let Some(own) = self.pending.get(&seq) else { return };
+        self.delivered_at = Some(now.wall);
         match own.wait {
             Wait::Until(_) => self.wait_until(seq, plus_ns(now.mono, self.ack_wait_ns(own.deliveries))),
             Wait::Queued(_) => {}
@@ -63,6 +65,15 @@ impl Consumer {
     /// The wait of an unsettled delivery is over.
     pub(in crate::jetstream) fn end_ack_wait(&mut self, seq: u64) {
         if self.pending.get(&seq).is_some_and(|own| matches!(own.wait, Wait::Until(_))) {
+            self.repeat_or_exhaust(seq);
+        }
+    }
+
+    /// Everything unsettled is repeated, in stream order, or given up.
+    pub(super) fn end_ack_waits(&mut self) {
+        let mut waiting: Vec<u64> = self.due.iter().map(|(_, seq)| *seq).collect();
+        waiting.sort_unstable();
+        for seq in waiting {
             self.repeat_or_exhaust(seq);
         }
     }
@@ -157,10 +168,13 @@ impl Consumer {
     }
 
     /// A message was removed. If its delivery is unsettled, that is over, without a word to the client.
-    pub(in crate::jetstream) fn on_removed(&mut self, seq: u64, subject: &str) {
+    pub(in crate::jetstream) fn on_removed(&mut self, seq: u64, subject: &str, now: Now) {
         let chosen = self.last_per_subject.as_mut().is_some_and(|own| own.seqs.remove(&seq));
         if chosen || (seq >= self.next_new() && self.filters.matches(subject)) {
             self.num_pending -= 1;
+        }
+        if self.pending.contains_key(&seq) || self.exhausted.contains(&seq) {
+            self.acked_at = Some(now.wall);
         }
         self.settle(seq);
     }

@@ -232,7 +232,7 @@ fn configurations_get_defaults_or_are_refused() {
         ),
         (
             |c| c.deliver_policy = DeliverPolicy::ByStartTime,
-            "500 10012 deliver policy by start time is not supported by this broker",
+            "400 10094 consumer delivery policy is deliver by start time, but optional start time is not set",
         ),
         (|c| c.ack_policy = AckPolicy::All, "500 10012 ack policy all is not supported by this broker"),
         (

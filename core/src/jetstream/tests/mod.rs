@@ -10,6 +10,7 @@ mod model;
 mod operations;
 mod publishing;
 mod pulls;
+mod push;
 mod restart;
 mod retention;
 mod streams;

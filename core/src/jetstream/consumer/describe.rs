@@ -1,0 +1,35 @@
+//! A consumer as the API describes it.
+
+use super::Consumer;
+use crate::jetstream::api::{ConsumerInfo, SequenceInfo, SequencePair};
+use crate::jetstream::stream::rfc3339_ns;
+use crate::time::{Now, Wall};
+
+impl Consumer {
+    pub(in crate::jetstream) fn info(&self, stream: &str, name: &str, now: Now) -> ConsumerInfo {
+        let repeated = self.pending.values().filter(|own| own.deliveries > 1).count() + self.exhausted.len();
+        ConsumerInfo {
+            stream_name: stream.to_owned(),
+            name: name.to_owned(),
+            created: rfc3339_ns(self.created_ns),
+            config: self.config.clone(),
+            delivered: moved(self.delivered(), self.delivered_at),
+            ack_floor: moved(self.floor, self.acked_at),
+            num_ack_pending: self.pending.len() as u64,
+            // The server does not count what may be delivered only once.
+            num_redelivered: if self.config.max_deliver == 1 { 0 } else { repeated as u64 },
+            num_waiting: self.pulls.len() as u64,
+            num_pending: self.num_pending,
+            push_bound: self.push.as_ref().is_some_and(|push| push.is_bound),
+            paused: false,
+            pause_remaining_ns: 0,
+            ts: now.wall.rfc3339(),
+            priority_groups: Vec::new(),
+        }
+    }
+}
+
+fn moved(to: SequencePair, at: Option<Wall>) -> SequenceInfo {
+    let SequencePair { consumer_seq, stream_seq } = to;
+    SequenceInfo { consumer_seq, stream_seq, last_active: at.map(Wall::rfc3339) }
+}
