@@ -136,6 +136,7 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
         }
     }
     let filter = filter(dice);
+    let is_push = dice.percent(30);
     let mut maybe = |chance: usize, name: &str, values: &[Value]| maybe(dice, &mut own, chance, name, values);
     maybe(
         85,
@@ -166,9 +167,7 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
     maybe(4, "mem_storage", &[json!(true)]);
     maybe(4, "sample_freq", &[json!("100%"), json!("50"), json!("x")]);
     maybe(50, "replay_policy", &[json!("instant")]);
-    if dice.percent(30) {
-        let mut maybe =
-            |chance: usize, name: &str, values: &[Value]| maybe(dice, &mut own, chance, name, values);
+    if is_push {
         maybe(
             100,
             "deliver_subject",
