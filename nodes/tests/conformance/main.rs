@@ -34,8 +34,8 @@ async fn random_scripts_have_the_same_answers() {
     let real_port = real.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
     let report = differential::run(Ports { ours: ours.port(), real: real_port }, plan).await;
     note(&format!(
-        "{} scripts from seed {}, {} operations, {} fleeting differences",
-        report.scripts, plan.seed, report.operations, report.fleeting
+        "{} scripts from seed {}, {} operations, {} fleeting differences, {} repeated ones",
+        report.scripts, plan.seed, report.operations, report.fleeting, report.repeated
     ));
     assert!(report.differences.is_empty(), "{}", report.differences.join("\n"));
 }

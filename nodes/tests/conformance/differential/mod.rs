@@ -20,9 +20,11 @@ mod operation;
 mod script;
 mod shrink;
 mod side;
+mod signature;
 
 use operation::Operation;
 use side::{Outcome, Side, inbox};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
@@ -56,6 +58,8 @@ pub(crate) struct Report {
     pub(crate) operations: usize,
     /// Differences that did not come again.
     pub(crate) fleeting: usize,
+    /// Scripts with a difference of a kind that was told before.
+    pub(crate) repeated: usize,
     /// Scripts, as small as they could be made, with what was said.
     pub(crate) differences: Vec<String>,
 }
@@ -64,6 +68,7 @@ pub(crate) struct Report {
 #[derive(Debug)]
 struct Difference {
     at: usize,
+    signature: String,
     ours: Outcome,
     real: Outcome,
 }
@@ -71,7 +76,7 @@ struct Difference {
 /// Runs scripts until the plan is done.
 pub(crate) async fn run(ports: Ports, plan: Plan) -> Report {
     let mut report = Report::default();
-    let started = Instant::now();
+    let (started, mut known) = (Instant::now(), BTreeSet::new());
     for number in 0..plan.scripts {
         if started.elapsed() > plan.within || report.differences.len() >= plan.differences_max {
             break;
@@ -82,14 +87,22 @@ pub(crate) async fn run(ports: Ports, plan: Plan) -> Report {
         report.scripts += 1;
         report.operations += done;
         let Some(difference) = difference else { continue };
+        if known.contains(&difference.signature) {
+            report.repeated += 1;
+            continue;
+        }
+        let signature = difference.signature.clone();
+        let is_same = async |script: &[Operation]| {
+            play(ports, script).await.1.is_some_and(|difference| difference.signature == signature)
+        };
         let until = &script[..=difference.at];
-        if play(ports, until).await.1.is_none() {
+        if !is_same(until).await {
             report.fleeting += 1;
             continue;
         }
-        let small =
-            shrink::shrink(until.to_vec(), async |script| play(ports, script).await.1.is_some()).await;
+        let small = shrink::shrink(until.to_vec(), is_same).await;
         let difference = play(ports, &small).await.1.unwrap_or(difference);
+        known.insert(signature);
         report.differences.push(describe(seed, &small, &difference));
     }
     report
@@ -115,14 +128,15 @@ async fn play(ports: Ports, script: &[Operation]) -> (usize, Option<Difference>)
             seen = real.outcome(&answered);
         }
         if !deliberate::equal(operation, &expected, &seen) {
-            return (at, Some(Difference { at, ours: expected, real: seen }));
+            let signature = signature::signature(operation, &expected, &seen);
+            return (at, Some(Difference { at, signature, ours: expected, real: seen }));
         }
     }
     (script.len(), None)
 }
 
 fn describe(seed: u64, script: &[Operation], difference: &Difference) -> String {
-    let mut text = format!("seed {seed}, at operation {}:\n", difference.at);
+    let mut text = format!("seed {seed}, {}:\n", difference.signature);
     let mut say = |line: &str| writeln!(text, "{line}").expect("writing to a string");
     for (at, operation) in script.iter().enumerate() {
         say(&format!("  {at}. {operation}"));
