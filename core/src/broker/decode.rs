@@ -101,6 +101,10 @@ fn value(body: &[u8]) -> Result<Value, ApiError> {
 
 /// Reads a value; an unknown field is an error.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    // Serde would read a struct from an array as well.
+    if !value.is_object() {
+        return Err(invalid_json("json: cannot unmarshal a value that is not an object"));
+    }
     let mut unknown = None;
     let read = serde_ignored::deserialize(value, |path| {
         unknown.get_or_insert_with(|| path.to_string());
@@ -292,7 +296,7 @@ fn consumer_create(
             return Err(error(400, 10_131, why));
         }
     }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config, action })
+    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
 }
 
 fn durable_create(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
@@ -303,7 +307,7 @@ fn durable_create(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, 
     if durable != consumer {
         return Err(error(400, 10_017, "consumer name in subject does not match durable name in request"));
     }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config, action })
+    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
 }
 
 /// Reads a pull: nothing, a number, or options.

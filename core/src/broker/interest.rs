@@ -14,14 +14,14 @@ impl Broker {
             if change.gained {
                 for subject in engine.deliver_subjects().filter(concerns) {
                     let subject = subject.to_owned();
-                    cx.then(Input::Engine(jetstream::Input::InterestGained { subject }));
+                    cx.then(Input::Engine(Box::new(jetstream::Input::InterestGained { subject })));
                 }
                 continue;
             }
             for inbox in engine.inboxes().chain(engine.deliver_subjects()).filter(concerns) {
                 if !self.server.has_listener(inbox.as_bytes()) {
                     let inbox = inbox.to_owned();
-                    cx.then(Input::Engine(jetstream::Input::Abandoned { inbox }));
+                    cx.then(Input::Engine(Box::new(jetstream::Input::Abandoned { inbox })));
                 }
             }
         }
@@ -30,7 +30,7 @@ impl Broker {
     /// A push consumer that was just created is served at once, if somebody listens already.
     pub(super) fn greet(&self, subject: Option<String>, cx: &mut Cx<'_, Input, server::Effect>) {
         if let Some(subject) = subject.filter(|subject| self.server.has_listener(subject.as_bytes())) {
-            cx.then(Input::Engine(jetstream::Input::InterestGained { subject }));
+            cx.then(Input::Engine(Box::new(jetstream::Input::InterestGained { subject })));
         }
     }
 }

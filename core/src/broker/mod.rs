@@ -14,7 +14,7 @@
 //!
 //! Nothing of the connections is durable: after a restart clients come again. What is durable is JetStream's.
 //!
-//! - Limits: those of [`nats::Limits`](crate::nats::Limits) and [`jetstream::Limits`](crate::jetstream::Limits); one
+//! - Limits: those of [`nats::Limits`](crate::nats::Limits) and [`jetstream::Limits`]; one
 //!   `Received` has at most [`RECEIVED_BYTES_MAX`] bytes.
 //! - Never: sockets, TLS, files. Replication.
 
@@ -36,7 +36,7 @@ use crate::time::{Mono, Now};
 use bytes::Bytes;
 use call::Call;
 
-/// Most bytes of one [`Input::Received`]: bounds the steps that one input may cause.
+/// Most bytes of one [`server::Input::Received`]: bounds the steps that one input may cause.
 pub const RECEIVED_BYTES_MAX: usize = 64 * 1024;
 
 /// Bytes of the shortest operation that JetStream may want, `PUB a 0` with its line breaks.
@@ -61,7 +61,7 @@ pub enum Input {
     /// A client published what JetStream wants. The broker tells itself.
     Captured(Captured),
     /// Something happened that concerns JetStream alone. The broker tells itself.
-    Engine(jetstream::Input),
+    Engine(Box<jetstream::Input>),
     /// What the steps before have to send is complete. The broker tells itself.
     Gathered,
     /// The process is about to stop in good order.
@@ -146,7 +146,7 @@ impl Machine for Broker {
         match input {
             Input::Client(input) => self.on_client(now, input, cx),
             Input::Captured(captured) => self.on_captured(now, captured, cx)?,
-            Input::Engine(input) => self.run_engine(now, input, None, cx)?,
+            Input::Engine(input) => self.run_engine(now, *input, None, cx)?,
             Input::Gathered => self.on_gathered(cx),
             Input::Stopping => self.run_engine(now, jetstream::Input::Stopping, None, cx)?,
             Input::Tick(Tick) => self.on_tick(now, cx)?,
@@ -259,7 +259,7 @@ impl Broker {
     ) -> Result<(), Halt> {
         let Some(engine) = &mut self.engine else { return Ok(()) };
         let mut effects = Vec::new();
-        cx.within(Input::Engine, &mut effects, |cx| engine.handle(now, input, cx))?;
+        cx.within(|input| Input::Engine(Box::new(input)), &mut effects, |cx| engine.handle(now, input, cx))?;
         for effect in effects {
             self.send_effect(effect, asked.as_ref(), cx);
         }

@@ -28,7 +28,7 @@ impl Broker {
                 };
                 if !self.server.send_to(inbox, sent, &mut self.answers) && !self.captures(&delivery.inbox) {
                     let inbox = delivery.inbox;
-                    cx.then(Input::Engine(jetstream::Input::Abandoned { inbox }));
+                    cx.then(Input::Engine(Box::new(jetstream::Input::Abandoned { inbox })));
                 } else {
                     self.capture(&delivery.inbox, Some(&ack), sent.headers, sent.payload, cx);
                 }

@@ -71,6 +71,10 @@ mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "configurations are checked; applying them comes with streams that do")
+)]
 mod transform;
 
 pub use ack::{AckKind, AckSubject};

@@ -132,7 +132,7 @@ pub enum Request {
         /// The stream.
         stream: String,
         /// How it shall be.
-        config: ConsumerConfig,
+        config: Box<ConsumerConfig>,
         /// Which of both.
         action: ConsumerAction,
     },
@@ -272,7 +272,7 @@ impl JetStream {
             Request::DirectGet { stream, get } => return self.get_directly(&stream, &reply, &get, cx),
             Request::MessageDelete { stream, seq } => self.delete_message(now, &stream, seq, cx),
             Request::ConsumerCreate { stream, config, action } => {
-                self.create_consumer(now, &stream, config, action, cx)
+                self.create_consumer(now, &stream, *config, action, cx)
             }
             Request::ConsumerInfo { stream, consumer } => self.describe_consumer(&stream, &consumer),
             Request::ConsumerDelete { stream, consumer } => self.remove_consumer(now, &stream, &consumer, cx),

@@ -23,10 +23,9 @@ impl<B: Side> Script<B> {
         change(&mut config);
         let what = format!("create ephemeral {:?} of {stream}", config.name);
         let action = ConsumerAction::CreateOrUpdate;
-        match self.ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action }).await {
-            Answer::Consumer(info) => Some(info.name),
-            _ => None,
-        }
+        let request = Request::ConsumerCreate { stream: stream.to_owned(), config: Box::new(config), action };
+        let answer = self.ask(what, request).await;
+        if let Answer::Consumer(info) = answer { Some(info.name) } else { None }
     }
 
     /// Describes a consumer whose name is another on each side.

@@ -259,7 +259,11 @@ impl<B: Side> Script<B> {
         };
         change(&mut config);
         let what = format!("{action:?} consumer {stream}/{name}");
-        self.ask(what, Request::ConsumerCreate { stream: stream.to_owned(), config, action }).await;
+        self.ask(
+            what,
+            Request::ConsumerCreate { stream: stream.to_owned(), config: Box::new(config), action },
+        )
+        .await;
     }
 
     pub(crate) async fn durable(

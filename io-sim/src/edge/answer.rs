@@ -100,8 +100,7 @@ impl Edge {
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
                     let stream = stream.name().to_owned();
-                    let request =
-                        Request::ConsumerCreate { stream, config: *config, action: ConsumerAction::Create };
+                    let request = Request::ConsumerCreate { stream, config, action: ConsumerAction::Create };
                     return self.ask_again(id, Conversation::Creating { gate, token }, request);
                 }
                 let outcome = refused_or_unknown(answer);

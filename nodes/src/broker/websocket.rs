@@ -3,7 +3,7 @@
 //! Where a frame begins and ends means nothing, as on the real server: an operation may be split over frames, and a frame
 //! may hold several. Any path is served; nothing is compressed.
 //!
-//! - Limits: one frame, see [`FRAME_BYTES_MAX`]; what is written leaves in frames of at most [`WRITE_BYTES_MAX`].
+//! - Limits: one frame, see [`FRAME_BYTES_MAX`]; what is written leaves in frames of at most `WRITE_BYTES_MAX`.
 
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::{Sink, Stream};

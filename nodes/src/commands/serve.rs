@@ -31,12 +31,8 @@ pub(super) async fn run(serve: Serve) -> Result<(), CommandError> {
             let app = load(&arguments)?;
             serve_gateway(&arguments, &app).await
         }
-        Serve::Aggregate(arguments) => {
-            serve_partition(&arguments, "aggregate", |common, store| node::aggregate(common, store)).await
-        }
-        Serve::Projection(arguments) => {
-            serve_partition(&arguments, "projection", |common, store| node::projection(common, store)).await
-        }
+        Serve::Aggregate(arguments) => serve_partition(&arguments, "aggregate", node::aggregate).await,
+        Serve::Projection(arguments) => serve_partition(&arguments, "projection", node::projection).await,
         Serve::Runner(arguments) => {
             let gateway = node::channel(&arguments.gateway)?;
             serve_partition(&arguments, "runner", |common, store| node::runner(common, store, gateway)).await

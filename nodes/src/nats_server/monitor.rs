@@ -43,7 +43,6 @@ impl Monitor {
     }
 
     /// What it answers.
-    #[must_use]
     pub fn router(self) -> Router {
         Router::new()
             .route("/", get(index))

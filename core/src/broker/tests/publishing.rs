@@ -8,7 +8,8 @@ fn a_message_is_acknowledged_and_delivered_byte_for_byte() {
     talk.stream("S", "s.>");
     let ack = talk.say(1, "HPUB s.a _INBOX.1.a 21 23\r\nNATS/1.0\r\nK:  \u{1} v\r\n\r\n12\r\n");
     assert_eq!(ack, "MSG _INBOX.1.a 1 22\r\n{\"stream\":\"S\",\"seq\":1}\r\n");
-    talk.ask("CONSUMER.CREATE.S.c", r#"{"stream_name":"S","config":{"durable_name":"c"}}"#);
+    let config = r#"{"stream_name":"S","config":{"durable_name":"c","ack_policy":"explicit"}}"#;
+    talk.ask("CONSUMER.CREATE.S.c", config);
     let pulled = talk.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", "");
     let expected =
         "HMSG s.a 1 $JS.ACK.S.c.1.1.1.1795231870000000000.0 21 23\r\nNATS/1.0\r\nK:  \u{1} v\r\n\r\n12\r\n";

@@ -167,8 +167,11 @@ fn creating_and_changing() {
     // Whoever asks for the plain name gets the durable.
     let plain =
         ConsumerConfig { durable_name: None, name: Some("d".into()), ack_wait_ns: 7 * S, ..durable("d") };
-    let request =
-        Request::ConsumerCreate { stream: "DP".into(), config: plain, action: ConsumerAction::Create };
+    let request = Request::ConsumerCreate {
+        stream: "DP".into(),
+        config: Box::new(plain),
+        action: ConsumerAction::Create,
+    };
     assert_eq!(bench.error(request), None);
     let names = bench.request(Request::ConsumerNames { stream: "DP".into(), offset: 0 });
     assert!(matches!(names, Answer::ConsumerNames(names) if names.items == ["d", "s"]));
@@ -249,8 +252,11 @@ fn an_ephemeral_goes_when_nobody_uses_it() {
     let mut bench = Bench::new();
     bench.stream("IN", |_| {});
     let ephemeral = ConsumerConfig { durable_name: None, name: Some("eph".into()), ..durable("") };
-    let create =
-        Request::ConsumerCreate { stream: "IN".into(), config: ephemeral, action: ConsumerAction::Create };
+    let create = Request::ConsumerCreate {
+        stream: "IN".into(),
+        config: Box::new(ephemeral),
+        action: ConsumerAction::Create,
+    };
     assert_eq!(bench.error(create), None);
     bench.durable("IN", "d", |config| config.inactive_threshold_ns = S);
     bench.durable("IN", "kept", |_| {});

@@ -25,7 +25,24 @@ fn read_all(bench: &mut Bench, get: MessageGet) -> Vec<String> {
             let numbers: Vec<&str> = headers.iter().map(|(_, number)| number).collect();
             format!("{} {} {}", status.code(), status.description(), numbers.join("/")).trim_end().to_owned()
         }
-        other => panic!("{other:?}"),
+        other @ (Answer::Published { .. }
+        | Answer::NotPublished { .. }
+        | Answer::Failed(_)
+        | Answer::Account(_)
+        | Answer::Stream(_)
+        | Answer::StreamDescribed { .. }
+        | Answer::Streams(_)
+        | Answer::StreamNames(_)
+        | Answer::StreamDeleted
+        | Answer::Purged { .. }
+        | Answer::Message(_)
+        | Answer::MessageDeleted
+        | Answer::Consumer(_)
+        | Answer::Consumers(_)
+        | Answer::ConsumerNames(_)
+        | Answer::ConsumerDeleted
+        | Answer::AckProcessed
+        | Answer::NoResponders { .. }) => panic!("{other:?}"),
     };
     answers(effects, &inbox).into_iter().map(line).collect()
 }

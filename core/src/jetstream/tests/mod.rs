@@ -227,7 +227,7 @@ impl Bench {
     ) -> Option<String> {
         let mut config = durable(name);
         change(&mut config);
-        self.error(Request::ConsumerCreate { stream: stream.into(), config, action })
+        self.error(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
     }
 
     pub(super) fn durable(&mut self, stream: &str, name: &str, change: impl FnOnce(&mut ConsumerConfig)) {

@@ -83,7 +83,11 @@ impl Model {
             max_ack_pending,
             ..durable(consumer)
         };
-        let request = Request::ConsumerCreate { stream: "S".into(), config, action: ConsumerAction::Create };
+        let request = Request::ConsumerCreate {
+            stream: "S".into(),
+            config: Box::new(config),
+            action: ConsumerAction::Create,
+        };
         self.request(request);
         self.witnesses.insert(consumer, Witness::default());
     }

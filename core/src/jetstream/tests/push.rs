@@ -25,10 +25,27 @@ fn watcher(name: &str) -> ConsumerConfig {
 
 fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<String, String> {
     let action = ConsumerAction::CreateOrUpdate;
-    match bench.request(Request::ConsumerCreate { stream: stream.into(), config, action }) {
+    match bench.request(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action }) {
         Answer::Consumer(info) => Ok(info.name),
         Answer::Failed(error) => Err(refused(&error)),
-        other => panic!("{other:?}"),
+        other @ (Answer::Published { .. }
+        | Answer::NotPublished { .. }
+        | Answer::Account(_)
+        | Answer::Stream(_)
+        | Answer::StreamDescribed { .. }
+        | Answer::Streams(_)
+        | Answer::StreamNames(_)
+        | Answer::StreamDeleted
+        | Answer::Purged { .. }
+        | Answer::Message(_)
+        | Answer::Direct(_)
+        | Answer::DirectStatus(_)
+        | Answer::MessageDeleted
+        | Answer::Consumers(_)
+        | Answer::ConsumerNames(_)
+        | Answer::ConsumerDeleted
+        | Answer::AckProcessed
+        | Answer::NoResponders { .. }) => panic!("{other:?}"),
     }
 }
 
@@ -184,8 +201,11 @@ fn a_watched_bucket() {
     }
     listen(&mut bench, "d");
     let config = watcher("w");
-    let request =
-        Request::ConsumerCreate { stream: "K".into(), config, action: ConsumerAction::CreateOrUpdate };
+    let request = Request::ConsumerCreate {
+        stream: "K".into(),
+        config: Box::new(config),
+        action: ConsumerAction::CreateOrUpdate,
+    };
     let effects = bench.turn(vec![Input::Requested { reply: "r".into(), request }]);
     assert_eq!(seen(&effects, "d"), ["1.2.1 2", "1.3.2 1", "1.4.3 0"]);
     assert_eq!(seen(&publish(&mut bench, "k.b", "y"), "d"), ["1.5.4 0"]);

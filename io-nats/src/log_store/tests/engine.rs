@@ -22,6 +22,7 @@ const LIMITS: cloudlysis_core::jetstream::Limits = cloudlysis_core::jetstream::L
     deliveries_per_step_max: 16,
     expiries_per_step_max: 16,
     flush_gap_ms: 10,
+    replicas_max: 1,
 };
 /// Kept by number of messages, until one consumer acked, until all did.
 const STREAMS: [(&str, Retention); 3] =
@@ -155,7 +156,7 @@ impl World {
             Action::Publish { stream, subject, bytes } => self.turn(vec![Input::Published(Publish {
                 subject: format!("{}.{subject}", name(stream)),
                 reply: Some("answer".into()),
-                headers: Headers::default(),
+                headers: Headers::default().into(),
                 payload: vec![subject; bytes].into(),
             })]),
             Action::Delete { stream, seq } => self.ask(Request::MessageDelete { stream: name(stream), seq }),
@@ -207,14 +208,14 @@ proptest! {
             let mut config = StreamConfig::new(name, &[&format!("{name}.>")]);
             config.retention = retention;
             config.max_msgs = 60;
-            world.ask(Request::StreamCreate(config));
+            world.ask(Request::StreamCreate { config: Box::new(config), pedantic: false });
             let config = ConsumerConfig {
                 durable_name: Some("reader".into()),
                 ack_policy: AckPolicy::Explicit,
                 ..ConsumerConfig::default()
             };
             let action = ConsumerAction::CreateOrUpdate;
-            world.ask(Request::ConsumerCreate { stream: name.into(), config, action });
+            world.ask(Request::ConsumerCreate { stream: name.into(), config: Box::new(config), action });
         }
         for action in actions {
             world.act(action);
