@@ -138,6 +138,9 @@ fn no_body(body: &[u8]) -> Result<(), ApiError> {
 fn stream_config(stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
     let mut fields = value(body)?;
     let pedantic = fields.as_object_mut().and_then(|fields| fields.remove("pedantic"));
+    if fields["num_replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
+        return Err(error(400, 10_133, "replicas count cannot be negative"));
+    }
     let config: StreamConfig = typed(fields)?;
     if config.name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
@@ -170,6 +173,10 @@ struct PurgeBody {
 fn stream_purge(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
     let PurgeBody { filter, seq, keep } = optional(body)?;
     let given = |number: &u64| *number > 0;
+    // Before anything is known about the stream.
+    if seq.is_some_and(|seq| seq > 0) && keep.is_some_and(|keep| keep > 0) {
+        return Err(error(400, 10_003, "bad request"));
+    }
     Ok(Request::StreamPurge {
         stream: stream.into(),
         filter: filter.filter(|filter| !filter.is_empty()),

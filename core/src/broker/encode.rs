@@ -148,7 +148,11 @@ pub(super) fn direct_status(own: DirectStatus) -> (Bytes, Bytes) {
 
 fn paged<T: Serialize>(api: Api, name: &str, page: &Page<T>) -> (Bytes, Bytes) {
     let Paging { total, offset, limit } = page.paging;
-    let items = serde_json::to_value(&page.items).expect("plain data is JSON");
+    let items = match api {
+        // The original forgets to make the list.
+        Api::StreamNames if page.items.is_empty() => Value::Null,
+        _ => serde_json::to_value(&page.items).expect("plain data is JSON"),
+    };
     envelope(api, json!({ "total": total, "offset": offset, "limit": limit, name: items }))
 }
 
@@ -162,15 +166,16 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::StreamCreate
         | Api::StreamUpdate
         | Api::StreamDelete
-        | Api::StreamPurge
         | Api::StreamNames
         | Api::StreamList
         | Api::MessageGet
         | Api::MessageDelete
         | Api::ConsumerCreate
         | Api::ConsumerInfo
-        | Api::ConsumerDelete
-        | Api::ConsumerNames
-        | Api::ConsumerList => envelope(api, json!({ "error": error })),
+        | Api::ConsumerDelete => envelope(api, json!({ "error": error })),
+        Api::StreamPurge => envelope(api, json!({ "error": error, "purged": 0 })),
+        Api::ConsumerNames | Api::ConsumerList => {
+            envelope(api, json!({ "error": error, "total": 0, "offset": 0, "limit": 0, "consumers": [] }))
+        }
     }
 }
