@@ -71,11 +71,15 @@ fn envelope<T: Serialize>(api: Api, body: T) -> (Bytes, Bytes) {
 }
 
 /// The ack of a publish, written by hand: there is one for every message.
-fn published(stream: &str, seq: u64, duplicate: bool) -> Bytes {
+fn published(stream: &str, seq: u64, duplicate: bool, val: Option<&str>) -> Bytes {
     let mut ack = String::with_capacity(64);
     let more = if duplicate { ",\"duplicate\": true" } else { "" };
-    // Names of streams need no escapes.
-    write!(ack, "{{\"stream\":\"{stream}\",\"seq\":{seq}{more}}}").expect("writing to a string");
+    // Names of streams need no escapes, and counts are digits.
+    write!(ack, "{{\"stream\":\"{stream}\",\"seq\":{seq}{more}").expect("writing to a string");
+    if let Some(val) = val {
+        write!(ack, ",\"val\":\"{val}\"").expect("writing to a string");
+    }
+    ack.push('}');
     ack.into()
 }
 
@@ -96,7 +100,9 @@ fn stored(message: &StoredMessage) -> Value {
 /// Header block and payload of each message of an answer.
 pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
     let one = match answer {
-        Answer::Published { stream, seq, duplicate } => (NOTHING.clone(), published(&stream, seq, duplicate)),
+        Answer::Published { stream, seq, duplicate, val } => {
+            (NOTHING.clone(), published(&stream, seq, duplicate, val.as_deref()))
+        }
         Answer::NotPublished { stream, error } => {
             (NOTHING.clone(), json(&json!({ "error": error, "stream": stream, "seq": 0 })))
         }

@@ -34,6 +34,9 @@ impl Broker {
                 }
             }
             jetstream::Effect::Status { inbox, status } => self.send_status(&inbox, &status, asked),
+            jetstream::Effect::Republish { subject, headers, payload } => {
+                self.publish(&subject, None, headers.as_bytes(), &payload, cx);
+            }
             jetstream::Effect::Advise { subject, body } => {
                 let payload = encode::json(&body);
                 self.publish(&subject, None, &NOTHING, &payload, cx);

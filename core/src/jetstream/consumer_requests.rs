@@ -7,7 +7,10 @@ use super::consumer::Consumer;
 use super::error::{consumer_not_found, error};
 use super::pull::{PullStatus, teller};
 use super::requests::Answered;
-use super::{Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, retention};
+use super::{
+    Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, consumer_limits,
+    retention,
+};
 use crate::cx::Cx;
 use crate::time::Now;
 use std::sync::Arc;
@@ -42,7 +45,9 @@ impl JetStream {
         if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
             config.durable_name = Some(durable);
         }
+        consumer_limits::fill_in(own.config.consumer_limits, &mut config);
         let config = consumer_config::normalise(config, &own.config)?;
+        consumer_limits::check(own.config.consumer_limits, &config)?;
         match (existing, action) {
             (None, ConsumerAction::Update) => return Err(error(400, 10_149, "consumer does not exist")),
             (None, ConsumerAction::Create | ConsumerAction::CreateOrUpdate) => {

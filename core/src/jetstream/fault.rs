@@ -6,6 +6,7 @@
 use super::pull::teller;
 use super::{Effect, Input, JetStream, PullStatus};
 use crate::cx::Cx;
+use crate::halt::Halt;
 use crate::time::Now;
 
 /// A fact about streams or consumers that no client caused. One that names what is not there changes nothing.
@@ -54,10 +55,15 @@ pub enum Fault {
 }
 
 impl JetStream {
-    pub(super) fn on_faulted(&mut self, now: Now, fault: &Fault, cx: &mut Cx<'_, Input, Effect>) {
+    pub(super) fn on_faulted(
+        &mut self,
+        now: Now,
+        fault: &Fault,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
         match fault {
             Fault::IdsForgotten { stream, ids } => {
-                let Some((name, _)) = self.streams.get_key_value(stream.as_str()) else { return };
+                let Some((name, _)) = self.streams.get_key_value(stream.as_str()) else { return Ok(()) };
                 let name = name.clone();
                 if let Some(stream) = self.streams.get_mut(&name) {
                     for id in ids {
@@ -67,18 +73,22 @@ impl JetStream {
                 self.arm_stream(now, &name);
             }
             Fault::PullsLost { stream, consumer, told } => {
-                let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else { return };
+                let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else {
+                    return Ok(());
+                };
                 own.pulls.end(|_| told.clone(), teller(cx));
                 self.arm_consumer(now, &stream, &consumer);
             }
             Fault::AckWaitEnded { stream, consumer, stream_seq } => {
-                let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else { return };
+                let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else {
+                    return Ok(());
+                };
                 own.end_ack_wait(*stream_seq);
                 self.signal(&stream, &consumer);
                 self.arm_consumer(now, &stream, &consumer);
             }
             Fault::ConsumerRolledBack { stream, consumer } => {
-                let Some((stream, consumer, _)) = self.consumer_mut(stream, consumer) else { return };
+                let Some((stream, consumer, _)) = self.consumer_mut(stream, consumer) else { return Ok(()) };
                 if let Some(own) = self.streams.get_mut(&stream)
                     && let Some(consumer) = own.consumers.get_mut(&consumer)
                 {
@@ -87,24 +97,32 @@ impl JetStream {
                 self.signal(&stream, &consumer);
                 self.arm_consumer(now, &stream, &consumer);
             }
-            Fault::LogTruncated { stream, last_seq } => self.truncate(now, stream, *last_seq, cx),
+            Fault::LogTruncated { stream, last_seq } => self.truncate(now, stream, *last_seq, cx)?,
         }
+        Ok(())
     }
 
-    fn truncate(&mut self, now: Now, stream: &str, last_seq: u64, cx: &mut Cx<'_, Input, Effect>) {
-        let Some((name, _)) = self.streams.get_key_value(stream) else { return };
+    fn truncate(
+        &mut self,
+        now: Now,
+        stream: &str,
+        last_seq: u64,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        let Some((name, _)) = self.streams.get_key_value(stream) else { return Ok(()) };
         let name = name.clone();
         let Some(stream) = self.streams.get_mut(&name).filter(|stream| last_seq < stream.log.last_seq())
         else {
-            return;
+            return Ok(());
         };
         let lost: Vec<u64> = stream.log.range(last_seq + 1).map(|(seq, _)| seq).collect();
         for seq in lost {
-            stream.log.remove(seq);
+            stream.forget(seq);
             stream.drop_message(seq, cx);
         }
         stream.log.move_last(last_seq, stream.log.last_at());
         stream.last_msg_id = None;
+        stream.rewind_copies(last_seq, cx.view())?;
         stream.ids.forget_after(last_seq);
         stream.stage(cx);
         for own in stream.consumers.values_mut() {
@@ -114,5 +132,6 @@ impl JetStream {
             self.signal(&name, &consumer);
         }
         self.arm_stream_and_consumers(now, &name);
+        Ok(())
     }
 }

@@ -30,6 +30,7 @@ impl Stream {
             created_ns: self.created_ns,
             last_seq: self.log.last_seq(),
             last_at: self.log.last_at(),
+            positions: self.positions(),
         };
         cx.put(Table::JsStream, &record::stream_key(&self.config.name), &record::to_json(&row));
     }

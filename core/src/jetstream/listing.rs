@@ -63,7 +63,11 @@ impl JetStream {
 
     /// A stream as the API describes it now.
     pub(super) fn info(&self, stream: &Stream) -> StreamInfo {
-        stream.info(self.clock.map(|now| now.wall))
+        let mut info = stream.info(self.clock.map(|now| now.wall));
+        if !stream.upstreams.is_empty() {
+            (info.mirror, info.sources) = self.source_infos(stream);
+        }
+        info
     }
 
     pub(super) fn account_info(&self) -> AccountInfo {

@@ -54,6 +54,10 @@ impl Filters {
         Self { filters, literal }
     }
 
+    pub(super) fn is_everything(&self) -> bool {
+        self.filters.is_empty()
+    }
+
     pub(super) fn matches(&self, subject: &str) -> bool {
         self.filters.is_empty() || self.filters.iter().any(|filter| filter.matches(subject))
     }

@@ -37,17 +37,22 @@
 //! [`Input::Abandoned`]); replication.
 
 mod ack;
+mod admit;
 pub mod advisory;
 mod alarm;
 pub mod api;
 mod consumer;
 mod consumer_config;
+mod consumer_limits;
 mod consumer_requests;
+mod counter;
 mod dedupe;
 mod deliver;
 mod direct;
+mod directives;
 mod duration;
 mod error;
+mod expiry;
 mod fault;
 mod invariants;
 mod keep;
@@ -65,20 +70,19 @@ mod recover;
 mod remove;
 mod requests;
 mod retention;
+mod rules;
 mod stream;
 mod stream_config;
 mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "configurations are checked; applying them comes with streams that do")
-)]
 mod transform;
+mod upstream;
 
 pub use ack::{AckKind, AckSubject};
 pub use direct::{DirectMessage, DirectPlace, DirectStatus};
+pub use expiry::Life as MessageLife;
 pub use fault::Fault;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
@@ -86,6 +90,7 @@ pub use pull_status::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
+pub use upstream::Position as SourcePosition;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -186,6 +191,8 @@ pub enum Input {
     /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
     /// that stored it; from anybody else it changes nothing.
     Signalled,
+    /// Streams have something to copy from others. The broker tells itself, for the same reason.
+    CopiesDue,
     /// The process is about to stop in good order: consumer states are written now and waiting pulls told.
     Stopping,
     /// Something happened that a real cluster does on its own.
@@ -212,6 +219,15 @@ pub enum Effect {
     },
     /// A message for a pull request, or for the deliver subject of a push consumer.
     Deliver(Box<Delivery>),
+    /// A stored message, for whoever listens: the stream republishes.
+    Republish {
+        /// On this subject.
+        subject: String,
+        /// Its headers, and where it is stored.
+        headers: HeaderBlock,
+        /// Its payload, unless the stream republishes headers only.
+        payload: Bytes,
+    },
     /// A pull request is alive, or over; a push consumer is alive, or wants to know whether its messages arrive.
     Status {
         /// Where to.
@@ -265,6 +281,8 @@ pub enum Timer {
     Waking,
     /// There is more to deliver than one step may.
     Delivery,
+    /// There is more to copy than one step may.
+    Copying,
     /// A delivery was not settled in time.
     AckWait,
     /// A pull request ends.
@@ -279,6 +297,8 @@ pub enum Timer {
     Inactivity,
     /// The first message of a stream is as old as it may become.
     MaxAge,
+    /// A message has lived as long as it wanted to.
+    MessageTtl,
     /// The oldest message id leaves the duplicate window.
     DuplicateWindow,
 }
@@ -312,6 +332,10 @@ pub struct JetStream {
     alarms: Alarms,
     /// What was asked in this life; lost.
     api: AccountApi,
+    /// Which streams copy from a stream; derived.
+    copiers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Streams that may have something to copy; lost.
+    copying: BTreeSet<Arc<str>>,
 }
 
 impl Machine for JetStream {
@@ -328,7 +352,7 @@ impl Machine for JetStream {
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         self.wake(now);
         match input {
-            Input::Published(publish) => self.on_published(now, publish, cx),
+            Input::Published(publish) => self.on_published(now, publish, cx)?,
             Input::Requested { reply, request } => self.on_requested(now, reply, request, cx)?,
             Input::Pulled { stream, consumer, inbox, request } => {
                 self.on_pulled(now, &stream, &consumer, inbox, &request, cx);
@@ -340,9 +364,19 @@ impl Machine for JetStream {
                 self.on_flow_controlled(now, &stream, &consumer, &token);
             }
             Input::Stopping => self.on_stopping(now, cx),
-            Input::Faulted(fault) => self.on_faulted(now, &fault, cx),
+            Input::Faulted(fault) => self.on_faulted(now, &fault, cx)?,
             Input::Tick(Tick) => self.on_tick(now, cx),
             Input::Signalled => return self.on_signalled(now, cx),
+            Input::CopiesDue => {
+                self.on_copies_due(now, cx)?;
+                if !self.ready.is_empty() {
+                    cx.then(Input::Signalled);
+                }
+                return Ok(());
+            }
+        }
+        if !self.copying.is_empty() {
+            cx.then(Input::CopiesDue);
         }
         if !self.ready.is_empty() {
             cx.then(Input::Signalled);
@@ -354,6 +388,9 @@ impl Machine for JetStream {
         let Some(clock) = self.clock else { return Some((Mono::ZERO, Timer::Waking)) };
         if !self.ready.is_empty() {
             return Some((clock.mono, Timer::Delivery));
+        }
+        if !self.copying.is_empty() {
+            return Some((clock.mono, Timer::Copying));
         }
         self.alarms.first()
     }
@@ -430,6 +467,7 @@ impl JetStream {
         for name in self.streams.keys().cloned().collect::<Vec<_>>() {
             self.arm_stream_and_consumers(now, &name);
         }
+        self.connect_copiers();
     }
 
     /// Lets a consumer be served in the next step, if anybody waits there.

@@ -1,33 +1,24 @@
-//! Publishing: every check in the server's order, then the log, then the limits.
+//! Publishing: what is admitted goes into the log, and pushes out what it replaces and what there is no room for.
 //!
-//! The order decides what a publisher is told who repeats a message after its ack was lost. On one replica the expected
-//! sequence is compared before the id is looked up, so the repetition contradicts its own first attempt: *wrong last
-//! sequence*. A cluster looks the id up first: *duplicate*.
+//! ```text
+//!  published ─► subject transform ─► admit ─► count ─► log ─► republished, told to consumers ─► rollup, limits
+//! ```
 
-use super::api::{ApiError, Discard, StreamConfig, err_code};
-use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_sequence};
+use super::admit::{Admission, Rollup, admit};
+use super::api::ApiError;
+use super::counter::{self, Count};
+use super::directives::Directives;
+use super::expiry::{Life, Ttl};
 use super::log::Meta;
-use super::stream::Stream;
-use super::{Answer, Effect, Input, JetStream, Limits, StoredMessage, no_responders};
+use super::{Answer, Effect, Input, JetStream, StoredMessage, keep, no_responders};
 use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::store::View;
 use crate::time::{Now, Wall};
 use crate::wire::header_block::HeaderBlock;
-use crate::wire::headers;
 use crate::wire::subject::Filter;
 use bytes::Bytes;
 use std::sync::Arc;
-
-const EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
-const ROLLUP: &str = "Nats-Rollup";
-const HEADER_BYTES_MAX: usize = 65_535;
-
-/// Headers of features this broker does not have, with the answer of a stream that has them switched off.
-const BATCH: (&str, u32, &str) = ("Nats-Batch-Id", 10_174, "atomic publish is disabled");
-const COUNTER: (&str, u32, &str) = ("Nats-Incr", 10_168, "message counters is disabled");
-const TTL: (&str, u32, &str) = ("Nats-TTL", 10_166, "per-message TTL is disabled");
-const SCHEDULE: (&str, u32, &str) = ("Nats-Schedule", 10_188, "message schedules is disabled");
-const SOURCE: (&str, u32, &str) =
-    ("Nats-Stream-Source", 10_227, "message stream source header is not allowed");
 
 /// A message a client published.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,48 +33,71 @@ pub struct Publish {
     pub payload: Bytes,
 }
 
-/// What older messages a message replaces.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Rollup {
-    Subject,
-    All,
-}
-
-/// What becomes of a message that is not refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Admission {
-    Store(Option<Rollup>),
-    /// Nobody is interested: it takes a sequence and no more.
-    Skip(Option<Rollup>),
-    Duplicate {
-        seq: u64,
-    },
-}
-
 impl JetStream {
-    pub(super) fn on_published(&mut self, now: Now, publish: Publish, cx: &mut Cx<'_, Input, Effect>) {
+    pub(super) fn on_published(
+        &mut self,
+        now: Now,
+        mut publish: Publish,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
         let owner = self.streams.iter().find(|(_, stream)| stream.captures(&publish.subject));
         let Some((name, stream)) = owner else {
-            return no_responders(publish.reply, || publish.subject, cx);
+            no_responders(publish.reply, || publish.subject, cx);
+            return Ok(());
         };
         let name = name.clone();
-        let admission = admit(stream, &publish, now, &self.limits);
-        let (reply, stream) = (publish.reply.clone(), name.to_string());
-        let answer = match admission {
-            Ok(Admission::Store(rollup)) => {
-                let seq = self.store(now, &name, publish, rollup, cx);
-                Answer::Published { stream, seq, duplicate: false }
+        if stream.config.no_ack {
+            publish.reply = None;
+        }
+        if let Some(subject) = stream.rules.transformed(&publish.subject) {
+            publish.subject = subject;
+        }
+        let (reply, headers) = (publish.reply.take(), publish.headers.clone());
+        let asked = Directives::of(&headers);
+        let stream_name = name.to_string();
+        let published =
+            |seq, duplicate, val| Answer::Published { stream: stream_name.clone(), seq, duplicate, val };
+        let answer = match admit(stream, &publish, &asked, now, &self.limits) {
+            Ok(Admission::Store(plan)) => {
+                match self.add_up(&name, &mut publish, plan.incr.as_ref(), cx.view())? {
+                    Ok(val) => {
+                        let seq = self.store(&name, Arrival::published(publish, &asked, plan.ttl, now), cx);
+                        self.make_room(now, &name, plan.rollup, seq, cx);
+                        published(seq, false, val)
+                    }
+                    Err(error) => Answer::NotPublished { stream: stream_name, error },
+                }
             }
-            Ok(Admission::Skip(rollup)) => {
-                let seq = self.skip(now, &name, &publish, rollup, cx);
-                Answer::Published { stream, seq, duplicate: false }
+            Ok(Admission::Skip(plan)) => {
+                let seq = self.skip(now, &name, &publish, asked.msg_id, plan.rollup, cx);
+                published(seq, false, None)
             }
-            Ok(Admission::Duplicate { seq }) => Answer::Published { stream, seq, duplicate: true },
-            Err(error) => Answer::NotPublished { stream, error },
+            Ok(Admission::Duplicate { seq }) => published(seq, true, None),
+            Err(error) => Answer::NotPublished { stream: stream_name, error },
         };
         if let Some(to) = reply {
             cx.emit(Effect::Reply { to, answer });
         }
+        Ok(())
+    }
+
+    /// Where a message counts, its body becomes the count.
+    fn add_up(
+        &self,
+        name: &str,
+        publish: &mut Publish,
+        incr: Option<&Count>,
+        view: &dyn View,
+    ) -> Result<Result<Option<String>, ApiError>, Halt> {
+        let Some(incr) = incr else { return Ok(Ok(None)) };
+        let stream = &self.streams[name];
+        let last = stream.log.on_subject(&publish.subject).and_then(|seqs| seqs.last().copied());
+        let last =
+            last.map(|seq| keep::read_message(&stream.config, &stream.bodies, view, seq)).transpose()?;
+        Ok(counter::count(last.as_ref().map(|last| &last.payload), incr).map(|count| {
+            publish.payload = count.body();
+            Some(count.text())
+        }))
     }
 
     fn skip(
@@ -91,17 +105,32 @@ impl JetStream {
         now: Now,
         name: &Arc<str>,
         publish: &Publish,
+        msg_id: Option<&str>,
         rollup: Option<Rollup>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> u64 {
         let stream = self.streams.get_mut(name).expect("the stream that admitted the message");
         let seq = stream.log.last_seq() + 1;
         stream.log.move_last(seq, Some(now.wall));
-        stream.remember_id(publish.headers.text(headers::NATS_MSG_ID), seq, now.wall);
+        stream.remember_id(msg_id, seq, now.wall);
         stream.stage(cx);
         self.roll_up(now, name, rollup, &publish.subject, seq, cx);
         self.arm_stream(now, name);
         seq
+    }
+
+    /// Removes what a stored message replaces, and what there is no room for any more.
+    pub(super) fn make_room(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        rollup: Option<Rollup>,
+        seq: u64,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let Some(subject) = self.streams[name].log.get(seq).map(|meta| meta.subject.clone()) else { return };
+        self.roll_up(now, name, rollup, &subject, seq, cx);
+        self.enforce_limits(now, name, Some(&subject), cx);
     }
 
     /// Purges what a message replaces: everything below its sequence.
@@ -128,21 +157,26 @@ impl JetStream {
         self.jump_over_purged(now, name, filter.as_ref());
     }
 
-    fn store(
+    /// Puts a message into the log, behind the last one, and tells whoever waits for it.
+    pub(super) fn store(
         &mut self,
-        now: Now,
         name: &Arc<str>,
-        publish: Publish,
-        rollup: Option<Rollup>,
+        arrival: Arrival<'_>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> u64 {
         let stream = self.streams.get_mut(name).expect("the stream that admitted the message");
-        let Publish { subject, headers, payload, reply: _ } = publish;
-        let seq = stream.log.last_seq() + 1;
+        let Arrival { subject, headers, payload, msg_id, life, seq, stored_at } = arrival;
+        let seq = seq.unwrap_or(stream.log.last_seq() + 1);
         let subject = stream.log.shared_subject(&subject);
-        let message = StoredMessage { seq, subject: subject.clone(), headers, payload, stored_at: now.wall };
-        stream.log.append(seq, meta(&subject, message.headers.len(), message.payload.len(), now.wall));
-        stream.remember_id(message.headers.text(headers::NATS_MSG_ID), seq, now.wall);
+        let message = StoredMessage { seq, subject: subject.clone(), headers, payload, stored_at };
+        if let Some(republished) = stream.republished(&message) {
+            cx.emit(republished);
+        }
+        stream.log.append(seq, meta(&subject, message.headers.len(), message.payload.len(), stored_at));
+        stream.remember_id(msg_id, seq, stored_at);
+        if let Some(life) = life {
+            stream.lives.insert(seq, life);
+        }
         stream.keep_message(message, cx);
         let mut waiting = Vec::new();
         for (consumer, own) in &mut stream.consumers {
@@ -153,9 +187,31 @@ impl JetStream {
         for consumer in waiting {
             self.signal(name, &consumer);
         }
-        self.roll_up(now, name, rollup, &subject, seq, cx);
-        self.enforce_limits(now, name, Some(&subject), cx);
+        if !self.copiers.is_empty() {
+            self.note_copiers(name);
+        }
         seq
+    }
+}
+
+/// A message on its way into the log.
+pub(super) struct Arrival<'h> {
+    pub(super) subject: String,
+    pub(super) headers: HeaderBlock,
+    pub(super) payload: Bytes,
+    pub(super) msg_id: Option<&'h str>,
+    pub(super) life: Option<Life>,
+    /// Where it goes; `None` for the next sequence.
+    pub(super) seq: Option<u64>,
+    pub(super) stored_at: Wall,
+}
+
+impl<'h> Arrival<'h> {
+    /// A message that a client published, now.
+    pub(super) fn published(publish: Publish, asked: &Directives<'h>, ttl: Option<Ttl>, now: Now) -> Self {
+        let Publish { subject, headers, payload, reply: _ } = publish;
+        let life = ttl.map(|ttl| ttl.from(now.wall, asked.marker.is_some()));
+        Self { subject, headers, payload, msg_id: asked.msg_id, life, seq: None, stored_at: now.wall }
     }
 }
 
@@ -167,173 +223,4 @@ pub(super) fn meta(subject: &Arc<str>, header_len: usize, payload_len: usize, st
         header_bytes: bytes(header_len),
         payload_bytes: bytes(payload_len),
     }
-}
-
-fn admit(stream: &Stream, publish: &Publish, now: Now, limits: &Limits) -> Result<Admission, ApiError> {
-    let config = &stream.config;
-    let headers = &publish.headers;
-    let id = headers.text(headers::NATS_MSG_ID);
-    let duplicate = || {
-        let seq = stream.ids.seen(id?, now.wall, config.duplicate_window_ns)?;
-        Some(Admission::Duplicate { seq })
-    };
-    let rollup = if config.num_replicas > 1 {
-        check_sealed(config)?;
-        check_sizes(config, publish, limits)?;
-        refuse(headers, BATCH)?;
-        refuse(headers, COUNTER)?;
-        check_expected_stream(config, headers)?;
-        refuse(headers, TTL)?;
-        if let Some(duplicate) = duplicate() {
-            return Ok(duplicate);
-        }
-        check_expected_sequence(stream, headers)?;
-        check_expected_subject_sequence(stream, publish)?;
-        refuse(headers, SCHEDULE)?;
-        refuse(headers, SOURCE)?;
-        check_expected_id(stream, headers)?;
-        check_rollup(config, headers)?
-    } else {
-        check_sealed(config)?;
-        refuse(headers, BATCH)?;
-        refuse(headers, COUNTER)?;
-        check_expected_stream(config, headers)?;
-        refuse(headers, TTL)?;
-        check_expected_subject_sequence(stream, publish)?;
-        check_expected_sequence(stream, headers)?;
-        refuse(headers, SCHEDULE)?;
-        refuse(headers, SOURCE)?;
-        if let Some(duplicate) = duplicate() {
-            return Ok(duplicate);
-        }
-        check_expected_id(stream, headers)?;
-        let rollup = check_rollup(config, headers)?;
-        check_sizes(config, publish, limits)?;
-        rollup
-    };
-    if stream.log.len() >= limits.messages_per_stream_max
-        || (id.is_some() && stream.ids.len() >= limits.message_ids_per_stream_max)
-    {
-        return Err(out_of_resources());
-    }
-    if !stream.is_wanted(&publish.subject) {
-        return Ok(Admission::Skip(rollup));
-    }
-    check_room(stream, publish)?;
-    Ok(Admission::Store(rollup))
-}
-
-fn refuse(headers: &HeaderBlock, (name, number, why): (&str, u32, &str)) -> Result<(), ApiError> {
-    headers.text(name).map_or(Ok(()), |_| Err(error(400, number, why)))
-}
-
-fn check_sealed(config: &StreamConfig) -> Result<(), ApiError> {
-    if config.sealed { Err(sealed()) } else { Ok(()) }
-}
-
-fn check_expected_stream(config: &StreamConfig, headers: &HeaderBlock) -> Result<(), ApiError> {
-    match headers.text(headers::NATS_EXPECTED_STREAM) {
-        Some(expected) if expected != config.name => {
-            Err(error(400, err_code::STREAM_NOT_MATCH, "expected stream does not match"))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-/// An expected sequence; what is not a number is larger than any.
-fn expected(headers: &HeaderBlock, name: &str) -> Option<u64> {
-    headers.text(name).map(|number| number.parse().unwrap_or(u64::MAX))
-}
-
-fn check_expected_sequence(stream: &Stream, headers: &HeaderBlock) -> Result<(), ApiError> {
-    let actual = stream.log.last_seq();
-    match expected(headers, headers::NATS_EXPECTED_LAST_SEQUENCE) {
-        Some(expected) if expected != actual => Err(wrong_last_sequence(actual)),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn check_expected_subject_sequence(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
-    let other = publish.headers.text(EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT);
-    let Some(expected) = expected(&publish.headers, headers::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE) else {
-        return match other {
-            Some(_) => Err(error(400, 10_193, "missing sequence for expected last sequence per subject")),
-            None => Ok(()),
-        };
-    };
-    let last = match other {
-        None => stream.log.on_subject(&publish.subject).and_then(|seqs| seqs.last().copied()),
-        Some(other) => Filter::parse(other).ok().and_then(|filter| stream.log.last_matching(&filter)),
-    };
-    let actual = last.unwrap_or(0);
-    if expected == actual { Ok(()) } else { Err(wrong_last_sequence(actual)) }
-}
-
-fn check_expected_id(stream: &Stream, headers: &HeaderBlock) -> Result<(), ApiError> {
-    let actual = stream.last_msg_id.as_deref().unwrap_or_default();
-    match headers.text(headers::NATS_EXPECTED_LAST_MSG_ID) {
-        Some(expected) if expected != actual => {
-            Err(error(400, err_code::WRONG_LAST_MSG_ID, format!("wrong last msg ID: {actual}")))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn check_rollup(config: &StreamConfig, headers: &HeaderBlock) -> Result<Option<Rollup>, ApiError> {
-    let Some(rollup) = headers.text(ROLLUP) else { return Ok(None) };
-    if !config.allow_rollup_hdrs || config.deny_purge {
-        return Err(error(500, 10_111, "rollup not permitted"));
-    }
-    match rollup {
-        "sub" => Ok(Some(Rollup::Subject)),
-        "all" => Ok(Some(Rollup::All)),
-        other => Err(error(500, 10_111, format!("rollup value invalid: {other:?}"))),
-    }
-}
-
-fn check_sizes(config: &StreamConfig, publish: &Publish, limits: &Limits) -> Result<(), ApiError> {
-    let header_bytes = publish.headers.len();
-    let bytes = header_bytes + publish.payload.len();
-    let max = usize::try_from(config.max_msg_size).unwrap_or(usize::MAX).min(limits.message_bytes_max);
-    if bytes > max {
-        let why = "message size exceeds maximum allowed";
-        return Err(error(400, err_code::MESSAGE_EXCEEDS_MAXIMUM, why));
-    }
-    if header_bytes > HEADER_BYTES_MAX {
-        let why = "header size exceeds maximum allowed of 64k";
-        return Err(error(400, err_code::HEADER_EXCEEDS_MAXIMUM, why));
-    }
-    Ok(())
-}
-
-/// With discard new: whether there is room. A message that takes the place of an older one on its subject needs none,
-/// unless it is the larger of the two.
-fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
-    let (config, log) = (&stream.config, &stream.log);
-    if config.discard == Discard::Old {
-        return Ok(());
-    }
-    let on_subject = log.on_subject(&publish.subject);
-    let replaced = on_subject
-        .filter(|seqs| reached(config.max_msgs_per_subject, seqs.len() as u64))
-        .and_then(|seqs| log.get(*seqs.first()?));
-    if replaced.is_some() && config.discard_new_per_subject {
-        return Err(store_failed("maximum messages per subject exceeded"));
-    }
-    if replaced.is_none() && reached(config.max_msgs, log.len() as u64) {
-        return Err(store_failed("maximum messages exceeded"));
-    }
-    let meta =
-        meta(&publish.subject.as_str().into(), publish.headers.len(), publish.payload.len(), Wall::default());
-    let bytes = log.bytes_of(&meta);
-    let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
-    if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {
-        return Err(store_failed("maximum bytes exceeded"));
-    }
-    Ok(())
-}
-
-/// Whether a limit, if there is one, is reached.
-fn reached(limit: i64, count: u64) -> bool {
-    u64::try_from(limit).is_ok_and(|limit| count >= limit)
 }

@@ -11,6 +11,7 @@
 
 use super::StoredMessage;
 use super::api::{ConsumerConfig, SequencePair, StreamConfig};
+use super::upstream::Position;
 use crate::halt::Halt;
 use crate::store::{Table, View, scan_prefix};
 use crate::time::Wall;
@@ -33,6 +34,9 @@ pub(super) struct StreamRow {
     pub(super) last_seq: u64,
     /// When that one was stored.
     pub(super) last_at: Option<Wall>,
+    /// Up to where its sources are copied, unless a later copy is stored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) positions: BTreeMap<String, Position>,
 }
 
 /// A consumer's row. Written when it is created or changed, and at every flush.
@@ -160,6 +164,10 @@ impl<'r> MessageRow<'r> {
         let subject = std::str::from_utf8(fields.bytes()?).ok()?;
         let headers = fields.bytes()?;
         Some(Self { seq, subject, headers, payload: fields.0, stored_at })
+    }
+
+    pub(super) fn header_block(&self) -> HeaderBlock {
+        HeaderBlock::from_wire(Bytes::copy_from_slice(self.headers))
     }
 
     /// The message, copied once.

@@ -6,12 +6,15 @@
 use super::api::{AccountApi, ConsumerConfig, StreamConfig};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
+use super::expiry::{Life, Lives};
 use super::keep::Bodies;
 use super::log::{Log, Meta};
 use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
+use super::rules::Rules;
 use super::stream::Stream;
-use super::{ConsumerKey, JetStream, Limits, alarm, publish, stream_config};
+use super::upstream::{self, Position, note_copy};
+use super::{ConsumerKey, JetStream, Limits, alarm, publish};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
@@ -40,6 +43,10 @@ pub struct DurableStream {
     pub last_at: Option<Wall>,
     /// What is stored, by sequence.
     pub messages: BTreeMap<u64, Meta>,
+    /// Which of these say how long they live.
+    pub lives: BTreeMap<u64, Life>,
+    /// Up to where its sources are copied.
+    pub positions: BTreeMap<String, Position>,
     /// By name.
     pub consumers: BTreeMap<Arc<str>, DurableConsumer>,
 }
@@ -81,6 +88,8 @@ impl JetStream {
             ready: VecDeque::new(),
             alarms: alarm::Alarms::default(),
             api: AccountApi::default(),
+            copiers: BTreeMap::new(),
+            copying: BTreeSet::new(),
         })
     }
 
@@ -99,6 +108,8 @@ impl JetStream {
                 last_seq: stream.log.last_seq(),
                 last_at: stream.log.last_at(),
                 messages: stream.log.iter().map(|(seq, meta)| (seq, meta.clone())).collect(),
+                lives: stream.lives.iter().collect(),
+                positions: stream.positions(),
                 consumers: consumers.collect(),
             };
             (name.clone(), own)
@@ -108,19 +119,26 @@ impl JetStream {
 }
 
 fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<Stream, Halt> {
-    let StreamRow { config, created_ns, last_seq, last_at } = row;
-    let corrupt = |detail: &str| Halt::Corrupt { table: Table::JsStream, detail: detail.into() };
-    let subjects =
-        stream_config::parse(&config.subjects).map_err(|_| corrupt("a subject cannot be parsed"))?;
+    let StreamRow { config, created_ns, last_seq, last_at, positions } = row;
+    let rules = Rules::of(&config).map_err(|detail| Halt::Corrupt { table: Table::JsStream, detail })?;
     let mut log = Log::new(config.storage);
-    let mut ids = MessageIds::default();
+    let corrupt = |detail| Halt::Corrupt { table: Table::JsStream, detail };
+    let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(corrupt)?;
+    let mut copies = BTreeMap::new();
+    let (mut ids, mut lives) = (MessageIds::default(), Lives::default());
     let mut last_msg_id = None;
     record::scan_rows(view, &config.name, 0, &mut |row| {
         let subject = log.shared_subject(row.subject);
         log.append(row.seq, publish::meta(&subject, row.headers.len(), row.payload.len(), row.stored_at));
         last_msg_id = header_block::text_in(row.headers, headers::NATS_MSG_ID).map(Arc::from);
-        if let Some(id) = &last_msg_id {
+        if !config.sources.is_empty() {
+            note_copy(&mut copies, &row.header_block(), row.seq);
+        }
+        if let Some(id) = last_msg_id.as_ref().filter(|_| config.duplicate_window_ns > 0) {
             ids.insert(Arc::clone(id), row.seq, row.stored_at);
+        }
+        if let Some(life) = Life::of_row(row) {
+            lives.insert(row.seq, life);
         }
         ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
@@ -137,5 +155,10 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         let name: Arc<str> = named.or(row.config.name.as_deref()).unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
-    Ok(Stream { config, subjects, created_ns, log, bodies: Bodies::new(), ids, last_msg_id, consumers })
+    let bodies = Bodies::new();
+    let mut stream =
+        Stream { config, rules, created_ns, log, bodies, upstreams, lives, ids, last_msg_id, consumers };
+    stream.resume(&positions);
+    stream.resume(&copies);
+    Ok(stream)
 }

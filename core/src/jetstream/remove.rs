@@ -19,7 +19,7 @@ impl JetStream {
         let Some(stream) = self.streams.get_mut(name) else { return 0 };
         let mut removed = 0;
         for seq in seqs {
-            let Some(meta) = stream.log.remove(*seq) else { continue };
+            let Some(meta) = stream.forget(*seq) else { continue };
             removed += 1;
             stream.drop_message(*seq, cx);
             for own in stream.consumers.values_mut() {
@@ -29,12 +29,17 @@ impl JetStream {
         if removed == 0 {
             return 0;
         }
-        if !stream.log.contains(stream.log.last_seq()) {
+        if !stream.log.contains(stream.log.last_seq()) || stream.has_lost_copies() {
             stream.stage(cx);
         }
+        let is_copy = !stream.upstreams.is_empty();
         // What was settled by its removal may have been what a consumer was stalled by.
         for consumer in stream.consumers.keys().cloned().collect::<Vec<_>>() {
             self.signal(name, &consumer);
+        }
+        if is_copy {
+            // What had no room may have some.
+            self.copying.insert(name.clone());
         }
         self.arm_stream_and_consumers(now, name);
         removed
@@ -64,20 +69,6 @@ impl JetStream {
         let over = over_stream_limits(stream);
         self.remove_messages(now, name, &over, cx);
         self.arm_stream(now, name);
-    }
-
-    /// Removes what is too old, up to a bound: the alarm stands for the rest.
-    pub(super) fn expire_messages(&mut self, now: Now, name: &Arc<str>, cx: &mut Cx<'_, Input, Effect>) {
-        let Some(stream) = self.streams.get(name) else { return };
-        let age_ms = stream.config.max_age_ns.div_ceil(1_000_000);
-        if age_ms == 0 {
-            return;
-        }
-        let is_old = |stored_at_ms: u64| now.wall.as_ms().saturating_sub(stored_at_ms) >= age_ms;
-        let first = stream.log.iter().take(self.limits.expiries_per_step_max);
-        let old = first.take_while(|(_, meta)| is_old(meta.stored_at.as_ms())).map(|(seq, _)| seq);
-        let old: Vec<u64> = old.collect();
-        self.remove_messages(now, name, &old, cx);
     }
 }
 

@@ -177,6 +177,8 @@ pub enum Answer {
         seq: u64,
         /// Already before, under the same message id.
         duplicate: bool,
+        /// The count of its subject, where messages count.
+        val: Option<String>,
     },
     /// A message is not stored.
     NotPublished {

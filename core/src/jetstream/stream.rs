@@ -4,8 +4,11 @@ use super::Timer;
 use super::api::{StreamConfig, StreamInfo, StreamState, ZERO_TIME};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
+use super::expiry::Lives;
 use super::keep::Bodies;
-use super::log::Log;
+use super::log::{Log, Meta};
+use super::rules::Rules;
+use super::upstream::Upstream;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::subject::Filter;
 use std::collections::BTreeMap;
@@ -15,14 +18,18 @@ use std::sync::Arc;
 pub(super) struct Stream {
     /// Durable.
     pub(super) config: StreamConfig,
-    /// Derived: the subjects of the configuration, parsed.
-    pub(super) subjects: Vec<Filter>,
+    /// Derived from the configuration.
+    pub(super) rules: Rules,
     /// Durable: with the name, which stream this is.
     pub(super) created_ns: u64,
     /// Derived from the rows of its messages.
     pub(super) log: Log,
     /// Lost.
     pub(super) bodies: Bodies,
+    /// Where it copies from. Derived from the configuration; the positions from its copies and its row.
+    pub(super) upstreams: Vec<Upstream>,
+    /// Derived from the rows of its messages.
+    pub(super) lives: Lives,
     /// Derived from the rows of its messages.
     pub(super) ids: MessageIds,
     /// The id of the message stored last; derived while that message is there, lost otherwise.
@@ -33,17 +40,23 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn captures(&self, subject: &str) -> bool {
-        self.subjects.iter().any(|filter| filter.matches(subject))
+        self.rules.subjects.iter().any(|filter| filter.matches(subject))
     }
 
     pub(super) fn overlaps(&self, subjects: &[Filter]) -> bool {
-        self.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
+        self.rules.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
+    }
+
+    /// Takes a message out of the indexes, if it is there.
+    pub(super) fn forget(&mut self, seq: u64) -> Option<Meta> {
+        self.lives.remove(seq);
+        self.log.remove(seq)
     }
 
     /// Remembers under which id a sequence was given, if under any.
     pub(super) fn remember_id(&mut self, id: Option<&str>, seq: u64, at: Wall) {
         let id: Option<Arc<str>> = id.map(Into::into);
-        if let Some(id) = &id {
+        if let Some(id) = id.as_ref().filter(|_| self.config.duplicate_window_ns > 0) {
             self.ids.insert(id.clone(), seq, at);
         }
         self.last_msg_id = id;
@@ -51,13 +64,8 @@ impl Stream {
 
     /// When its first message or its oldest message id is too old.
     pub(super) fn next_due(&self, now: Now) -> Option<(Mono, Timer)> {
-        let age_ms = self.config.max_age_ns.div_ceil(1_000_000);
-        let expiry =
-            self.log.first().filter(|_| age_ms > 0).map(|(_, meta)| {
-                (Wall::from_ms(meta.stored_at.as_ms().saturating_add(age_ms)), Timer::MaxAge)
-            });
         let window = self.ids.due(self.config.duplicate_window_ns).map(|at| (at, Timer::DuplicateWindow));
-        let (at, timer) = [expiry, window].into_iter().flatten().min()?;
+        let (at, timer) = [self.next_expiry(), window].into_iter().flatten().min()?;
         Some((now.mono.plus_ms(at.as_ms().saturating_sub(now.wall.as_ms())), timer))
     }
 

@@ -96,14 +96,9 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     for (is_asked_for, what) in [
         (config.compression != Compression::None, "compression"),
         (config.allow_batched, "batch publishing"),
-        (config.allow_msg_counter, "counting messages"),
         (config.allow_atomic, "atomic publishing"),
         (config.allow_msg_schedules, "scheduling messages"),
-        (config.mirror.is_some(), "mirroring"),
-        (!config.sources.is_empty(), "sourcing"),
-        (config.allow_msg_ttl, "message TTL"),
-        (config.republish.is_some(), "republishing"),
-        (config.subject_transform.is_some(), "subject transform"),
+        (config.allow_msg_counter && !config.sources.is_empty(), "counting messages of other streams"),
         (origins().any(external), "an external origin"),
         (origins().any(through_consumer), "reading an origin through a consumer"),
     ] {

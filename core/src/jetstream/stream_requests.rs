@@ -4,13 +4,15 @@ use super::advisory::{Action, Event};
 use super::api::{ApiError, Paging, StreamConfig, err_code};
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
-use super::error::{bad_request, error, sealed};
+use super::error::{bad_request, error, sealed, stream_config as invalid};
+use super::expiry::Lives;
 use super::keep::Bodies;
 use super::listing::page;
 use super::log::Log;
 use super::requests::Answered;
+use super::rules::Rules;
 use super::stream::Stream;
-use super::{Answer, Effect, Input, JetStream, stream_config};
+use super::{Answer, Effect, Input, JetStream, stream_config, upstream};
 use crate::cx::Cx;
 use crate::time::Now;
 use crate::wire::subject::Filter;
@@ -41,16 +43,19 @@ impl JetStream {
         if self.streams.len() >= self.limits.streams_max {
             return Err(error(400, 10_027, "maximum number of streams reached"));
         }
-        let subjects = self.free_subjects(&config)?;
+        let rules = self.free_rules(&config)?;
+        let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(invalid)?;
         let mut log = Log::new(config.storage);
         if let Some(last_seq) = config.first_seq.checked_sub(1) {
             log.move_last(last_seq, None);
         }
         let stream = Stream {
-            subjects,
+            rules,
             created_ns: self.created_ns(now),
             log,
             bodies: Bodies::new(),
+            upstreams,
+            lives: Lives::default(),
             ids: MessageIds::default(),
             last_msg_id: None,
             consumers: BTreeMap::new(),
@@ -60,6 +65,7 @@ impl JetStream {
         let info = self.info(&stream);
         let stream_name = stream.config.name.clone();
         self.streams.insert(stream_name.as_str().into(), stream);
+        self.connect_copiers();
         self.advise(Event::Stream { stream: stream_name, action: Action::Create }, cx);
         Ok(Answer::Stream(Box::new(info)))
     }
@@ -69,15 +75,15 @@ impl JetStream {
         stream_config::normalise(config, pedantic, &known)
     }
 
-    /// The subjects of a configuration, if no other stream captures any of them.
-    fn free_subjects(&self, config: &StreamConfig) -> Result<Vec<Filter>, ApiError> {
-        let subjects = stream_config::parse(&config.subjects)?;
+    /// The rules of a configuration, if no other stream captures any of its subjects.
+    fn free_rules(&self, config: &StreamConfig) -> Result<Rules, ApiError> {
+        let rules = Rules::of(config).map_err(invalid)?;
         let others = self.streams.values().filter(|stream| stream.config.name != config.name);
-        if others.into_iter().any(|stream| stream.overlaps(&subjects)) {
+        if others.into_iter().any(|stream| stream.overlaps(&rules.subjects)) {
             let why = "subjects overlap with an existing stream";
             return Err(error(400, err_code::STREAM_SUBJECT_OVERLAP, why));
         }
-        Ok(subjects)
+        Ok(rules)
     }
 
     pub(super) fn update_stream(
@@ -92,13 +98,18 @@ impl JetStream {
         stream_config::check_replicas(&config, self.limits.replicas_max)?;
         let config = stream_config::update(&own.config, config)?;
         check_consumer_limits(own, &config)?;
-        let subjects = self.free_subjects(&config)?;
+        let rules = self.free_rules(&config)?;
+        let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(invalid)?;
         if let Some(own) = self.streams.get_mut(&name) {
-            own.subjects = subjects;
+            own.rules = rules;
+            let positions = own.positions();
+            own.upstreams = upstreams;
+            own.resume(&positions);
             own.config = config;
             own.ids.trim(now.wall, own.config.duplicate_window_ns);
             own.stage(cx);
         }
+        self.connect_copiers();
         self.enforce_limits(now, &name, None, cx);
         self.expire_messages(now, &name, cx);
         self.arm_stream(now, &name);
@@ -123,7 +134,7 @@ impl JetStream {
             let counts = matching.map(|(subject, seqs)| (subject.to_string(), seqs.len() as u64));
             let page = page(counts, offset, SUBJECTS_PER_PAGE);
             if page.paging.total > 0 {
-                paging = page.paging;
+                paging = Paging { offset, ..page.paging };
             }
             info.state.subjects = page.items.into_iter().collect();
         }
@@ -144,6 +155,8 @@ impl JetStream {
         }
         self.advise(Event::Stream { stream: name.to_string(), action: Action::Delete }, cx);
         self.alarms.set(super::Owner::Stream(name), None);
+        self.copying.remove(stream);
+        self.connect_copiers();
         Ok(Answer::StreamDeleted)
     }
 

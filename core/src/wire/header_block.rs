@@ -89,14 +89,25 @@ impl HeaderBlock {
         self.0 = if is_bare { Bytes::new() } else { rest.into() };
     }
 
-    /// Every name and value, in order, as far as they are well formed.
+    /// Removes every line whose name begins so.
+    pub fn remove_prefixed(&mut self, prefix: &str) {
+        let names = self.iter().map(|(name, _)| name).filter(|name| name.starts_with(prefix.as_bytes()));
+        let names: Vec<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        for name in names {
+            self.remove(&name);
+        }
+    }
+
+    /// Every name and value, without its leading spaces, in order, as far as they are well formed.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.0.as_ref();
         split_line(&mut rest);
         std::iter::from_fn(move || {
             let line = split_line(&mut rest).filter(|line| !line.is_empty())?;
             let colon = line.iter().position(|byte| *byte == b':')?;
-            Some((&line[..colon], line[colon + 1..].trim_ascii()))
+            let value = &line[colon + 1..];
+            let spaces = value.iter().take_while(|byte| **byte == b' ').count();
+            Some((&line[..colon], &value[spaces..]))
         })
     }
 
@@ -108,7 +119,7 @@ impl HeaderBlock {
             if let Ok(name) = std::str::from_utf8(name)
                 && Headers::is_name(name)
             {
-                headers.append(name, &String::from_utf8_lossy(value));
+                headers.append(name, String::from_utf8_lossy(value).trim());
             }
         }
         headers
@@ -186,7 +197,7 @@ mod tests {
         assert_eq!(odd.text("Nats-Msg-Id"), Some("3"));
         assert_eq!((odd.get("B"), odd.text("B")), (Some(&b"\xff"[..]), None));
         let pairs: Vec<_> = odd.iter().map(|(name, value)| (name.len(), value.len())).collect();
-        assert_eq!(pairs, [(1, 3), (12, 1), (11, 1), (1, 1), (1, 3)]);
+        assert_eq!(pairs, [(1, 4), (12, 1), (11, 1), (1, 1), (1, 3)]);
         assert_eq!(odd.to_headers().get("B"), Some("\u{fffd}"));
         for broken in [&b""[..], b"NATS/1.0", b"NATS/1.0\r\nA", b"NATS/1.0\r\nA: 1", b"A: 1\r\n\r\n"] {
             assert_eq!(HeaderBlock::from_wire(Bytes::copy_from_slice(broken)).get("A"), None, "{broken:?}");
@@ -201,6 +212,9 @@ mod tests {
         own.append("A", "2");
         assert_eq!(own.as_bytes(), "NATS/1.0\r\nA: 1\r\nB: x  y\r\nA: 2\r\n\r\n");
         own.remove("A");
+        assert_eq!(own.as_bytes(), "NATS/1.0\r\nB: x  y\r\nA: 2\r\n\r\n");
+        own.append_all(&[("Nats-X", "1"), ("Nats-Y", "2")]);
+        own.remove_prefixed("Nats-");
         assert_eq!(own.as_bytes(), "NATS/1.0\r\nB: x  y\r\nA: 2\r\n\r\n");
         for name in ["A", "C", "B"] {
             own.remove(name);

@@ -12,6 +12,10 @@ const DIFFERENCES: &[(&str, &str)] = &[
         "publish lastgone.a [Nats-Msg-Id: 1], 5 bytes",
         "and then it forgets every message id, also of messages it still holds",
     ),
+    (
+        "QUEUE until it has 0",
+        "who copies from a work queue is a consumer of it on the server; the engine needs none",
+    ),
 ];
 
 pub(crate) fn why(what: &str) -> Option<&'static str> {

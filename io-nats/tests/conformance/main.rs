@@ -6,12 +6,16 @@
 //! that is no longer there is a failure too.
 
 mod acks;
+mod configurations;
 mod consumers;
+mod copies;
 mod deliberate;
 mod direct;
 mod engine;
+mod features;
 mod listen;
 mod memory;
+mod order;
 mod publishing;
 mod pulls;
 mod push;
@@ -81,6 +85,21 @@ conform!(
     memory::a_memory_stream,
     memory::memory_over_a_restart,
     direct::direct_gets,
+    direct::several_at_once,
+    configurations::fields,
+    configurations::refused_fields,
+    configurations::changed_fields,
+    configurations::consumer_limits,
+    configurations::lists,
+    order::pairs_of_failing_checks,
+    features::subject_transforms,
+    features::counters,
+    features::message_ttl,
+    features::unacknowledged,
+    copies::mirrors,
+    copies::sources,
+    copies::copies_over_a_restart,
+    copies::refused_origins,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

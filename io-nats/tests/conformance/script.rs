@@ -3,7 +3,7 @@
 use crate::deliberate;
 use crate::side::{PATIENCE, Seen, Side, text};
 use cloudlysis_core::jetstream::api::{
-    AckPolicy, ConsumerConfig, DeliverPolicy, MessageGet, PullRequest, StreamConfig,
+    AckPolicy, ConsumerConfig, DeliverPolicy, MessageGet, PullRequest, StreamConfig, StreamState,
 };
 use cloudlysis_core::jetstream::{AckSubject, Answer, ConsumerAction, MessageBy, Publish, Request};
 use cloudlysis_core::wire::header_block::HeaderBlock;
@@ -91,10 +91,15 @@ impl<B: Side> Script<B> {
         let answer = self.try_publish(subject, payload, headers).await;
         let shown = headers.iter().map(|(name, value)| format!("{name}: {:.40}", value));
         let shown: Vec<String> = shown.collect();
-        self.note(format!("publish {subject} [{}], {} bytes", shown.join(", "), payload.len()), text(answer));
+        self.note(format!("publish {subject} [{}], {} bytes", shown.join(", "), payload.len()), said(answer));
     }
 
-    async fn try_publish(&mut self, subject: &str, payload: &str, headers: &[(&str, &str)]) -> Answer {
+    async fn try_publish(
+        &mut self,
+        subject: &str,
+        payload: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<Answer> {
         let headers = headers.iter().copied().collect::<HeaderBlock>();
         let (subject, payload) = (subject.to_owned(), payload.to_owned().into());
         self.broker.publish(Publish { subject, reply: None, headers, payload }).await
@@ -115,13 +120,13 @@ impl<B: Side> Script<B> {
         let started = self.broker.elapsed();
         let answer = loop {
             let answer = self.try_publish(subject, "x", &[("Nats-Msg-Id", id)]).await;
-            let is_duplicate = matches!(answer, Answer::Published { duplicate: true, .. });
+            let is_duplicate = matches!(answer, Some(Answer::Published { duplicate: true, .. }));
             if !is_duplicate || self.broker.elapsed() - started > PATIENCE {
                 break answer;
             }
             self.pass(10).await;
         };
-        self.note(format!("publish {subject} until {id} is forgotten"), text(answer));
+        self.note(format!("publish {subject} until {id} is forgotten"), said(answer));
     }
 
     /// A stream on `<name>.>`.
@@ -133,6 +138,52 @@ impl<B: Side> Script<B> {
             Request::StreamCreate { config: Box::new(config), pedantic: false },
         )
         .await;
+    }
+
+    /// Creates a stream on subjects of the server's own. What it holds by the time of the answer is chance.
+    pub(crate) async fn system_stream(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
+        let mut config = StreamConfig::new(name, &[]);
+        change(&mut config);
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
+        let mut answer = self.broker.request(request).await;
+        if let Answer::Stream(info) = &mut answer {
+            info.state.clone_from(&StreamState::default());
+        }
+        self.note(format!("create stream {name}"), text(answer));
+    }
+
+    /// Creates a stream, and wants nothing put right.
+    pub(crate) async fn pedantic(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
+        let mut config = StreamConfig::new(name, &[&format!("{}.>", name.to_lowercase())]);
+        change(&mut config);
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: true };
+        self.ask(format!("create stream {name} pedantically"), request).await;
+    }
+
+    pub(crate) async fn account(&mut self) {
+        self.look("account".into(), Request::AccountInfo).await;
+    }
+
+    pub(crate) async fn lists_from(&mut self, subject: Option<&str>, offset: u64) {
+        let subject = subject.map(str::to_owned);
+        let request = Request::StreamNames { subject: subject.clone(), offset };
+        self.ask(format!("names of streams {subject:?} from {offset}"), request).await;
+        let what = format!("list of streams {subject:?} from {offset}");
+        self.look(what, Request::StreamList { subject, offset }).await;
+    }
+
+    pub(crate) async fn consumers_from(&mut self, stream: &str, offset: u64) {
+        let request = Request::ConsumerNames { stream: stream.to_owned(), offset };
+        self.ask(format!("names of consumers of {stream} from {offset}"), request).await;
+        let request = Request::ConsumerList { stream: stream.to_owned(), offset };
+        self.look(format!("list of consumers of {stream} from {offset}"), request).await;
+    }
+
+    pub(crate) async fn subjects_from(&mut self, stream: &str, filter: &str, offset: u64) {
+        let (stream, subjects_filter) = (stream.to_owned(), Some(filter.to_owned()));
+        let what = format!("subjects {filter} of {stream} from {offset}");
+        self.look(what, Request::StreamInfo { stream, subjects_filter, offset, deleted_details: false })
+            .await;
     }
 
     pub(crate) async fn update(&mut self, name: &str, change: impl FnOnce(&mut StreamConfig)) {
@@ -160,6 +211,49 @@ impl<B: Side> Script<B> {
                 matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.messages == messages);
             if there || self.broker.elapsed() - started > PATIENCE {
                 return self.note(format!("{stream} until it has {messages}"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
+    /// Looks until a copy has so many messages.
+    pub(crate) async fn until_copied(&mut self, stream: &str, messages: u64) {
+        let started = self.broker.elapsed();
+        loop {
+            let answer = self.broker.request(describe(stream)).await;
+            let there =
+                matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.messages == messages);
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until {messages} are copied"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
+    /// Looks until a stream ends at this sequence.
+    pub(crate) async fn until_last(&mut self, stream: &str, seq: u64) {
+        let started = self.broker.elapsed();
+        loop {
+            let answer = self.broker.request(describe(stream)).await;
+            let there = matches!(&answer, Answer::StreamDescribed { info, .. } if info.state.last_seq == seq);
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until it ends at {seq}"), text(answer));
+            }
+            self.pass(10).await;
+        }
+    }
+
+    /// Looks until the last message on a subject is a delete marker.
+    pub(crate) async fn until_marked(&mut self, stream: &str, subject: &str) {
+        let started = self.broker.elapsed();
+        let by = MessageBy::LastBySubject(subject.to_owned());
+        loop {
+            let request = Request::MessageGet { stream: stream.to_owned(), by: by.clone() };
+            let answer = self.broker.request(request).await;
+            let there =
+                matches!(&answer, Answer::Message(own) if own.headers.text("Nats-Marker-Reason").is_some());
+            if there || self.broker.elapsed() - started > PATIENCE {
+                return self.note(format!("{stream} until {subject} is marked"), there.to_string());
             }
             self.pass(10).await;
         }
@@ -231,6 +325,10 @@ impl<B: Side> Script<B> {
         let what = format!("get {by:?} of {stream}");
         self.ask(what, Request::MessageGet { stream: stream.to_owned(), by }).await;
     }
+}
+
+fn said(answer: Option<Answer>) -> String {
+    answer.map_or_else(|| "silence".to_owned(), text)
 }
 
 fn describe(stream: &str) -> Request {

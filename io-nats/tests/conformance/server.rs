@@ -239,7 +239,7 @@ fn message(value: &Value) -> StoredMessage {
 impl Side for Server {
     type Pull = Subscriber;
 
-    async fn publish(&mut self, publish: Publish) -> Answer {
+    async fn publish(&mut self, publish: Publish) -> Option<Answer> {
         let Publish { subject, headers, payload, .. } = publish;
         let request = self
             .client
@@ -248,16 +248,22 @@ impl Side for Server {
         let acked = match request {
             Ok(acked) => acked,
             Err(error) if error.kind() == RequestErrorKind::NoResponders => {
-                return Answer::NoResponders { subject };
+                return Some(Answer::NoResponders { subject });
             }
+            Err(error) if error.kind() == RequestErrorKind::TimedOut => return None,
             Err(error) => panic!("{subject}: {error}"),
         };
         let ack: Value = serde_json::from_slice(&acked.payload).expect("JSON");
         let stream = read(&ack["stream"]);
         if !ack["error"].is_null() {
-            return Answer::NotPublished { stream, error: read(&ack["error"]) };
+            return Some(Answer::NotPublished { stream, error: read(&ack["error"]) });
         }
-        Answer::Published { stream, seq: read(&ack["seq"]), duplicate: ack["duplicate"] == true }
+        Some(Answer::Published {
+            stream,
+            seq: read(&ack["seq"]),
+            duplicate: ack["duplicate"] == true,
+            val: read(&ack["val"]),
+        })
     }
 
     async fn request(&mut self, request: Request) -> Answer {

@@ -16,7 +16,8 @@ pub(crate) trait Side {
     /// A pull request that may be waiting.
     type Pull;
 
-    async fn publish(&mut self, publish: Publish) -> Answer;
+    /// Publishes; `None` when nobody answers.
+    async fn publish(&mut self, publish: Publish) -> Option<Answer>;
 
     async fn request(&mut self, request: Request) -> Answer;
 
@@ -93,8 +94,12 @@ fn without_token(subject: &str) -> &str {
 }
 
 fn pairs(headers: &[(String, String)]) -> String {
-    let pair = |(name, value): &(String, String)| format!("{name}={}", without_token(value));
-    let mut pairs: Vec<String> = headers.iter().map(pair).collect();
+    let shown = |(name, value): &(String, String)| match name.as_str() {
+        // What tells an origin from others of its name is a server's own business.
+        "Nats-Stream-Source" => format!("{name}={}", value.rsplit_once(' ').map_or("", |(shown, _)| shown)),
+        _ => format!("{name}={}", without_token(value)),
+    };
+    let mut pairs: Vec<String> = headers.iter().map(shown).collect();
     pairs.sort_unstable();
     pairs.join(",")
 }
@@ -106,13 +111,17 @@ pub(crate) fn refused(error: &ApiError) -> String {
 /// An answer without what cannot be the same on two brokers: moments, and what a server adds about itself.
 pub(crate) fn text(answer: Answer) -> String {
     match answer {
-        Answer::Published { stream, seq, duplicate } => {
-            format!("{stream} {seq}{}", if duplicate { " duplicate" } else { "" })
+        Answer::Published { stream, seq, duplicate, val } => {
+            let val = val.map_or_else(String::new, |val| format!(" counts {val}"));
+            format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
         }
         Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
         Answer::Failed(error) => refused(&error),
         Answer::Stream(info) => stream_text(*info),
-        Answer::StreamDescribed { info, subjects } => format!("{subjects:?} {}", stream_text(*info)),
+        Answer::StreamDescribed { info, subjects } => {
+            let origins = origins_text(&info);
+            format!("{subjects:?} {}{origins}", stream_text(*info))
+        }
         Answer::Account(account) => account_text(*account),
         Answer::Streams(all) => page_text(all, stream_text),
         Answer::Consumer(info) => consumer_text(*info),
@@ -158,6 +167,18 @@ fn stream_text(mut info: StreamInfo) -> String {
     }
     assert!(info.created.ends_with('Z'), "{}", info.created);
     format!("{:?} {:?}", info.state, info.config)
+}
+
+/// Where a stream copies from, without when it last did. A real server knows a moment after it created the stream.
+fn origins_text(info: &StreamInfo) -> String {
+    let mut lines: Vec<String> = info
+        .mirror
+        .iter()
+        .chain(&info.sources)
+        .map(|own| format!(" {} {:?} {:?}", own.name, own.filter_subject, own.subject_transforms))
+        .collect();
+    lines.sort_unstable();
+    lines.concat()
 }
 
 fn consumer_text(mut info: ConsumerInfo) -> String {

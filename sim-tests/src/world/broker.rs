@@ -99,6 +99,7 @@ impl World {
             | Input::InterestGained { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
+            | Input::CopiesDue
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_) => None,
@@ -130,6 +131,7 @@ impl World {
             | Input::InterestGained { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
+            | Input::CopiesDue
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_)) => other,
@@ -195,7 +197,7 @@ impl World {
             Effect::Deliver(delivery) => &delivery.inbox,
             Effect::Status { inbox, .. } => inbox,
             // Nobody of ours listens.
-            Effect::Advise { .. } => return,
+            Effect::Advise { .. } | Effect::Republish { .. } => return,
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };

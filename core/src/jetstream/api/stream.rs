@@ -417,6 +417,9 @@ pub struct StreamSourceInfo {
     pub external: Option<External>,
     /// How many messages are still to be copied.
     pub lag: u64,
+    /// The last sequence of the origin that was copied; 0 for none, and for mirrors.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub seq: u64,
     /// Nanoseconds since anything was heard of the origin; -1 for never.
     #[serde(rename = "active")]
     pub active_ns: i64,

@@ -1,6 +1,6 @@
 //! Mirrors and sources in a configuration: what may be copied from where.
 
-use super::super::api::{ApiError, StreamConfig, StreamSource};
+use super::super::api::{ApiError, Retention, StreamConfig, StreamSource};
 use super::super::error::{error, not_pedantic, stream_config as refused};
 use super::super::transform::Transform;
 use super::{Known, is_token};
@@ -61,7 +61,7 @@ pub(super) fn check(config: &mut StreamConfig, pedantic: bool, known: &Known<'_>
 }
 
 /// What tells two sources of one stream apart.
-pub(in crate::jetstream) fn identity(source: &StreamSource) -> (&str, Vec<(&str, &str)>) {
+fn identity(source: &StreamSource) -> (&str, Vec<(&str, &str)>) {
     let mut takes: Vec<(&str, &str)> = Vec::new();
     if source.subject_transforms.is_empty() {
         takes.push((source.filter_subject.as_str(), ""));
@@ -135,6 +135,9 @@ fn check_origin(
         let why =
             format!("subject filter '{}' for the {} invalid subject", source.filter_subject, errors.filter);
         return Err(error(500, 10_049, why));
+    }
+    if known(&source.name).is_some_and(|origin| origin.retention == Retention::Interest) {
+        return Err(refused("copying from a stream of interest retention is not supported by this broker"));
     }
     let origin_max = known(&source.name).map_or(-1, |origin| origin.max_msg_size);
     if source.external.is_none() && config.max_msg_size > 0 && origin_max > config.max_msg_size {

@@ -3,8 +3,10 @@
 
 mod acks;
 mod consumers;
+mod copies;
 mod direct;
 mod faults;
+mod features;
 mod memory;
 mod model;
 mod operations;
@@ -136,8 +138,9 @@ impl Bench {
         if let Some(Answer::NoResponders { subject }) = &answer {
             return format!("503 {subject}");
         }
-        let Some(Answer::Published { stream, seq, duplicate }) = answer else { panic!("{answer:?}") };
-        format!("{stream} {seq}{}", if duplicate { " duplicate" } else { "" })
+        let Some(Answer::Published { stream, seq, duplicate, val }) = answer else { panic!("{answer:?}") };
+        let val = val.map_or_else(String::new, |val| format!(" counts {val}"));
+        format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
     }
 
     pub(super) fn publish(&mut self, subject: &str) -> String {
@@ -346,7 +349,11 @@ pub(super) fn refused(error: &ApiError) -> String {
 pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
     let answer = |effect| match effect {
         Effect::Reply { to, answer } if to == inbox => Some(answer),
-        Effect::Reply { .. } | Effect::Deliver(_) | Effect::Status { .. } | Effect::Advise { .. } => None,
+        Effect::Reply { .. }
+        | Effect::Deliver(_)
+        | Effect::Status { .. }
+        | Effect::Advise { .. }
+        | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(answer).collect()
 }
@@ -354,7 +361,11 @@ pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
 pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
     let delivery = |effect| match effect {
         Effect::Deliver(delivery) if delivery.inbox == inbox => Some(*delivery),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } | Effect::Advise { .. } => None,
+        Effect::Deliver(_)
+        | Effect::Reply { .. }
+        | Effect::Status { .. }
+        | Effect::Advise { .. }
+        | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
 }
@@ -368,7 +379,11 @@ pub(super) fn seen(effects: &[Effect], inbox: &str) -> Vec<String> {
             Some(format!("{deliveries}.{stream_seq}.{consumer_seq} {pending}"))
         }
         Effect::Status { inbox: to, status } if to == inbox => Some(status_line(status)),
-        Effect::Deliver(_) | Effect::Status { .. } | Effect::Reply { .. } | Effect::Advise { .. } => None,
+        Effect::Deliver(_)
+        | Effect::Status { .. }
+        | Effect::Reply { .. }
+        | Effect::Advise { .. }
+        | Effect::Republish { .. } => None,
     };
     effects.iter().filter_map(line).collect()
 }
