@@ -101,7 +101,8 @@ fn value(body: &[u8]) -> Result<Value, ApiError> {
 
 /// Reads a value; an unknown field is an error.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    // Serde would read a struct from an array as well.
+    // A root that is null changes nothing of what it is read into. Serde would read a struct from an array as well.
+    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
     if !value.is_object() {
         return Err(invalid_json("json: cannot unmarshal a value that is not an object"));
     }

@@ -97,8 +97,8 @@ fn stored(message: &StoredMessage) -> Value {
     Value::Object(fields)
 }
 
-/// Header block and payload of each message of an answer.
-pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
+/// Header block and payload of each message of an answer. `leader` is who keeps every stream: this server.
+pub(super) fn answer(leader: &str, api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
     let one = match answer {
         Answer::Published { stream, seq, duplicate, val } => {
             (NOTHING.clone(), published(&stream, seq, duplicate, val.as_deref()))
@@ -125,8 +125,9 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
                 subjects: Paging,
                 #[serde(flatten)]
                 info: T,
+                cluster: Value,
             }
-            envelope(api, Described { subjects, info })
+            envelope(api, Described { subjects, info, cluster: json!({ "leader": leader }) })
         }
         Answer::Account(info) => envelope(api, info),
         Answer::Streams(page) => paged(api, "streams", &page),

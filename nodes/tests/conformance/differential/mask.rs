@@ -3,7 +3,7 @@
 //! Counts, bytes and sequences are never among it.
 
 use crate::client::Message;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 /// Fields with a moment in them; that nothing has happened yet is not masked.
@@ -20,7 +20,7 @@ pub(super) fn line(message: &Message) -> String {
     let text = String::from_utf8_lossy(&message.payload).into_owned();
     let payload = match serde_json::from_slice::<Value>(&message.payload) {
         Ok(mut value @ Value::Object(_)) => {
-            json(&mut value);
+            mask(&mut value);
             value.to_string()
         }
         Ok(_) | Err(_) => text,
@@ -44,7 +44,7 @@ fn header(line: &str) -> String {
     }
 }
 
-fn json(value: &mut Value) {
+fn mask(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             let is_advisory = fields
@@ -61,6 +61,14 @@ fn json(value: &mut Value) {
                 fields.insert("total".into(), "#".into());
                 fields.insert("errors".into(), "#".into());
             }
+            // Whether a stream that never held anything starts at 0 or at 1 depends on what was tried with it.
+            if fields.get("last_seq").is_some_and(|seq| *seq == 0) && fields.contains_key("first_seq") {
+                fields.insert("first_seq".into(), "#".into());
+                if fields.get("deleted").is_some_and(|deleted| *deleted == json!([0])) {
+                    fields.remove("deleted");
+                    fields.remove("num_deleted");
+                }
+            }
             if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
                 metadata.retain(|name, _| !name.starts_with("_nats."));
             }
@@ -74,11 +82,11 @@ fn json(value: &mut Value) {
                 if masked {
                     *value = "#".into();
                 } else {
-                    json(value);
+                    mask(value);
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(json),
+        Value::Array(items) => items.iter_mut().for_each(mask),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
