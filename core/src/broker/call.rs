@@ -29,6 +29,9 @@ pub(super) enum Api {
     ConsumerCreate,
     ConsumerInfo,
     ConsumerDelete,
+    ConsumerPause,
+    ConsumerReset,
+    ConsumerUnpin,
     ConsumerNames,
     ConsumerList,
     /// A pull or a direct get: answered without an envelope.

@@ -73,6 +73,15 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
             let request = Request::ConsumerDelete { stream: stream.into(), consumer: consumer.into() };
             ask(Api::ConsumerDelete, no_body(body).map(|()| request))
         }
+        ["CONSUMER", "PAUSE", stream, consumer] => {
+            ask(Api::ConsumerPause, consumer_pause(stream, consumer, body))
+        }
+        ["CONSUMER", "RESET", stream, consumer] => {
+            ask(Api::ConsumerReset, consumer_reset(stream, consumer, body))
+        }
+        ["CONSUMER", "UNPIN", stream, consumer] => {
+            ask(Api::ConsumerUnpin, consumer_unpin(stream, consumer, body))
+        }
         ["CONSUMER", "NAMES", stream] => ask(Api::ConsumerNames, consumer_names(stream, body)),
         ["CONSUMER", "LIST", stream] => ask(Api::ConsumerList, consumer_list(stream, body)),
         ["CONSUMER", "MSG", "NEXT", stream, consumer] => pull(stream, consumer, reply, body),
@@ -104,7 +113,7 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
     // A root that is null changes nothing of what it is read into. Serde would read a struct from an array as well.
     let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
     if !value.is_object() {
-        return Err(invalid_json("json: cannot unmarshal a value that is not an object"));
+        return Err(not_an_object());
     }
     let mut unknown = None;
     let read = serde_ignored::deserialize(value, |path| {
@@ -125,6 +134,19 @@ fn strict<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 fn optional<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     let body = body.trim_ascii();
     if body.is_empty() || body == b"null" { Ok(T::default()) } else { strict(body) }
+}
+
+/// Reads a body that may be absent and whose unknown fields mean nothing.
+fn lenient<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
+    match value(if body.is_empty() { b"null" } else { body })? {
+        Value::Null => Ok(T::default()),
+        fields @ Value::Object(_) => serde_json::from_value(fields).map_err(invalid_json),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Err(not_an_object()),
+    }
+}
+
+fn not_an_object() -> ApiError {
+    invalid_json("json: cannot unmarshal a value that is not an object")
 }
 
 fn no_body(body: &[u8]) -> Result<(), ApiError> {
@@ -260,10 +282,12 @@ struct ConsumerCreateBody {
     config: ConsumerConfig,
     #[serde(default)]
     action: String,
+    #[serde(default)]
+    pedantic: bool,
 }
 
-fn consumer_body(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerAction), ApiError> {
-    let ConsumerCreateBody { stream_name, config, action } = strict(body)?;
+fn consumer_body(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerAction, bool), ApiError> {
+    let ConsumerCreateBody { stream_name, config, action, pedantic } = strict(body)?;
     let action = match action.as_str() {
         "" => ConsumerAction::CreateOrUpdate,
         "create" => ConsumerAction::Create,
@@ -273,7 +297,7 @@ fn consumer_body(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerA
     if stream_name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
     }
-    Ok((config, action))
+    Ok((config, action, pedantic))
 }
 
 fn consumer_create(
@@ -282,7 +306,7 @@ fn consumer_create(
     filter: Option<String>,
     body: &[u8],
 ) -> Result<Request, ApiError> {
-    let (mut config, action) = consumer_body(stream, body)?;
+    let (mut config, action, pedantic) = consumer_body(stream, body)?;
     if let Some(consumer) = consumer {
         let said = config.name.as_deref().or(config.durable_name.as_deref());
         if said.is_some_and(|said| !said.is_empty() && said != consumer) {
@@ -304,18 +328,54 @@ fn consumer_create(
             return Err(error(400, 10_131, why));
         }
     }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
+    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action, pedantic })
 }
 
 fn durable_create(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
-    let (config, action) = consumer_body(stream, body)?;
+    let (config, action, pedantic) = consumer_body(stream, body)?;
     let Some(durable) = config.durable_name.as_deref().filter(|name| !name.is_empty()) else {
         return Err(error(400, 10_018, "consumer expected to be durable but a durable name was not set"));
     };
     if durable != consumer {
         return Err(error(400, 10_017, "consumer name in subject does not match durable name in request"));
     }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
+    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action, pedantic })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct PauseBody {
+    pause_until: Option<String>,
+}
+
+fn consumer_pause(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
+    let PauseBody { pause_until } = optional(body)?;
+    Ok(Request::ConsumerPause { stream: stream.into(), consumer: consumer.into(), pause_until })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ResetBody {
+    seq: Option<u64>,
+}
+
+fn consumer_reset(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
+    let ResetBody { seq } = lenient(body)?;
+    Ok(Request::ConsumerReset { stream: stream.into(), consumer: consumer.into(), seq })
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct UnpinBody {
+    group: String,
+}
+
+fn consumer_unpin(stream: &str, consumer: &str, body: &[u8]) -> Result<Request, ApiError> {
+    if body.is_empty() {
+        return Err(invalid_json("unexpected end of JSON input"));
+    }
+    let UnpinBody { group } = lenient(body)?;
+    Ok(Request::ConsumerUnpin { stream: stream.into(), consumer: consumer.into(), group })
 }
 
 /// Reads a pull: nothing, a number, or options.
@@ -323,23 +383,11 @@ fn pull(stream: &str, consumer: &str, reply: Option<String>, body: &[u8]) -> Cal
     // Without an inbox there is nowhere to send to.
     let Some(inbox) = reply else { return Call::Ignored };
     let (stream, consumer) = (stream.into(), consumer.into());
-    let request = read_pull(body);
+    let request = PullRequest::parse(body);
     Call::Api {
         api: Api::Bare,
-        request: request.map(|request| jetstream::Input::Pulled { stream, consumer, inbox, request }),
+        request: request
+            .map(|request| jetstream::Input::Pulled { stream, consumer, inbox, request })
+            .map_err(|why| error(400, err_code::INVALID_JSON, format!("Bad Request - {why}"))),
     }
-}
-
-/// The options of a pull.
-pub(super) fn read_pull(body: &[u8]) -> Result<PullRequest, ApiError> {
-    let one = PullRequest { batch: 1, ..PullRequest::default() };
-    let text = body.trim_ascii();
-    if text.is_empty() {
-        return Ok(one);
-    }
-    if text.starts_with(b"{") {
-        return strict(text);
-    }
-    let batch = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok());
-    batch.map(|batch| PullRequest { batch, ..one }).ok_or_else(|| invalid_json("not a number"))
 }

@@ -50,6 +50,9 @@ impl Api {
             Self::ConsumerCreate => "consumer_create",
             Self::ConsumerInfo => "consumer_info",
             Self::ConsumerDelete => "consumer_delete",
+            Self::ConsumerPause => "consumer_pause",
+            Self::ConsumerReset => "consumer_reset",
+            Self::ConsumerUnpin => "consumer_unpin",
             Self::ConsumerNames => "consumer_names",
             Self::ConsumerList => "consumer_list",
             Self::Bare => "",
@@ -142,6 +145,23 @@ pub(super) fn answer(leader: &str, api: Api, answer: Answer) -> Vec<(Bytes, Byte
         Answer::Direct(direct) => (direct.headers().as_bytes().clone(), direct.message.payload),
         Answer::DirectStatus(own) => direct_status(own),
         Answer::Consumer(info) => envelope(api, info),
+        Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
+            let mut body = json!({ "paused": is_paused, "pause_until": pause_until });
+            if pause_remaining_ns > 0 {
+                body["pause_remaining"] = pause_remaining_ns.into();
+            }
+            envelope(api, body)
+        }
+        Answer::ConsumerReset { info, reset_seq } => {
+            #[derive(Serialize)]
+            struct Reset<T> {
+                #[serde(flatten)]
+                info: T,
+                reset_seq: u64,
+            }
+            envelope(api, Reset { info, reset_seq })
+        }
+        Answer::ConsumerUnpinned => envelope(api, json!({})),
         Answer::AckProcessed => (NOTHING.clone(), NOTHING.clone()),
         Answer::NoResponders { .. } => return Vec::new(),
     };
@@ -179,7 +199,10 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::MessageDelete
         | Api::ConsumerCreate
         | Api::ConsumerInfo
-        | Api::ConsumerDelete => envelope(api, json!({ "error": error })),
+        | Api::ConsumerDelete
+        | Api::ConsumerPause
+        | Api::ConsumerReset
+        | Api::ConsumerUnpin => envelope(api, json!({ "error": error })),
         Api::StreamPurge => envelope(api, json!({ "error": error, "purged": 0 })),
         Api::ConsumerNames | Api::ConsumerList => {
             envelope(api, json!({ "error": error, "total": 0, "offset": 0, "limit": 0, "consumers": [] }))

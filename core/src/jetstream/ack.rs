@@ -4,8 +4,12 @@
 //! that is processed is confirmed, also when there was nothing to settle any more; one for a message the consumer has
 //! not delivered yet is not.
 
-use super::api::AckPolicy;
-use super::{Answer, Effect, Input, JetStream, duration, no_responders};
+use super::advisory::Event;
+use super::api::{AckPolicy, PullRequest};
+use super::consumer::Consumer;
+use super::pull_status::PullStatus;
+use super::tidings::answered;
+use super::{Answer, Effect, Input, JetStream, consumer_config, duration, no_responders};
 use crate::cx::Cx;
 use crate::time::Now;
 use std::fmt;
@@ -72,6 +76,11 @@ pub enum AckKind {
         /// Why; may be empty.
         reason: String,
     },
+    /// Settled, and a pull request whose messages go where the confirmation would.
+    Next {
+        /// The request, or why it cannot be read.
+        request: Result<PullRequest, &'static str>,
+    },
     /// Something the server does not know: confirmed, and ignored.
     Unknown,
 }
@@ -84,6 +93,9 @@ impl AckKind {
             b"" | b"+ACK" | b"+OK" => return Self::Ack,
             b"+WPI" => return Self::InProgress,
             _ => {}
+        }
+        if let Some(request) = payload.strip_prefix(b"+NXT") {
+            return Self::Next { request: PullRequest::parse(request) };
         }
         if let Some(delay) = payload.strip_prefix(b"-NAK") {
             return Self::Nak { delay_ns: parse_delay(delay) };
@@ -123,34 +135,59 @@ impl JetStream {
             return no_responders(reply, || delivery.to_string(), cx);
         }
         own.touch(now);
-        let settles = matches!(kind, AckKind::Ack | AckKind::Term { .. });
-        let processed = match kind {
-            AckKind::Ack | AckKind::Term { .. } => {
-                let known = stream_seq < own.next_seq;
-                if known {
-                    own.acked_at = Some(now.wall);
-                    own.settle(stream_seq);
-                }
-                known
+        let mut event = None;
+        let settled = match kind {
+            AckKind::Ack | AckKind::Next { .. } => {
+                event = own
+                    .sample(stream_seq, consumer_seq, now)
+                    .map(|ack_time_ns| Event::Acked { delivery: answered(delivery), ack_time_ns });
+                own.on_ack(stream_seq, consumer_seq, now)
+            }
+            AckKind::Term { reason } => {
+                event = Some(Event::Terminated { delivery: answered(delivery), reason: reason.clone() });
+                own.on_ack(stream_seq, consumer_seq, now)
             }
             AckKind::Nak { delay_ns } => {
-                own.nak(stream_seq, consumer_seq, *delay_ns, now);
-                true
+                if own.nak(stream_seq, consumer_seq, *delay_ns, now) {
+                    event = Some(Event::Naked(answered(delivery)));
+                }
+                Some(Vec::new())
             }
             AckKind::InProgress => {
                 own.extend(stream_seq, now);
-                true
+                Some(Vec::new())
             }
-            AckKind::Unknown => true,
+            AckKind::Unknown => Some(Vec::new()),
         };
+        if let Some(event) = event {
+            self.advise(event, cx);
+        }
         self.signal(&stream, &consumer);
         self.arm_consumer(now, &stream, &consumer);
-        if settles && processed {
-            self.release(now, &stream, vec![stream_seq], cx);
+        let is_processed = settled.is_some();
+        if let Some(settled) = settled.filter(|settled| !settled.is_empty()) {
+            self.release(now, &stream, settled, cx);
         }
-        if let Some(to) = reply.filter(|_| processed) {
-            cx.emit(Effect::Reply { to, answer: Answer::AckProcessed });
+        match (kind, reply) {
+            (AckKind::Next { request: Ok(request) }, Some(inbox)) => {
+                self.on_pulled(now, &stream, &consumer, inbox, request, cx);
+            }
+            (AckKind::Next { request: Err(why) }, Some(inbox)) => {
+                cx.emit(Effect::Status { inbox, status: PullStatus::BadRequest(why) });
+            }
+            (_, Some(to)) if is_processed => cx.emit(Effect::Reply { to, answer: Answer::AckProcessed }),
+            (_, Some(_) | None) => {}
         }
+    }
+}
+
+impl Consumer {
+    /// How long a delivery took, if its ack is one of the sample: of a hundred deliveries as many as were asked for.
+    fn sample(&self, seq: u64, consumer_seq: u64, now: Now) -> Option<u64> {
+        let percent = consumer_config::sampled_percent(self.config.sample_freq.as_deref()?)?.min(100);
+        let sampled = |deliveries: u64| u128::from(deliveries) * u128::from(percent) / 100;
+        let is_sampled = sampled(consumer_seq) > sampled(consumer_seq.saturating_sub(1));
+        (is_sampled && self.config.ack_policy == AckPolicy::Explicit).then(|| self.ack_time_ns(seq, now))?
     }
 }
 

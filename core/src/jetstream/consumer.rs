@@ -7,17 +7,21 @@
 //!
 //! What settles is next door, in [`settle`]: acks, expiries, removals.
 
-use super::api::{AckPolicy, ConsumerConfig, SequencePair};
+use super::api::{AckPolicy, ConsumerConfig, ReplayPolicy, SequencePair};
+use super::groups::Pin;
 use super::log::{Filters, Log};
 use super::pull::{PullStatus, Pulls};
 use super::push::Push;
 use super::record::{ConsumerRow, ConsumerState, PendingState};
 use super::stream::Stream;
-use super::{Limits, Timer, consumer_config};
+use super::{Limits, Timer, consumer_config, moment};
 use crate::time::{Mono, Now, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use replay::Replay;
+
 mod describe;
+mod replay;
 mod settle;
 mod start;
 
@@ -60,6 +64,21 @@ pub(super) enum Next {
     End,
 }
 
+/// Something to tell whoever listens, with the next names at hand.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Tiding {
+    /// A message was delivered as often as it may be.
+    Exhausted { stream_seq: u64, deliveries: u64 },
+    /// A message is gone whose delivery was unsettled.
+    Removed { stream_seq: u64, consumer_seq: u64, deliveries: u64 },
+    /// A client is pinned.
+    Pinned { id: String },
+    /// The pinned client has not pulled for too long.
+    PinLost,
+    /// It was paused, or goes on.
+    Paused { is_paused: bool },
+}
+
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Consumer {
     /// Durable.
@@ -95,6 +114,13 @@ pub(super) struct Consumer {
     pub(super) pulls: Pulls,
     /// Without it, clients pull.
     pub(super) push: Option<Push>,
+    /// The client that has its group for itself.
+    pub(super) pin: Option<Pin>,
+    pub(super) replay: Option<Replay>,
+    /// Until when nothing is delivered.
+    pause_ends: Option<Mono>,
+    /// What is still to be told.
+    pub(super) tidings: Vec<Tiding>,
     idle_since: Mono,
     /// When something was last delivered, and when something was last settled by a client.
     delivered_at: Option<Wall>,
@@ -128,6 +154,9 @@ impl Consumer {
         let name = name.to_owned();
         let mut own = Self::recovered(ConsumerRow { name, config, created_ns, state }, limits);
         own.restore(now, &stream.log);
+        if own.is_paused() {
+            own.tidings.push(Tiding::Paused { is_paused: true });
+        }
         own
     }
 
@@ -152,6 +181,10 @@ impl Consumer {
             looked_to: 0,
             queue: BTreeMap::new(),
             pulls: Pulls::default(),
+            pin: None,
+            replay: None,
+            pause_ends: None,
+            tidings: Vec::new(),
             idle_since: Mono::ZERO,
             delivered_at: None,
             acked_at: None,
@@ -188,6 +221,12 @@ impl Consumer {
         if let Some(push) = &mut self.push {
             push.start(now.mono);
         }
+        self.pin = None;
+        self.replay = match self.config.replay_policy {
+            ReplayPolicy::Instant => None,
+            ReplayPolicy::Original => Some(Replay::new(log.last_seq())),
+        };
+        self.pause(now);
         self.reconcile(log);
     }
 
@@ -243,12 +282,17 @@ impl Consumer {
         if config.inactive_threshold_ns != self.config.inactive_threshold_ns {
             self.idle_since = now.mono;
         }
+        let was_until = self.config.pause_until.clone();
         let longer_ns = i128::from(config.ack_wait_ns) - i128::from(self.config.ack_wait_ns);
         self.filters = parse_filters(&config);
         self.ack_pending_max = ack_pending_max(&config, limits);
         self.config = config;
+        if self.config.pause_until != was_until {
+            self.pause(now);
+            self.tidings.push(Tiding::Paused { is_paused: self.is_paused() });
+        }
         if let Some(own) = &mut self.last_per_subject {
-            own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(&meta.subject)));
+            own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(meta.subject)));
         }
         self.looked_to = 0;
         self.recount(log);
@@ -263,10 +307,8 @@ impl Consumer {
     pub(super) fn next(&mut self, log: &Log) -> Next {
         while let Some((_, seq)) = self.queue.first_key_value() {
             let seq = *seq;
-            if !self.was_delivered_enough(seq) {
-                return Next::Redelivery(seq);
-            }
-            self.exhaust(seq);
+            let Some(deliveries) = self.was_delivered_enough(seq) else { return Next::Redelivery(seq) };
+            self.exhaust(seq, deliveries);
         }
         if self.pending.len() >= self.ack_pending_max {
             return Next::Stalled;
@@ -317,6 +359,15 @@ impl Consumer {
     pub(super) fn catch_up(&mut self, now: Mono, mut tell: impl FnMut(String, PullStatus)) {
         self.expire_ack_waits(now);
         let last = self.delivered();
+        if self.pause_ends.take_if(|at| *at <= now).is_some() {
+            self.tidings.push(Tiding::Paused { is_paused: false });
+        }
+        if self.pin.take_if(|pin| pin.ends <= now).is_some() {
+            self.tidings.push(Tiding::PinLost);
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.elapse(now);
+        }
         match &mut self.push {
             Some(push) => push.elapse(now, last, tell),
             None => self.pulls.elapse(now, last, &mut tell),
@@ -325,10 +376,24 @@ impl Consumer {
 
     /// Whether it delivers when there is something to deliver.
     pub(super) fn is_asked(&self) -> bool {
+        if self.is_paused() {
+            return false;
+        }
         match &self.push {
             Some(push) => push.is_open(),
             None => !self.pulls.is_empty(),
         }
+    }
+
+    pub(super) const fn is_paused(&self) -> bool {
+        self.pause_ends.is_some()
+    }
+
+    /// Begins the pause its configuration asks for, if it has not passed.
+    fn pause(&mut self, now: Now) {
+        let until = self.config.pause_until.as_deref().and_then(moment::parse);
+        let left_ms = until.map_or(0, |until| until.as_ms().saturating_sub(now.wall.as_ms()));
+        self.pause_ends = (left_ms > 0).then(|| now.mono.plus_ms(left_ms));
     }
 
     /// Somebody used it.
@@ -345,7 +410,10 @@ impl Consumer {
             Some(push) => push.next_due(),
             None => self.pulls.next_due(),
         };
-        [ack_wait, asked, flush, inactive].into_iter().flatten().min()
+        let pause = self.pause_ends.map(|at| (at, Timer::PauseEnd));
+        let pin = self.pin.as_ref().map(|pin| (pin.ends, Timer::PinExpiry));
+        let replay = self.replay.as_ref().and_then(Replay::next_due).map(|at| (at, Timer::Pacing));
+        [ack_wait, asked, flush, inactive, pause, pin, replay].into_iter().flatten().min()
     }
 
     /// When it is deleted for not being used: its threshold after it was used, or after the last ack could still come. A

@@ -1,7 +1,7 @@
 //! Consumer configurations: the server's defaults, what an update may change.
 
 use super::api::{AckPolicy, ApiError, ConsumerConfig, PriorityPolicy, StreamConfig};
-use super::error::{consumer_update, error};
+use super::error::{consumer_update, error, not_pedantic};
 use super::moment;
 use super::record::NAME_BYTES_MAX;
 use super::stream_config::{self, is_token, own_metadata_bytes};
@@ -9,6 +9,8 @@ use crate::wire::subject::Filter;
 use crate::wire::token;
 
 mod check;
+
+pub(super) use check::{check_moment, sampled_percent};
 
 const SECOND_NS: u64 = 1_000_000_000;
 const ACK_WAIT_DEFAULT_NS: u64 = 30 * SECOND_NS;
@@ -38,6 +40,7 @@ pub(super) fn name(config: &ConsumerConfig) -> Result<Option<&str>, ApiError> {
 pub(super) fn normalise(
     mut config: ConsumerConfig,
     stream: &StreamConfig,
+    pedantic: bool,
 ) -> Result<ConsumerConfig, ApiError> {
     for text in [
         &mut config.durable_name,
@@ -56,7 +59,7 @@ pub(super) fn normalise(
     {
         config.name = Some(durable.clone());
     }
-    set_defaults(&mut config);
+    set_defaults(&mut config, stream, pedantic)?;
     check::check(&config, metadata_bytes, stream)?;
     if config.durable_name.is_none() && config.inactive_threshold_ns == 0 {
         config.inactive_threshold_ns = EPHEMERAL_INACTIVE_NS;
@@ -66,13 +69,21 @@ pub(super) fn normalise(
     Ok(config)
 }
 
-fn set_defaults(config: &mut ConsumerConfig) {
+/// With `pedantic`, what the server would change on its own is refused.
+fn set_defaults(config: &mut ConsumerConfig, stream: &StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+    let refuse =
+        |is_wrong: bool, why: &str| if pedantic && is_wrong { Err(not_pedantic(why)) } else { Ok(()) };
+    refuse(config.max_deliver < -1, "max_deliver must be set to -1")?;
     if config.max_deliver == 0 || config.max_deliver < -1 {
         config.max_deliver = -1;
     }
+    refuse(config.max_waiting < 0, "max_waiting must not be negative")?;
     config.max_waiting = config.max_waiting.max(0);
+    refuse(config.max_ack_pending < -1, "max_ack_pending must be set to -1")?;
     config.max_ack_pending = config.max_ack_pending.max(-1);
+    refuse(config.max_batch < 0, "max_batch must not be negative")?;
     config.max_batch = config.max_batch.max(0);
+    refuse(config.max_bytes < 0, "max_bytes must not be negative")?;
     config.max_bytes = config.max_bytes.max(0);
     if config.deliver_subject.is_none() && config.max_waiting == 0 {
         config.max_waiting = WAITING_DEFAULT;
@@ -80,8 +91,20 @@ fn set_defaults(config: &mut ConsumerConfig) {
     if config.ack_wait_ns == 0 && config.ack_policy != AckPolicy::None {
         config.ack_wait_ns = ACK_WAIT_DEFAULT_NS;
     }
-    if let Some(first_ns) = config.backoff_ns.first() {
-        config.ack_wait_ns = *first_ns;
+    if let Some(first_ns) = config.backoff_ns.first().copied() {
+        refuse(config.ack_wait_ns != first_ns, "first backoff value has to equal batch AckWait")?;
+        config.ack_wait_ns = first_ns;
+    }
+    let limits = &stream.consumer_limits;
+    if config.max_ack_pending == 0 {
+        let why = "max_ack_pending must be set if it's configured in stream limits";
+        refuse(limits.max_ack_pending > 0, why)?;
+        config.max_ack_pending = limits.max_ack_pending;
+    }
+    if config.inactive_threshold_ns == 0 {
+        let why = "inactive_threshold must be set if it's configured in stream limits";
+        refuse(limits.inactive_threshold_ns > 0, why)?;
+        config.inactive_threshold_ns = limits.inactive_threshold_ns;
     }
     if config.max_ack_pending == 0 && config.ack_policy != AckPolicy::None {
         config.max_ack_pending = ACK_PENDING_DEFAULT;
@@ -89,6 +112,7 @@ fn set_defaults(config: &mut ConsumerConfig) {
     if config.priority_policy == PriorityPolicy::PinnedClient && config.priority_timeout_ns == 0 {
         config.priority_timeout_ns = PRIORITY_TIMEOUT_DEFAULT_NS;
     }
+    Ok(())
 }
 
 /// The filters of a consumer; none when it has everything.

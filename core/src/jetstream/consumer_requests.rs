@@ -2,14 +2,13 @@
 
 use super::advisory::{Action, Event};
 use super::alarm::Owner;
-use super::api::{ApiError, ConsumerConfig, err_code};
+use super::api::{ApiError, ConsumerConfig, ZERO_TIME, err_code};
 use super::consumer::Consumer;
 use super::error::{consumer_not_found, error};
 use super::pull::{PullStatus, teller};
 use super::requests::Answered;
 use super::{
-    Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, consumer_limits,
-    retention,
+    Answer, ConsumerAction, ConsumerKey, Effect, Input, JetStream, consumer_config, moment, retention,
 };
 use crate::cx::Cx;
 use crate::time::Now;
@@ -35,6 +34,7 @@ impl JetStream {
         stream: &str,
         mut config: ConsumerConfig,
         action: ConsumerAction,
+        pedantic: bool,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
         let (stream, _) = self.stream_of(stream)?;
@@ -45,9 +45,11 @@ impl JetStream {
         if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
             config.durable_name = Some(durable);
         }
-        consumer_limits::fill_in(own.config.consumer_limits, &mut config);
-        let config = consumer_config::normalise(config, &own.config)?;
-        consumer_limits::check(own.config.consumer_limits, &config)?;
+        let mut config = consumer_config::normalise(config, &own.config, pedantic)?;
+        // Only a request to pause changes this.
+        if let Some(existing) = existing {
+            config.pause_until.clone_from(&existing.config.pause_until);
+        }
         match (existing, action) {
             (None, ConsumerAction::Update) => return Err(error(400, 10_149, "consumer does not exist")),
             (None, ConsumerAction::Create | ConsumerAction::CreateOrUpdate) => {
@@ -55,6 +57,7 @@ impl JetStream {
                 retention::check_new(own, &name, &config)?;
                 self.insert_consumer(now, &stream, &name, config);
                 self.advise_of(&stream, &name, Action::Create, cx);
+                self.tell_tidings(&stream, &name, cx);
             }
             (Some(existing), _) if existing.config == config => {}
             (Some(_), ConsumerAction::Create) => {
@@ -74,6 +77,7 @@ impl JetStream {
                 {
                     consumer.reconfigure(now, config, &own.log, &limits);
                 }
+                self.tell_tidings(&stream, &name, cx);
                 if let Some(subject) = moved_from {
                     let key = ConsumerKey { stream: stream.clone(), consumer: name.clone() };
                     self.unlist_deliver_subject(&subject, &key);
@@ -120,6 +124,65 @@ impl JetStream {
         }
         let key = ConsumerKey { stream: stream.clone(), consumer: name.clone() };
         self.list_deliver_subject(now, &key);
+    }
+
+    pub(super) fn pause_consumer(
+        &mut self,
+        now: Now,
+        stream: &str,
+        consumer: &str,
+        pause_until: Option<String>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        let limits = self.limits;
+        self.stream_of(stream)?;
+        let (stream, consumer, own) = self.consumer_mut(stream, consumer).ok_or_else(consumer_not_found)?;
+        if let Some(at) = &pause_until {
+            consumer_config::check_moment(at)?;
+        }
+        let pause_until = pause_until.map(|at| moment::normalise_utc(&at)).filter(|at| at != ZERO_TIME);
+        let config = ConsumerConfig { pause_until: pause_until.clone(), ..own.config.clone() };
+        if let Some(own) = self.streams.get_mut(&stream)
+            && let Some(consumer) = own.consumers.get_mut(&consumer)
+        {
+            consumer.reconfigure(now, config, &own.log, &limits);
+        }
+        self.tell_tidings(&stream, &consumer, cx);
+        if let Some(own) = self.streams.get(&stream) {
+            own.keep_consumer(&consumer, cx);
+        }
+        self.signal(&stream, &consumer);
+        self.arm_consumer(now, &stream, &consumer);
+        let info = self.consumer(&stream, &consumer).ok_or_else(consumer_not_found)?;
+        Ok(Answer::ConsumerPaused {
+            is_paused: info.paused,
+            pause_until: pause_until.unwrap_or_else(|| ZERO_TIME.to_owned()),
+            pause_remaining_ns: info.pause_remaining_ns,
+        })
+    }
+
+    pub(super) fn reset_consumer(
+        &mut self,
+        now: Now,
+        stream: &str,
+        consumer: &str,
+        seq: Option<u64>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Answered {
+        let (stream, own) = self.stream_of(stream)?;
+        let consumer: Arc<str> = consumer.into();
+        let position = own.consumers.get(&consumer).ok_or_else(consumer_not_found)?;
+        let reset_seq = position.reset_to(seq.filter(|seq| *seq > 0), &own.log)?;
+        if let Some(own) = self.streams.get_mut(&stream)
+            && let Some(consumer) = own.consumers.get_mut(&consumer)
+        {
+            consumer.reset(reset_seq, &own.log);
+        }
+        self.release_needless(now, &stream, 0, cx);
+        self.signal(&stream, &consumer);
+        self.arm_consumer(now, &stream, &consumer);
+        let info = self.consumer(&stream, &consumer).ok_or_else(consumer_not_found)?;
+        Ok(Answer::ConsumerReset { info: Box::new(info), reset_seq })
     }
 
     pub(super) fn describe_consumer(&self, stream: &str, consumer: &str) -> Answered {

@@ -4,10 +4,12 @@
 //! `deliveries_per_step_max` messages: a consumer that is not through lines up again behind the others, and the next
 //! turn goes on.
 
-use super::api::AckPolicy;
-use super::consumer::Next;
+use super::api::{AckPolicy, PriorityPolicy};
+use super::consumer::{Next, Tiding};
+use super::groups::{PIN_ID, Pin, Rule};
+use super::log::MetaRef;
 use super::pull::{Served, teller};
-use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, MessageMeta, keep};
+use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, keep};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::time::Now;
@@ -43,6 +45,7 @@ impl JetStream {
         own.signalled = false;
         own.catch_up(now.mono, teller(cx));
         let mut is_through = true;
+        let policy = own.config.priority_policy;
         let mut settled = Vec::new();
         while own.is_asked() {
             if *budget == 0 {
@@ -59,6 +62,9 @@ impl JetStream {
                 }
             };
             let meta = stream.log.get(seq).expect("what is pending or next is stored");
+            if own.replay.as_mut().is_some_and(|replay| !replay.admits(seq, meta.stored_at, now)) {
+                break;
+            }
             let ack = AckSubject {
                 stream: key.stream.clone(),
                 consumer: key.consumer.clone(),
@@ -74,8 +80,22 @@ impl JetStream {
             let bytes = meta.subject.len() as u64 + reply_and_message;
             let (inbox, mut then) = match &mut own.push {
                 None => {
-                    let served = own.pulls.serve(bytes, now.mono, teller(cx));
-                    let Some(Served { inbox, then }) = served else { break };
+                    let rule = (policy != PriorityPolicy::None).then(|| Rule {
+                        policy,
+                        pin: own.pin.as_ref().map(|pin| pin.id.clone()),
+                        candidate: own.pin.is_none().then(|| self.nuid.next()),
+                        pending: pending + 1,
+                        ack_pending: own.pending.len() as u64,
+                    });
+                    let served = own.pulls.serve(bytes, now.mono, rule.as_ref(), teller(cx));
+                    let Some(Served { inbox, then, is_pinned }) = served else {
+                        own.pulls.reach_end(teller(cx));
+                        break;
+                    };
+                    if let Some(id) = rule.and_then(|rule| rule.candidate).filter(|_| is_pinned) {
+                        own.pin = Some(Pin::new(id.clone(), &own.config, now));
+                        own.tidings.push(Tiding::Pinned { id });
+                    }
                     (inbox, then)
                 }
                 Some(push) => {
@@ -89,6 +109,9 @@ impl JetStream {
             if own.config.headers_only {
                 message.headers.append(MESSAGE_SIZE, &message.payload.len().to_string());
                 message.payload = Bytes::new();
+            }
+            if let Some(pin) = &own.pin {
+                message.headers.append(PIN_ID, &pin.id);
             }
             own.record_delivery(seq, now);
             if own.config.ack_policy == AckPolicy::None {
@@ -112,6 +135,7 @@ impl JetStream {
                 cx.emit(Effect::Status { inbox, status });
             }
         }
+        self.tell_tidings(&key.stream, &key.consumer, cx);
         self.arm_consumer(now, &key.stream, &key.consumer);
         self.release(now, &key.stream, settled, cx);
         Ok(is_through)
@@ -119,7 +143,7 @@ impl JetStream {
 }
 
 /// What a message takes on the wire without subject and reply.
-fn message_bytes(meta: &MessageMeta, headers_only: bool) -> u64 {
+fn message_bytes(meta: MetaRef<'_>, headers_only: bool) -> u64 {
     let headers = u64::from(meta.header_bytes);
     if !headers_only {
         return headers + u64::from(meta.payload_bytes);

@@ -38,11 +38,6 @@ pub(super) fn consumer_update(why: &str) -> ApiError {
     error(500, err_code::CONSUMER_CREATE, why)
 }
 
-/// What this broker does not do, it says.
-pub(super) fn consumer_unsupported(what: &str) -> ApiError {
-    error(500, err_code::CONSUMER_CREATE, format!("{what} is not supported by this broker"))
-}
-
 pub(super) fn out_of_resources() -> ApiError {
     error(503, err_code::INSUFFICIENT_RESOURCES, "insufficient resources")
 }

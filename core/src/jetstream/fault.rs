@@ -84,6 +84,7 @@ impl JetStream {
                     return Ok(());
                 };
                 own.end_ack_wait(*stream_seq);
+                self.tell_tidings(&stream, &consumer, cx);
                 self.signal(&stream, &consumer);
                 self.arm_consumer(now, &stream, &consumer);
             }

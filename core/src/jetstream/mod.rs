@@ -43,7 +43,6 @@ mod alarm;
 pub mod api;
 mod consumer;
 mod consumer_config;
-mod consumer_limits;
 mod consumer_requests;
 mod counter;
 mod dedupe;
@@ -54,6 +53,7 @@ mod duration;
 mod error;
 mod expiry;
 mod fault;
+mod groups;
 mod invariants;
 mod keep;
 mod listing;
@@ -77,6 +77,7 @@ mod stream_requests;
 #[cfg(test)]
 mod tests;
 mod tick;
+mod tidings;
 mod transform;
 mod upstream;
 
@@ -289,8 +290,12 @@ pub enum Timer {
     PullExpiry,
     /// A pull request or a push consumer has been silent for its heartbeat.
     Heartbeat,
-    /// A push consumer may send again.
+    /// A consumer may send again, by its rate or by the time that passed when its messages were published.
     Pacing,
+    /// A pause ends.
+    PauseEnd,
+    /// A pinned client has not pulled for its timeout.
+    PinExpiry,
     /// The state of a consumer is written.
     ConsumerFlush,
     /// A consumer was not used for its threshold.

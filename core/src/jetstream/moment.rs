@@ -30,6 +30,12 @@ pub(super) fn normalise(text: &str) -> String {
     }
 }
 
+/// In UTC, whatever zone it was given in.
+pub(super) fn normalise_utc(text: &str) -> String {
+    let stamp = text.parse::<jiff::Timestamp>();
+    normalise(&stamp.map_or_else(|_| text.to_owned(), |stamp| format!("{stamp:.9}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +56,7 @@ mod tests {
                 "{text}"
             );
         }
+        assert_eq!(normalise_utc("2026-11-21T12:36:35+01:00"), "2026-11-21T11:36:35Z");
         for bad in ["", "now", "2026-11-21", "2026-11-21 11:36:35Z", "2026-11-21T11:36:35"] {
             assert_eq!(parse(bad), None, "{bad}");
         }

@@ -11,6 +11,7 @@
 
 use super::api::{PullRequest, SequencePair};
 use super::consumer::{Consumer, plus_ns};
+use super::groups::{self, Member, Rule, Verdict};
 pub(super) use super::pull_status::{PullStatus, Unserved};
 use super::{Effect, Input, JetStream, Timer};
 use crate::cx::Cx;
@@ -21,6 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Clone, PartialEq, Debug)]
 struct Waiting {
     inbox: String,
+    /// In the priority group of its consumer, if there is one.
+    member: Option<Box<Member>>,
     messages_left: u64,
     bytes_left: Option<u64>,
     no_wait: bool,
@@ -36,10 +39,11 @@ struct Heartbeat {
 }
 
 impl Waiting {
-    fn new(inbox: String, request: &PullRequest, now: Now) -> Self {
+    fn new(inbox: String, request: &PullRequest, member: Option<Box<Member>>, now: Now) -> Self {
         let every_ns = request.idle_heartbeat_ns;
         Self {
             inbox,
+            member,
             messages_left: request.batch.max(1),
             bytes_left: (request.max_bytes > 0).then_some(request.max_bytes),
             no_wait: request.no_wait,
@@ -69,17 +73,24 @@ impl Waiting {
 /// The requests waiting at one consumer, in the order in which they are served next.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(super) struct Pulls {
-    waiting: BTreeMap<u64, Waiting>,
-    due: BTreeSet<(Mono, Timer, u64)>,
+    waiting: BTreeMap<Place, Waiting>,
+    /// The next number of a place.
+    next: u64,
+    due: BTreeSet<(Mono, Timer, Place)>,
     /// Those that end when nothing is left.
-    no_wait: BTreeSet<u64>,
+    no_wait: BTreeSet<Place>,
 }
+
+/// Where a request stands: by priority, then by number.
+type Place = (u8, u64);
 
 /// The request that gets the next message.
 pub(super) struct Served {
     pub(super) inbox: String,
     /// What it is told after the message.
     pub(super) then: Option<PullStatus>,
+    /// Its client is pinned from now on, as the rule's candidate.
+    pub(super) is_pinned: bool,
 }
 
 impl Pulls {
@@ -106,11 +117,12 @@ impl Pulls {
 
     /// Lines up behind the others.
     fn push(&mut self, own: Waiting) {
-        let place = self.waiting.last_key_value().map_or(0, |(place, _)| place + 1);
-        self.insert(place, own);
+        let priority = own.member.as_ref().map_or(0, |member| member.priority);
+        self.next += 1;
+        self.insert((priority, self.next), own);
     }
 
-    fn remove(&mut self, place: u64) -> Option<Waiting> {
+    fn remove(&mut self, place: Place) -> Option<Waiting> {
         let own = self.waiting.remove(&place)?;
         if let Some((at, timer)) = own.next_due() {
             self.due.remove(&(at, timer, place));
@@ -136,7 +148,7 @@ impl Pulls {
         }
     }
 
-    fn insert(&mut self, place: u64, own: Waiting) {
+    fn insert(&mut self, place: Place, own: Waiting) {
         if let Some((at, timer)) = own.next_due() {
             self.due.insert((at, timer, place));
         }
@@ -151,10 +163,29 @@ impl Pulls {
         &mut self,
         bytes: u64,
         now: Mono,
+        rule: Option<&Rule>,
         mut tell: impl FnMut(String, PullStatus),
     ) -> Option<Served> {
+        let mut passed = 0;
         while let Some((place, _)) = self.waiting.first_key_value() {
             let mut own = self.remove(*place)?;
+            let verdict = rule.map_or(Verdict::Serve, |rule| rule.judge(own.member.as_deref()));
+            match verdict {
+                Verdict::Serve | Verdict::Pin => {}
+                Verdict::Pass => {
+                    self.push(own);
+                    passed += 1;
+                    if passed >= self.waiting.len() {
+                        return None;
+                    }
+                    continue;
+                }
+                Verdict::WrongPin => {
+                    let unserved = own.unserved();
+                    tell(own.inbox, PullStatus::WrongPinId(unserved));
+                    continue;
+                }
+            }
             if let Some(left) = &mut own.bytes_left {
                 let Some(rest) = left.checked_sub(bytes) else {
                     let unserved = own.unserved();
@@ -166,6 +197,10 @@ impl Pulls {
                     own.messages_left = 1;
                 }
             }
+            let is_pinned = verdict == Verdict::Pin;
+            if let (true, Some(member)) = (is_pinned, &mut own.member) {
+                member.id = rule.and_then(|rule| rule.candidate.clone());
+            }
             own.messages_left -= 1;
             own.served = true;
             let inbox = own.inbox.clone();
@@ -174,11 +209,12 @@ impl Pulls {
                     heartbeat.at = plus_ns(now, heartbeat.every_ns);
                 }
                 self.push(own);
-                return Some(Served { inbox, then: None });
+                return Some(Served { inbox, then: None, is_pinned });
             }
             let unserved = own.unserved();
             return Some(Served {
                 inbox,
+                is_pinned,
                 then: (unserved.bytes > 0).then_some(PullStatus::BatchCompleted(unserved)),
             });
         }
@@ -211,7 +247,7 @@ impl Pulls {
 
     /// Drops the requests of an inbox. Returns whether there were any.
     pub(super) fn abandon(&mut self, inbox: &str) -> bool {
-        let gone: Vec<u64> =
+        let gone: Vec<Place> =
             self.waiting.iter().filter(|(_, own)| own.inbox == inbox).map(|(place, _)| *place).collect();
         for place in &gone {
             self.remove(*place);
@@ -245,11 +281,17 @@ impl JetStream {
         }
         own.touch(now);
         own.catch_up(now.mono, &mut tell);
-        match refusal(own, request, waiting_max) {
-            Ok(()) => own.pulls.push(Waiting::new(inbox, request, now)),
+        match refusal(own, request, waiting_max, now) {
+            Ok(member) => own.pulls.push(Waiting::new(inbox, request, member, now)),
             Err(Some(status)) => tell(inbox, status),
             Err(None) => {}
         }
+        if own.is_paused() {
+            // What does not wait does not wait for the end of a pause either.
+            own.pulls.reach_end(&mut tell);
+        }
+        drop(tell);
+        self.tell_tidings(&stream, &consumer, cx);
         self.signal(&stream, &consumer);
         self.arm_consumer(now, &stream, &consumer);
     }
@@ -271,7 +313,12 @@ impl JetStream {
 }
 
 /// Why a request does not wait; `None` when it is dropped without a word.
-fn refusal(own: &Consumer, request: &PullRequest, waiting_max: usize) -> Result<(), Option<PullStatus>> {
+fn refusal(
+    own: &mut Consumer,
+    request: &PullRequest,
+    waiting_max: usize,
+    now: Now,
+) -> Result<Option<Box<Member>>, Option<PullStatus>> {
     let config = &own.config;
     let heartbeat_ns = request.idle_heartbeat_ns;
     if heartbeat_ns > 0 && heartbeat_ns.saturating_mul(2) > request.expires_ns {
@@ -289,7 +336,12 @@ fn refusal(own: &Consumer, request: &PullRequest, waiting_max: usize) -> Result<
     if max > 0 && request.max_bytes > max {
         return Err(Some(PullStatus::ExceededMaxRequestMaxBytes { max }));
     }
-    let waiting_max = usize::try_from(config.max_waiting).unwrap_or(usize::MAX).min(waiting_max);
+    let member = groups::admit(config, request).map_err(Some)?;
+    let asked_max = config.max_waiting;
+    if member.is_some() {
+        own.renew_pin(request.id.as_deref(), now).map_err(Some)?;
+    }
+    let waiting_max = usize::try_from(asked_max).unwrap_or(usize::MAX).min(waiting_max);
     if own.pulls.len() >= waiting_max {
         // The server stays silent towards a client that will notice the missing heartbeat.
         return Err((heartbeat_ns == 0).then_some(PullStatus::ExceededMaxWaiting));
@@ -303,5 +355,5 @@ fn refusal(own: &Consumer, request: &PullRequest, waiting_max: usize) -> Result<
             return Err(Some(PullStatus::RequestsPending));
         }
     }
-    Ok(())
+    Ok(member)
 }

@@ -63,6 +63,10 @@ pub enum PullStatus {
     LeadershipChange,
     /// The server stops.
     ServerShutdown(Unserved),
+    /// The client takes itself for the pinned one.
+    PinIdMismatch,
+    /// The client is not the pinned one any more.
+    WrongPinId(Unserved),
     /// The request makes no sense.
     BadRequest(&'static str),
     /// There is no such consumer: nobody listens.
@@ -76,6 +80,7 @@ impl PullStatus {
         match self {
             Self::IdleHeartbeat { .. } | Self::FlowControlRequest { .. } => 100,
             Self::BadRequest(_) => 400,
+            Self::PinIdMismatch | Self::WrongPinId(_) => 423,
             Self::NoMessages => 404,
             Self::RequestTimeout(_) | Self::RequestsPending => 408,
             Self::MessageSizeExceedsMaxBytes(_)
@@ -113,6 +118,8 @@ impl PullStatus {
             Self::ConsumerIsPushBased => "Consumer is push based".into(),
             Self::LeadershipChange => "Leadership Change".into(),
             Self::ServerShutdown(_) => "Server Shutdown".into(),
+            Self::PinIdMismatch => "Nats-Pin-Id mismatch".into(),
+            Self::WrongPinId(_) => "Nats-Wrong-Pin-Id".into(),
             Self::BadRequest(why) => format!("Bad Request - {why}"),
             Self::NoResponders => String::new(),
         }
@@ -126,6 +133,7 @@ impl PullStatus {
                 [("Nats-Last-Consumer", last.consumer_seq), ("Nats-Last-Stream", last.stream_seq)]
             }
             Self::RequestTimeout(unserved)
+            | Self::WrongPinId(unserved)
             | Self::MessageSizeExceedsMaxBytes(unserved)
             | Self::BatchCompleted(unserved)
             | Self::ServerShutdown(unserved) => {
@@ -141,6 +149,7 @@ impl PullStatus {
             | Self::ConsumerDeleted
             | Self::ConsumerIsPushBased
             | Self::LeadershipChange
+            | Self::PinIdMismatch
             | Self::BadRequest(_)
             | Self::NoResponders => return Headers::default(),
         };

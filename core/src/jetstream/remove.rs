@@ -1,5 +1,7 @@
 //! Removal: by a limit, an age, a purge, a delete. One place tells the table, the index and the consumers.
 
+use super::consumer::Tiding;
+use super::log::Seqs;
 use super::stream::Stream;
 use super::{Effect, Input, JetStream};
 use crate::cx::Cx;
@@ -16,6 +18,31 @@ impl JetStream {
         seqs: &[u64],
         cx: &mut Cx<'_, Input, Effect>,
     ) -> u64 {
+        let removed = self.take_out(now, name, seqs, cx);
+        let consumers = self.streams.get(name).map(|stream| stream.consumers.iter());
+        let telling = consumers.into_iter().flatten().filter(|(_, own)| !own.tidings.is_empty());
+        for consumer in telling.map(|(consumer, _)| consumer.clone()).collect::<Vec<_>>() {
+            self.tell_tidings(name, &consumer, cx);
+        }
+        removed
+    }
+
+    /// Removes messages, without a word about deliveries that were unsettled.
+    pub(super) fn purge_messages(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        seqs: &[u64],
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> u64 {
+        let purged = self.take_out(now, name, seqs, cx);
+        for own in self.streams.get_mut(name).into_iter().flat_map(|stream| stream.consumers.values_mut()) {
+            own.tidings.retain(|tiding| !matches!(tiding, Tiding::Removed { .. }));
+        }
+        purged
+    }
+
+    fn take_out(&mut self, now: Now, name: &Arc<str>, seqs: &[u64], cx: &mut Cx<'_, Input, Effect>) -> u64 {
         let Some(stream) = self.streams.get_mut(name) else { return 0 };
         let mut removed = 0;
         for seq in seqs {
@@ -75,9 +102,7 @@ impl JetStream {
 /// The oldest messages of subjects that have too many.
 fn over_subject_limit(stream: &Stream, subject: Option<&Arc<str>>) -> Vec<u64> {
     let Ok(max) = usize::try_from(stream.config.max_msgs_per_subject) else { return Vec::new() };
-    let over = |seqs: &std::collections::BTreeSet<u64>| {
-        seqs.iter().copied().take(seqs.len().saturating_sub(max)).collect::<Vec<_>>()
-    };
+    let over = |seqs: &Seqs| seqs.iter().take(seqs.len().saturating_sub(max)).collect::<Vec<_>>();
     match subject {
         Some(subject) => stream.log.on_subject(subject).map_or_else(Vec::new, over),
         None => stream.log.subjects().flat_map(|(_, seqs)| over(seqs)).collect(),

@@ -135,6 +135,8 @@ pub enum Request {
         config: Box<ConsumerConfig>,
         /// Which of both.
         action: ConsumerAction,
+        /// What the server would change on its own is refused.
+        pedantic: bool,
     },
     /// Describes a consumer.
     ConsumerInfo {
@@ -142,6 +144,33 @@ pub enum Request {
         stream: String,
         /// The consumer.
         consumer: String,
+    },
+    /// Delivers nothing until a moment.
+    ConsumerPause {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// When it goes on, RFC 3339; at once when there is none.
+        pause_until: Option<String>,
+    },
+    /// Begins anew.
+    ConsumerReset {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// At this sequence; behind its floor when there is none.
+        seq: Option<u64>,
+    },
+    /// Lets another client have a priority group for itself.
+    ConsumerUnpin {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// The group.
+        group: String,
     },
     /// Deletes a consumer.
     ConsumerDelete {
@@ -225,6 +254,24 @@ pub enum Answer {
     Consumers(Page<ConsumerInfo>),
     /// The names of consumers.
     ConsumerNames(Page<String>),
+    /// A consumer was paused, or goes on.
+    ConsumerPaused {
+        /// Which of both.
+        is_paused: bool,
+        /// Until when, RFC 3339; [`ZERO_TIME`](super::api::ZERO_TIME) when it was not asked to be.
+        pause_until: String,
+        /// For how long, in nanoseconds.
+        pause_remaining_ns: u64,
+    },
+    /// A consumer begins anew.
+    ConsumerReset {
+        /// As it is now.
+        info: Box<ConsumerInfo>,
+        /// Where it begins.
+        reset_seq: u64,
+    },
+    /// A priority group is free.
+    ConsumerUnpinned,
     /// A consumer is gone.
     ConsumerDeleted,
     /// An ack was processed: an empty message.
@@ -273,10 +320,19 @@ impl JetStream {
             },
             Request::DirectGet { stream, get } => return self.get_directly(&stream, &reply, &get, cx),
             Request::MessageDelete { stream, seq } => self.delete_message(now, &stream, seq, cx),
-            Request::ConsumerCreate { stream, config, action } => {
-                self.create_consumer(now, &stream, *config, action, cx)
+            Request::ConsumerCreate { stream, config, action, pedantic } => {
+                self.create_consumer(now, &stream, *config, action, pedantic, cx)
             }
             Request::ConsumerInfo { stream, consumer } => self.describe_consumer(&stream, &consumer),
+            Request::ConsumerPause { stream, consumer, pause_until } => {
+                self.pause_consumer(now, &stream, &consumer, pause_until, cx)
+            }
+            Request::ConsumerReset { stream, consumer, seq } => {
+                self.reset_consumer(now, &stream, &consumer, seq, cx)
+            }
+            Request::ConsumerUnpin { stream, consumer, group } => {
+                self.unpin_consumer(now, &stream, &consumer, &group, cx)
+            }
             Request::ConsumerDelete { stream, consumer } => self.remove_consumer(now, &stream, &consumer, cx),
             Request::ConsumerNames { stream, offset } => self.consumer_names_page(&stream, offset),
             Request::ConsumerList { stream, offset } => self.consumer_list_page(&stream, offset),

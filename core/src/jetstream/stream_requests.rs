@@ -185,7 +185,7 @@ impl JetStream {
         let matching = own
             .log
             .iter()
-            .filter(|(_, meta)| filter.as_ref().is_none_or(|filter| filter.matches(&meta.subject)));
+            .filter(|(_, meta)| filter.as_ref().is_none_or(|filter| filter.matches(meta.subject)));
         let mut purged: Vec<u64> = matching.map(|(own, _)| own).collect();
         match (seq, keep) {
             (Some(seq), _) => purged.truncate(purged.partition_point(|own| *own < seq)),
@@ -194,7 +194,7 @@ impl JetStream {
             }
             (None, None) => {}
         }
-        let messages = self.remove_messages(now, &name, &purged, cx);
+        let messages = self.purge_messages(now, &name, &purged, cx);
         // The server gives no sequence below the one it was told to purge to, even if that lies ahead.
         if let (Some(seq), None) = (seq, &filter)
             && let Some(own) = self.streams.get_mut(&name)

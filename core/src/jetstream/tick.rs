@@ -31,7 +31,9 @@ impl JetStream {
             return self.delete_consumer(now, &stream, &consumer, cx);
         }
         own.catch_up(now.mono, teller(cx));
-        if own.flush_due.is_some_and(|at| at <= now.mono) {
+        let is_due = own.flush_due.is_some_and(|at| at <= now.mono);
+        self.tell_tidings(&stream, &consumer, cx);
+        if is_due {
             self.flush_consumer(now, &stream, &consumer, cx);
         }
         self.signal(&stream, &consumer);

@@ -3,7 +3,7 @@
 use crate::script::{MS, S, Script, waiting};
 use crate::side::Side;
 use cloudlysis_core::jetstream::AckSubject;
-use cloudlysis_core::jetstream::api::AckPolicy;
+use cloudlysis_core::jetstream::api::{AckPolicy, PullRequest, Retention};
 
 pub(crate) async fn every_kind_of_ack(s: &mut Script<impl Side>) {
     s.stream("A", |_| {}).await;
@@ -153,4 +153,96 @@ pub(crate) async fn one_at_a_time(s: &mut Script<impl Side>) {
     s.await_messages("OV", "c", 2).await;
     s.await_messages("OV", "c", 1).await;
     s.info("OV", "c").await;
+}
+
+pub(crate) async fn acks_of_everything_before(s: &mut Script<impl Side>) {
+    s.stream("AA", |_| {}).await;
+    s.durable("AA", "c", |config| {
+        (config.ack_policy, config.ack_wait_ns, config.max_ack_pending) = (AckPolicy::All, S, 6);
+    })
+    .await;
+    s.publish_many("aa.a", 5).await;
+    let taken = s.fetch("AA", "c", 5).await;
+    s.ack(&taken[1], "").await;
+    s.info("AA", "c").await;
+    s.ack(&taken[0], "").await;
+    s.ack(&taken[1], "-NAK").await;
+    s.ack(&taken[0], "+TERM").await;
+    s.info("AA", "c").await;
+    // What is still out comes again, and an answer to either delivery settles what is before.
+    let again = s.await_messages("AA", "c", 3).await;
+    s.ack(&taken[3], "").await;
+    s.info("AA", "c").await;
+    s.ack(&again[2], "").await;
+    s.info("AA", "c").await;
+    // The room is what is out.
+    s.publish_many("aa.a", 7).await;
+    let more = s.pull("AA", "c", waiting(7, 300 * MS)).await;
+    s.ack(&more[2], "+TERM all of it").await;
+    s.info("AA", "c").await;
+    s.delete_message("AA", 12).await;
+    s.info("AA", "c").await;
+    s.ack(&more[3], "+WPI").await;
+    let beyond = AckSubject { stream_seq: 999, consumer_seq: 999, ..taken[0].clone() };
+    s.ack(&beyond, "").await;
+    s.info("AA", "c").await;
+    s.publish_many("aa.a", 3).await;
+    let more = s.await_messages("AA", "c", 3).await;
+    s.delete_message("AA", 14).await;
+    s.info("AA", "c").await;
+    s.ack(&more[2], "+WPI").await;
+    s.await_messages("AA", "c", 1).await;
+    s.ack(&more[2], "").await;
+    s.info("AA", "c").await;
+    // One of several filters sees a part of the stream.
+    s.durable("AA", "f", |config| {
+        (config.ack_policy, config.filter_subject) = (AckPolicy::All, Some("aa.b".into()));
+    })
+    .await;
+    for subject in ["aa.b", "aa.c", "aa.b", "aa.b"] {
+        s.publish(subject).await;
+    }
+    let taken = s.fetch("AA", "f", 3).await;
+    s.ack(&taken[1], "").await;
+    s.info("AA", "f").await;
+    s.purge("AA", None, None, None).await;
+    s.info("AA", "f").await;
+    // Where an ack removes.
+    s.stream("AI", |config| config.retention = Retention::Interest).await;
+    s.durable("AI", "c", |config| config.ack_policy = AckPolicy::All).await;
+    s.publish_many("ai.a", 4).await;
+    let taken = s.fetch("AI", "c", 4).await;
+    s.ack(&taken[2], "").await;
+    s.until_messages("AI", 1).await;
+    s.stream("AW", |config| config.retention = Retention::Workqueue).await;
+    s.durable("AW", "c", |config| config.ack_policy = AckPolicy::All).await;
+}
+
+pub(crate) async fn an_ack_that_is_a_pull(s: &mut Script<impl Side>) {
+    s.stream("NX", |_| {}).await;
+    s.durable("NX", "c", |_| {}).await;
+    s.publish_many("nx.a", 6).await;
+    let one = || waiting(1, 0);
+    let no_wait = |batch| PullRequest { no_wait: true, ..waiting(batch, 0) };
+    let taken = s.fetch("NX", "c", 1).await;
+    let next = s.ack_next(&taken[0], "+NXT", one()).await;
+    let taken = s.end(next).await;
+    s.info("NX", "c").await;
+    let next = s.ack_next(&taken[0], "+NXT 2", waiting(2, 0)).await;
+    let taken = s.end(next).await;
+    let next = s.ack_next(&taken[0], "+NXT {\"batch\":5,\"no_wait\":true}", no_wait(5)).await;
+    let rest = s.end(next).await;
+    s.info("NX", "c").await;
+    let next = s.ack_next(&rest[0], "+NXT {\"batch\":1,\"no_wait\":true}", no_wait(1)).await;
+    s.end(next).await;
+    let next = s.ack_next(&rest[1], "+NXT{\"batch\":2,\"expires\":200000000}", waiting(2, 200 * MS)).await;
+    s.end(next).await;
+    // It settles also when the pull makes no sense, or when nobody waits for it.
+    let next = s.ack_next(&taken[1], "+NXT {\"batch\":", one()).await;
+    s.end(next).await;
+    s.info("NX", "c").await;
+    s.publish("nx.a").await;
+    let next = s.ack_next(&rest[1], "+NXTnonsense", one()).await;
+    s.end(next).await;
+    s.info("NX", "c").await;
 }

@@ -3,7 +3,7 @@
 use crate::script::{S, Script};
 use crate::side::Side;
 use cloudlysis_core::jetstream::ConsumerAction::{CreateOrUpdate, Update};
-use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy};
+use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
 
 fn by_start(seq: u64) -> impl FnOnce(&mut ConsumerConfig) {
     move |config| {
@@ -181,4 +181,111 @@ pub(crate) async fn removal_under_a_consumer(s: &mut Script<impl Side>) {
     s.delete_consumer("PP", "c").await;
     s.durable("PP", "c", |_| {}).await;
     s.fetch("PP", "c", 5).await;
+}
+
+pub(crate) async fn what_an_update_may_change(s: &mut Script<impl Side>) {
+    s.stream("UP", |_| {}).await;
+    s.publish_many("up.a", 2).await;
+    for (at, change) in [
+        (|c: &mut ConsumerConfig| c.description = Some("new".into())) as fn(&mut ConsumerConfig),
+        |c| c.ack_wait_ns = S,
+        |c| (c.max_deliver, c.backoff_ns) = (3, vec![S, 2 * S]),
+        |c| c.max_deliver = 7,
+        |c| c.max_ack_pending = 3,
+        |c| c.filter_subject = Some("up.b".into()),
+        |c| c.filter_subjects = vec!["up.b".into(), "up.c".into()],
+        |c| c.inactive_threshold_ns = 60 * S,
+        |c| drop(c.metadata.insert("a".into(), "b".into())),
+        |c| c.headers_only = true,
+        |c| c.sample_freq = Some("50%".into()),
+        |c| (c.max_batch, c.max_bytes, c.max_expires_ns) = (7, 4096, S),
+        |c| c.max_waiting = 7,
+        |c| c.ack_policy = AckPolicy::All,
+        |c| c.ack_policy = AckPolicy::None,
+        |c| c.deliver_policy = DeliverPolicy::Last,
+        |c| c.replay_policy = ReplayPolicy::Original,
+        |c| c.mem_storage = true,
+        |c| c.deliver_subject = Some("to.me".into()),
+        |c| c.num_replicas = 1,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("c{at}");
+        s.durable("UP", &name, |_| {}).await;
+        s.consumer("UP", &name, Update, change).await;
+        s.info("UP", &name).await;
+        // And back.
+        s.consumer("UP", &name, CreateOrUpdate, |_| {}).await;
+    }
+    for (at, change) in [
+        (|c: &mut ConsumerConfig| c.deliver_subject = Some("to.you".into())) as fn(&mut ConsumerConfig),
+        |c| c.deliver_subject = None,
+        |c| c.deliver_group = Some("g".into()),
+        |c| (c.flow_control, c.idle_heartbeat_ns) = (true, 5 * S),
+        |c| c.idle_heartbeat_ns = 2 * S,
+        |c| c.rate_limit_bits_per_s = 1 << 20,
+        |c| c.headers_only = true,
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("p{at}");
+        let push = |config: &mut ConsumerConfig| {
+            (config.deliver_subject, config.idle_heartbeat_ns) = (Some("to.me".into()), 5 * S);
+        };
+        s.durable("UP", &name, push).await;
+        let change = |config: &mut ConsumerConfig| {
+            push(config);
+            change(config);
+        };
+        s.consumer("UP", &name, Update, change).await;
+        s.info("UP", &name).await;
+    }
+}
+
+pub(crate) async fn limits_of_the_stream(s: &mut Script<impl Side>) {
+    s.stream("CL", |config| {
+        config.consumer_limits.max_ack_pending = 10;
+        config.consumer_limits.inactive_threshold_ns = 60 * S;
+    })
+    .await;
+    s.durable("CL", "default", |_| {}).await;
+    s.durable("CL", "less", |config| (config.max_ack_pending, config.inactive_threshold_ns) = (5, 30 * S))
+        .await;
+    s.durable("CL", "pending", |config| config.max_ack_pending = 11).await;
+    s.durable("CL", "any", |config| config.max_ack_pending = -1).await;
+    s.durable("CL", "idle", |config| config.inactive_threshold_ns = 61 * S).await;
+    s.durable("CL", "none", |config| config.ack_policy = AckPolicy::None).await;
+    s.consumer("CL", "less", Update, |config| config.max_ack_pending = 11).await;
+}
+
+pub(crate) async fn pedantic_consumers(s: &mut Script<impl Side>) {
+    s.stream("PE", |config| {
+        config.consumer_limits.max_ack_pending = 10;
+        config.consumer_limits.inactive_threshold_ns = 60 * S;
+    })
+    .await;
+    let fits: fn(&mut ConsumerConfig) = |c| (c.max_ack_pending, c.inactive_threshold_ns) = (5, 30 * S);
+    for change in [
+        (|_| {}) as fn(&mut ConsumerConfig),
+        |c| c.max_ack_pending = 5,
+        |c| c.inactive_threshold_ns = 30 * S,
+        |c| c.max_deliver = -2,
+        |c| c.max_waiting = -1,
+        |c| c.max_ack_pending = -2,
+        |c| c.max_batch = -1,
+        |c| c.max_bytes = -1,
+        |c| (c.backoff_ns, c.max_deliver, c.ack_wait_ns) = (vec![S, 2 * S], 2, 9 * S),
+        |c| (c.backoff_ns, c.max_deliver, c.ack_wait_ns) = (vec![S, 2 * S], 2, S),
+        |c| c.filter_subject = Some("elsewhere".into()),
+    ] {
+        s.pedantic_consumer("PE", "c", |config| {
+            fits(config);
+            change(config);
+        })
+        .await;
+        s.pedantic_consumer("PE", "d", change).await;
+        s.delete_consumer("PE", "c").await;
+    }
 }

@@ -1,6 +1,6 @@
 //! The core's engine: its driver, a real store, and a clock that moves only when somebody waits.
 
-use crate::side::{PATIENCE, Seen, Side};
+use crate::side::{PATIENCE, Seen, Side, is_about_consumer};
 use cloudlysis_core::jetstream::api::{MessageGet, PullRequest};
 use cloudlysis_core::jetstream::{
     AckKind, AckSubject, Answer, Delivery, Effect, Input, JetStream, Limits, Publish, Request,
@@ -8,6 +8,7 @@ use cloudlysis_core::jetstream::{
 use cloudlysis_core::wire::headers::Headers;
 use cloudlysis_core::{Checks, Driver, Mono, Now, Quirks, Wall};
 use cloudlysis_io_nats::store::{HeedStore, MapSize};
+use serde_json::Value;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -208,6 +209,40 @@ impl Side for Engine {
         let kind = AckKind::parse(payload.as_bytes());
         self.turn(Some(Input::Acked { delivery: delivery.clone(), kind, reply: Some(reply.clone()) }));
         self.answer(&reply)
+    }
+
+    async fn ack_and_pull(&mut self, delivery: &AckSubject, payload: &str) -> String {
+        let inbox = self.inbox();
+        let kind = AckKind::parse(payload.as_bytes());
+        self.turn(Some(Input::Acked { delivery: delivery.clone(), kind, reply: Some(inbox.clone()) }));
+        inbox
+    }
+
+    async fn advisory(&mut self, within: Duration) -> Option<(String, Value)> {
+        let end = self.elapsed + within;
+        loop {
+            let told = self.take(|effect| match effect {
+                Effect::Advise { subject, body } if is_about_consumer(subject) => {
+                    Some((subject.clone(), serde_json::to_value(body).expect("JSON")))
+                }
+                Effect::Advise { .. }
+                | Effect::Deliver(_)
+                | Effect::Republish { .. }
+                | Effect::Status { .. }
+                | Effect::Reply { .. } => None,
+            });
+            if told.is_some() {
+                return told;
+            }
+            let left = end - self.elapsed;
+            let wait = self.due().filter(|wait| *wait <= left);
+            self.advance(wait.unwrap_or(left));
+            wait?;
+        }
+    }
+
+    fn wall(&self) -> Wall {
+        self.now.wall
     }
 
     async fn pass(&mut self, time: Duration) {

@@ -13,6 +13,7 @@ mod deliberate;
 mod direct;
 mod engine;
 mod features;
+mod groups;
 mod listen;
 mod memory;
 mod order;
@@ -23,6 +24,7 @@ mod restarts;
 mod retention;
 mod script;
 mod server;
+mod setting;
 mod side;
 mod streams;
 
@@ -58,6 +60,9 @@ conform!(
     publishing::refusals,
     consumers::creating_and_changing_consumers,
     consumers::refused_consumers,
+    consumers::what_an_update_may_change,
+    consumers::limits_of_the_stream,
+    consumers::pedantic_consumers,
     consumers::where_a_consumer_begins,
     consumers::removal_under_a_consumer,
     pulls::how_a_pull_ends,
@@ -67,6 +72,20 @@ conform!(
     acks::redelivery,
     acks::giving_up,
     acks::one_at_a_time,
+    acks::acks_of_everything_before,
+    acks::an_ack_that_is_a_pull,
+    groups::overflow,
+    groups::prioritized,
+    groups::pinned_client,
+    groups::members_and_others,
+    groups::refused_groups,
+    setting::pausing,
+    setting::paused_by_configuration,
+    setting::resetting,
+    setting::beginning_at_a_time,
+    setting::replaying,
+    setting::a_rate,
+    setting::what_is_told,
     push::a_push_consumer,
     push::a_watched_bucket,
     push::flow_control,

@@ -359,7 +359,12 @@ impl<B: Side> Script<B> {
         let what = format!("{action:?} consumer {stream}/{name}");
         self.ask(
             what,
-            Request::ConsumerCreate { stream: stream.to_owned(), config: Box::new(config), action },
+            Request::ConsumerCreate {
+                stream: stream.to_owned(),
+                config: Box::new(config),
+                action,
+                pedantic: false,
+            },
         )
         .await;
     }
@@ -394,8 +399,9 @@ impl<B: Side> Script<B> {
 
     /// Sends a pull request and leaves it waiting.
     pub(crate) async fn start(&mut self, stream: &str, consumer: &str, request: PullRequest) -> Waiting<B> {
-        let pull = self.broker.pull(stream, consumer, request).await;
-        Waiting { pull, request, what: format!("pull {stream}/{consumer} {request:?}") }
+        let what = format!("pull {stream}/{consumer} {request:?}");
+        let pull = self.broker.pull(stream, consumer, request.clone()).await;
+        Waiting { pull, request, what }
     }
 
     /// Everything a pull request gets until it is over: its messages are there, or a status says so.
@@ -468,6 +474,12 @@ pub(crate) struct Waiting<B: Side> {
     pull: B::Pull,
     request: PullRequest,
     what: String,
+}
+
+impl<B: Side> Waiting<B> {
+    pub(crate) const fn new(pull: B::Pull, request: PullRequest, what: String) -> Self {
+        Self { pull, request, what }
+    }
 }
 
 pub(crate) fn waiting(batch: u64, expires_ns: u64) -> PullRequest {

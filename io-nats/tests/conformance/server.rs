@@ -1,7 +1,7 @@
 //! A real server, spoken to through plain requests.
 
 use crate::nats_server::{NatsServer, patience::eventually};
-use crate::side::{PATIENCE, Seen, Side};
+use crate::side::{PATIENCE, Seen, Side, is_about_consumer};
 use async_nats::{Client, HeaderMap, RequestErrorKind, Subscriber};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -18,7 +18,7 @@ use cloudlysis_core::wire::headers::Headers;
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 
 /// After this long an ack is not confirmed any more: the server answers within a millisecond.
@@ -27,6 +27,8 @@ const UNCONFIRMED: Duration = Duration::from_millis(500);
 // Dropped in this order: the process, then its files.
 pub(crate) struct Server {
     client: Client,
+    /// Everything the server tells whoever listens.
+    advisories: Subscriber,
     nats: NatsServer,
     started: Instant,
     _dir: TempDir,
@@ -36,8 +38,8 @@ impl Server {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let nats = NatsServer::start(dir.path()).await;
-        let client = connect(&nats).await;
-        Self { client, nats, started: Instant::now(), _dir: dir }
+        let (client, advisories) = connect(&nats).await;
+        Self { client, advisories, nats, started: Instant::now(), _dir: dir }
     }
 
     async fn ask(&self, endpoint: &str, body: &Value) -> Value {
@@ -50,12 +52,15 @@ impl Server {
     }
 }
 
-async fn connect(nats: &NatsServer) -> Client {
+async fn connect(nats: &NatsServer) -> (Client, Subscriber) {
     let url = nats.url();
-    eventually("a connection", PATIENCE, async || {
+    let client = eventually("a connection", PATIENCE, async || {
         async_nats::connect(&url).await.map_err(|error| error.to_string())
     })
-    .await
+    .await;
+    let advisories = client.subscribe("$JS.EVENT.>").await.expect("subscribed");
+    client.flush().await.expect("flushed");
+    (client, advisories)
 }
 
 fn header_map(headers: &Headers) -> HeaderMap {
@@ -104,13 +109,14 @@ fn wire(request: &Request) -> (String, Value) {
         Request::MessageDelete { stream, seq } => {
             (format!("STREAM.MSG.DELETE.{stream}"), json!({ "seq": seq }))
         }
-        Request::ConsumerCreate { stream, config, action } => {
+        Request::ConsumerCreate { stream, config, action, pedantic } => {
             let action = match action {
                 ConsumerAction::CreateOrUpdate => "",
                 ConsumerAction::Create => "create",
                 ConsumerAction::Update => "update",
             };
-            let body = json!({ "stream_name": stream, "config": config, "action": action });
+            let body =
+                json!({ "stream_name": stream, "config": config, "action": action, "pedantic": pedantic });
             match config.durable_name.as_ref().or(config.name.as_ref()) {
                 Some(name) => (format!("CONSUMER.CREATE.{stream}.{name}"), body),
                 None => (format!("CONSUMER.CREATE.{stream}"), body),
@@ -118,6 +124,17 @@ fn wire(request: &Request) -> (String, Value) {
         }
         Request::ConsumerInfo { stream, consumer } => {
             (format!("CONSUMER.INFO.{stream}.{consumer}"), Value::Null)
+        }
+        Request::ConsumerPause { stream, consumer, pause_until } => {
+            let body = pause_until.as_ref().map_or(Value::Null, |at| json!({ "pause_until": at }));
+            (format!("CONSUMER.PAUSE.{stream}.{consumer}"), body)
+        }
+        Request::ConsumerReset { stream, consumer, seq } => {
+            let body = seq.map_or(Value::Null, |seq| json!({ "seq": seq }));
+            (format!("CONSUMER.RESET.{stream}.{consumer}"), body)
+        }
+        Request::ConsumerUnpin { stream, consumer, group } => {
+            (format!("CONSUMER.UNPIN.{stream}.{consumer}"), json!({ "group": group }))
         }
         Request::ConsumerDelete { stream, consumer } => {
             (format!("CONSUMER.DELETE.{stream}.{consumer}"), Value::Null)
@@ -209,6 +226,16 @@ fn answer(request: &Request, answer: &Value) -> Answer {
         Request::ConsumerCreate { .. } | Request::ConsumerInfo { .. } => {
             Answer::Consumer(Box::new(read::<ConsumerInfo>(answer)))
         }
+        Request::ConsumerPause { .. } => Answer::ConsumerPaused {
+            is_paused: read(&answer["paused"]),
+            pause_until: read(&answer["pause_until"]),
+            pause_remaining_ns: answer["pause_remaining"].as_u64().unwrap_or(0),
+        },
+        Request::ConsumerReset { .. } => Answer::ConsumerReset {
+            info: Box::new(read::<ConsumerInfo>(answer)),
+            reset_seq: read(&answer["reset_seq"]),
+        },
+        Request::ConsumerUnpin { .. } => Answer::ConsumerUnpinned,
         Request::ConsumerDelete { .. } => Answer::ConsumerDeleted,
         Request::ConsumerNames { .. } => Answer::ConsumerNames(page(answer, "consumers")),
         Request::ConsumerList { .. } => Answer::Consumers(page(answer, "consumers")),
@@ -377,6 +404,35 @@ impl Side for Server {
         }
     }
 
+    async fn ack_and_pull(&mut self, delivery: &AckSubject, payload: &str) -> Subscriber {
+        let inbox = self.client.new_inbox();
+        let subscription = self.client.subscribe(inbox.clone()).await.expect("subscribed");
+        let payload = payload.to_owned().into();
+        self.client.publish_with_reply(delivery.to_string(), inbox, payload).await.expect("sent");
+        self.client.flush().await.expect("flushed");
+        subscription
+    }
+
+    async fn advisory(&mut self, within: Duration) -> Option<(String, Value)> {
+        let told = async {
+            loop {
+                let told = self.advisories.next().await?;
+                if is_about_consumer(&told.subject) {
+                    return Some((
+                        told.subject.to_string(),
+                        serde_json::from_slice(&told.payload).expect("JSON"),
+                    ));
+                }
+            }
+        };
+        tokio::time::timeout(within, told).await.ok()?
+    }
+
+    fn wall(&self) -> Wall {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        Wall::from_ms(u64::try_from(since.as_millis()).expect("not that late"))
+    }
+
     async fn pass(&mut self, time: Duration) {
         tokio::time::sleep(time).await;
     }
@@ -387,7 +443,7 @@ impl Side for Server {
 
     async fn restart(&mut self) {
         self.nats.restart().await;
-        self.client = connect(&self.nats).await;
+        (self.client, self.advisories) = connect(&self.nats).await;
     }
 
     async fn crash(&mut self) {

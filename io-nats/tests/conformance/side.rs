@@ -1,10 +1,12 @@
 //! What a broker must do to take part, and what comes of it as text.
 
+use cloudlysis_core::Wall;
 use cloudlysis_core::jetstream::api::{
-    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PullRequest, SequenceInfo, StreamInfo,
-    ZERO_TIME,
+    AccountInfo, ApiError, ConsumerInfo, MessageGet, Page, Paging, PriorityGroupState, PullRequest,
+    SequenceInfo, StreamInfo, ZERO_TIME,
 };
 use cloudlysis_core::jetstream::{AckSubject, Answer, Publish, Request};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -41,6 +43,15 @@ pub(crate) trait Side {
 
     /// Answers a delivery; `None` when the broker does not confirm it.
     async fn ack(&mut self, delivery: &AckSubject, payload: &str) -> Option<Answer>;
+
+    /// Answers a delivery so that what comes of it goes where the messages of a pull go.
+    async fn ack_and_pull(&mut self, delivery: &AckSubject, payload: &str) -> Self::Pull;
+
+    /// The next advisory about a consumer, and where it is told; `None` when none comes within the time given.
+    async fn advisory(&mut self, within: Duration) -> Option<(String, Value)>;
+
+    /// The broker's clock.
+    fn wall(&self) -> Wall;
 
     /// Lets time pass.
     async fn pass(&mut self, time: Duration);
@@ -84,6 +95,12 @@ impl Seen {
     }
 }
 
+fn group_text(group: &PriorityGroupState) -> String {
+    let pinned = if group.pinned_client_id.is_some() { "pinned" } else { "free" };
+    assert_eq!(group.pinned_client_id.is_some(), group.pinned_ts != ZERO_TIME);
+    format!("{} {pinned}", group.group)
+}
+
 /// A flow control subject without its last token, which is a random one.
 fn without_token(subject: &str) -> &str {
     if subject.starts_with("$JS.FC.") {
@@ -97,11 +114,37 @@ fn pairs(headers: &[(String, String)]) -> String {
     let shown = |(name, value): &(String, String)| match name.as_str() {
         // What tells an origin from others of its name is a server's own business.
         "Nats-Stream-Source" => format!("{name}={}", value.rsplit_once(' ').map_or("", |(shown, _)| shown)),
+        // What a client is pinned as is a random one.
+        "Nats-Pin-Id" => format!("{name}=…"),
         _ => format!("{name}={}", without_token(value)),
     };
     let mut pairs: Vec<String> = headers.iter().map(shown).collect();
     pairs.sort_unstable();
     pairs.join(",")
+}
+
+/// A moment that is not the same on two brokers, unless it is the beginning of a year.
+pub(crate) fn moment(text: &str) -> &str {
+    if text.ends_with("-01-01T00:00:00Z") { text } else { "some day" }
+}
+
+/// Whether scripts are interested in an advisory.
+pub(crate) fn is_about_consumer(subject: &str) -> bool {
+    ["$JS.EVENT.ADVISORY.CONSUMER.", "$JS.EVENT.METRIC.CONSUMER."].iter().any(|own| subject.starts_with(own))
+}
+
+/// An advisory without what cannot be the same on two brokers.
+pub(crate) fn advisory_text(subject: &str, mut body: Value) -> String {
+    let fields = body.as_object_mut().expect("an object");
+    for random in ["id", "timestamp", "pinned_id", "ack_time"] {
+        if let Some(value) = fields.get_mut(random) {
+            *value = "…".into();
+        }
+    }
+    if let Some(until) = fields.get_mut("pause_until") {
+        *until = moment(until.as_str().unwrap_or_default()).into();
+    }
+    format!("{subject} {body}")
 }
 
 pub(crate) fn refused(error: &ApiError) -> String {
@@ -125,6 +168,11 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::Account(account) => account_text(*account),
         Answer::Streams(all) => page_text(all, stream_text),
         Answer::Consumer(info) => consumer_text(*info),
+        Answer::ConsumerReset { info, reset_seq } => format!("to {reset_seq}: {}", consumer_text(*info)),
+        Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
+            let remaining = if pause_remaining_ns > 0 { ", for a while" } else { "" };
+            format!("paused {is_paused} until {}{remaining}", moment(&pause_until))
+        }
         Answer::Consumers(all) => page_text(all, consumer_text),
         Answer::StreamNames(names) | Answer::ConsumerNames(names) => page_text(names, |name| name),
         Answer::Message(message) => {
@@ -144,6 +192,7 @@ pub(crate) fn text(answer: Answer) -> String {
         | Answer::DirectStatus(_)
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted
+        | Answer::ConsumerUnpinned
         | Answer::AckProcessed) => format!("{done:?}"),
     }
 }
@@ -183,19 +232,25 @@ fn origins_text(info: &StreamInfo) -> String {
 
 fn consumer_text(mut info: ConsumerInfo) -> String {
     own_metadata(&mut info.config.metadata);
+    for at in [&mut info.config.opt_start_time, &mut info.config.pause_until].into_iter().flatten() {
+        *at = moment(at).to_owned();
+    }
     assert!(info.created.ends_with('Z'), "{}", info.created);
     assert!(info.ts.ends_with('Z'), "{}", info.ts);
     let ConsumerInfo { stream_name, delivered, ack_floor, .. } = &info;
     let ConsumerInfo { num_ack_pending, num_redelivered, num_waiting, num_pending, config, .. } = &info;
     let name = if config.name.is_some() { &info.name } else { "(generated)" };
     let bound = if info.push_bound { " bound" } else { "" };
+    let paused = if info.paused { " paused" } else { "" };
+    assert_eq!(info.paused, info.pause_remaining_ns > 0);
+    let groups: Vec<String> = info.priority_groups.iter().map(group_text).collect();
     let moved = |position: &SequenceInfo| {
         let active = if position.last_active.is_some() { "*" } else { "" };
         format!("{}/{}{active}", position.consumer_seq, position.stream_seq)
     };
     format!(
         "{stream_name}/{name} del {} floor {} ackp {num_ack_pending} redel {num_redelivered} \
-         wait {num_waiting} pend {num_pending}{bound} {config:?}",
+         wait {num_waiting} pend {num_pending}{bound}{paused} {groups:?} {config:?}",
         moved(delivered),
         moved(ack_floor)
     )

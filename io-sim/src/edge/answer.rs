@@ -100,7 +100,12 @@ impl Edge {
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
                     let stream = stream.name().to_owned();
-                    let request = Request::ConsumerCreate { stream, config, action: ConsumerAction::Create };
+                    let request = Request::ConsumerCreate {
+                        stream,
+                        config,
+                        action: ConsumerAction::Create,
+                        pedantic: false,
+                    };
                     return self.ask_again(id, Conversation::Creating { gate, token }, request);
                 }
                 let outcome = refused_or_unknown(answer);
@@ -207,6 +212,8 @@ fn pull_status(generation: Token, pull: Token, status: &PullStatus) -> GateInput
         | PullStatus::ExceededMaxRequestMaxBytes { .. }
         | PullStatus::ExceededMaxWaiting
         | PullStatus::ConsumerIsPushBased
+        | PullStatus::PinIdMismatch
+        | PullStatus::WrongPinId(_)
         | PullStatus::BadRequest(_) => PullEnd::Refused,
     };
     GateInput::PullEnded { generation, pull, end }

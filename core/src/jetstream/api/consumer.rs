@@ -253,9 +253,10 @@ pub struct PriorityGroupState {
 }
 
 /// A pull request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct PullRequest {
     /// Most messages.
+    #[serde(default)]
     pub batch: u64,
     /// When the request ends, in nanoseconds; 0 for never.
     #[serde(default, rename = "expires", skip_serializing_if = "is_zero")]
@@ -269,4 +270,68 @@ pub struct PullRequest {
     /// How often silence is filled, in nanoseconds; 0 for never.
     #[serde(default, rename = "idle_heartbeat", skip_serializing_if = "is_zero")]
     pub idle_heartbeat_ns: u64,
+    /// Which priority group the client is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Overflow: comes in when so many messages were never delivered.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub min_pending: i64,
+    /// Overflow: comes in when so many deliveries are unsettled.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub min_ack_pending: i64,
+    /// Pinned client: what the client is pinned as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Prioritized: the lowest number is served first; 0 to 9.
+    #[serde(default, skip_serializing_if = "is_zero_i64")]
+    pub priority: i64,
+}
+
+/// The options of a pull request as clients write them.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Said {
+    batch: Option<i64>,
+    expires: Option<i64>,
+    no_wait: Option<bool>,
+    max_bytes: Option<i64>,
+    idle_heartbeat: Option<i64>,
+    group: Option<String>,
+    min_pending: Option<i64>,
+    min_ack_pending: Option<i64>,
+    id: Option<String>,
+    priority: Option<i64>,
+}
+
+impl PullRequest {
+    /// Reads the body of a pull request: options, or a number of messages; one message for anything else. As on the
+    /// server, what options do not know is passed over, and so is `null`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the options.
+    pub fn parse(body: &[u8]) -> Result<Self, &'static str> {
+        let body = body.trim_ascii();
+        if !body.starts_with(b"{") {
+            let batch = std::str::from_utf8(body).ok().and_then(|text| text.parse().ok());
+            return Ok(Self { batch: batch.unwrap_or(1), ..Self::default() });
+        }
+        let said: Said = serde_json::from_slice(body)
+            .map_err(|why| if why.is_eof() { "unexpected end of JSON input" } else { "invalid JSON" })?;
+        let number = |said: Option<i64>| u64::try_from(said.unwrap_or(0)).unwrap_or(0);
+        // A moment that has passed is the next one.
+        let expires_ns = if said.expires.is_some_and(|ns| ns < 0) { 1 } else { number(said.expires) };
+        Ok(Self {
+            batch: number(said.batch),
+            expires_ns,
+            no_wait: said.no_wait.unwrap_or(false),
+            max_bytes: number(said.max_bytes),
+            idle_heartbeat_ns: number(said.idle_heartbeat),
+            group: said.group,
+            min_pending: said.min_pending.unwrap_or(0),
+            min_ack_pending: said.min_ack_pending.unwrap_or(0),
+            id: said.id,
+            priority: said.priority.unwrap_or(0),
+        })
+    }
 }

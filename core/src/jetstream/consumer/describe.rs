@@ -21,10 +21,10 @@ impl Consumer {
             num_waiting: self.pulls.len() as u64,
             num_pending: self.num_pending,
             push_bound: self.push.as_ref().is_some_and(|push| push.is_bound),
-            paused: false,
-            pause_remaining_ns: 0,
+            paused: self.is_paused(),
+            pause_remaining_ns: self.pause_ends.map_or(0, |at| at.as_ns().saturating_sub(now.mono.as_ns())),
             ts: now.wall.rfc3339(),
-            priority_groups: Vec::new(),
+            priority_groups: self.group_state(),
         }
     }
 }

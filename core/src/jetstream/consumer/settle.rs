@@ -3,8 +3,8 @@
 //! The floor follows the server: it moves to just below the next unsettled delivery when the delivery above it is
 //! settled, and to the last delivery when nothing is unsettled. So an exhausted message holds it until then.
 
-use super::{Consumer, Pending, Wait, plus_ns};
-use crate::jetstream::api::SequencePair;
+use super::{Consumer, Pending, Tiding, Wait, plus_ns};
+use crate::jetstream::api::{AckPolicy, SequencePair};
 use crate::jetstream::log::Log;
 use crate::time::{Mono, Now};
 use crate::wire::subject::Filter;
@@ -36,12 +36,18 @@ impl Consumer {
     }
 
     /// The client wants it again, at once or after a while. What is in the queue already stays there, unless it shall
-    /// come later.
-    pub(in crate::jetstream) fn nak(&mut self, seq: u64, consumer_seq: u64, delay_ns: Option<u64>, now: Now) {
+    /// come later. Returns whether it was unsettled.
+    pub(in crate::jetstream) fn nak(
+        &mut self,
+        seq: u64,
+        consumer_seq: u64,
+        delay_ns: Option<u64>,
+        now: Now,
+    ) -> bool {
         if consumer_seq <= self.floor.consumer_seq || consumer_seq >= self.next_delivery {
-            return;
+            return false;
         }
-        let Some(wait) = self.pending.get(&seq).map(|own| own.wait) else { return };
+        let Some(wait) = self.pending.get(&seq).map(|own| own.wait) else { return false };
         match (delay_ns, wait) {
             (Some(delay_ns), Wait::Until(_) | Wait::Queued(_)) => {
                 self.delivered_at = Some(now.wall);
@@ -50,6 +56,7 @@ impl Consumer {
             (None, Wait::Until(_)) => self.enqueue(seq),
             (None, Wait::Queued(_)) => {}
         }
+        true
     }
 
     /// The client is still at it. What is in the queue already stays there.
@@ -91,22 +98,32 @@ impl Consumer {
         }
     }
 
+    /// The server counts repetitions here, but at least one delivery: so what was repeated goes to the queue, and is
+    /// given up when its turn comes.
     fn repeat_or_exhaust(&mut self, seq: u64) {
-        if self.was_delivered_enough(seq) {
-            self.exhaust(seq);
+        let counted = self.pending.get(&seq).map_or(0, |own| own.deliveries.saturating_sub(1).max(1));
+        if counted >= self.deliveries_max() {
+            self.exhaust(seq, counted);
         } else {
             self.enqueue(seq);
         }
     }
 
-    pub(super) fn was_delivered_enough(&self, seq: u64) -> bool {
-        let max = u64::try_from(self.config.max_deliver).unwrap_or(u64::MAX);
-        self.pending.get(&seq).is_some_and(|own| own.deliveries >= max)
+    pub(super) fn was_delivered_enough(&self, seq: u64) -> Option<u64> {
+        let deliveries = self.pending.get(&seq)?.deliveries;
+        (deliveries >= self.deliveries_max()).then_some(deliveries)
+    }
+
+    fn deliveries_max(&self) -> u64 {
+        u64::try_from(self.config.max_deliver).unwrap_or(u64::MAX)
     }
 
     /// Gives a message up: it stays in the stream and this consumer never delivers it again. The floor does not move.
-    pub(super) fn exhaust(&mut self, seq: u64) {
-        self.unwait(seq);
+    /// Of one that was delivered more often than it may be by now, nobody is told.
+    pub(super) fn exhaust(&mut self, seq: u64, deliveries: u64) {
+        if self.unwait(seq).is_some() && deliveries == self.deliveries_max() {
+            self.tidings.push(Tiding::Exhausted { stream_seq: seq, deliveries });
+        }
         self.exhausted.insert(seq);
         if self.exhausted.len() > EXHAUSTED_MAX {
             self.exhausted.pop_first();
@@ -176,7 +193,77 @@ impl Consumer {
         if self.pending.contains_key(&seq) || self.exhausted.contains(&seq) {
             self.acked_at = Some(now.wall);
         }
-        self.settle(seq);
+        let Some(own) = self.pending.get(&seq).copied() else { return self.settle(seq) };
+        // The server counts repetitions, but at least one delivery.
+        let deliveries = own.deliveries.saturating_sub(1).max(1);
+        self.tidings.push(Tiding::Removed { stream_seq: seq, consumer_seq: own.consumer_seq, deliveries });
+        match self.config.ack_policy {
+            AckPolicy::None | AckPolicy::Explicit => self.settle(seq),
+            // As if the client had acked it: what is before it is settled, too.
+            AckPolicy::All => drop(self.settle_all(seq, own.consumer_seq)),
+        }
+    }
+
+    /// The client acked or terminated a delivery. Returns what is settled by it, or `None` when it was never delivered.
+    pub(in crate::jetstream) fn on_ack(&mut self, seq: u64, consumer_seq: u64, now: Now) -> Option<Vec<u64>> {
+        if seq >= self.next_seq {
+            return None;
+        }
+        match self.config.ack_policy {
+            AckPolicy::None | AckPolicy::Explicit => {
+                self.acked_at = Some(now.wall);
+                self.settle(seq);
+                Some(vec![seq])
+            }
+            AckPolicy::All => {
+                if consumer_seq <= self.floor.consumer_seq || seq <= self.floor.stream_seq {
+                    return Some(Vec::new());
+                }
+                self.acked_at = Some(now.wall);
+                Some(self.settle_all(seq, consumer_seq))
+            }
+        }
+    }
+
+    /// Settles a delivery and everything before it.
+    fn settle_all(&mut self, seq: u64, consumer_seq: u64) -> Vec<u64> {
+        let mut settled: Vec<u64> = self.pending.range(..seq).map(|(seq, _)| *seq).collect();
+        settled.push(seq);
+        for seq in &settled {
+            self.unwait(*seq);
+        }
+        let consumer_seq = consumer_seq.min(self.next_delivery - 1);
+        self.floor = SequencePair { consumer_seq, stream_seq: seq };
+        self.exhausted = self.exhausted.split_off(&(seq + 1));
+        self.changed = true;
+        settled
+    }
+
+    /// How long an unsettled delivery has taken by now.
+    pub(in crate::jetstream) fn ack_time_ns(&self, seq: u64, now: Now) -> Option<u64> {
+        let own = self.pending.get(&seq)?;
+        Some(match own.wait {
+            Wait::Until(at) => {
+                let sent_ns = at.as_ns().saturating_sub(self.ack_wait_ns(own.deliveries));
+                now.mono.as_ns().saturating_sub(sent_ns)
+            }
+            Wait::Queued(_) => 0,
+        })
+    }
+
+    /// Begins anew at a sequence: nothing is unsettled.
+    pub(in crate::jetstream) fn reset(&mut self, seq: u64, log: &Log) {
+        self.pending.clear();
+        self.due.clear();
+        self.queue.clear();
+        self.exhausted.clear();
+        self.next_seq = seq;
+        self.next_delivery = 1;
+        self.floor = SequencePair { consumer_seq: 0, stream_seq: seq - 1 };
+        (self.delivered_at, self.acked_at) = (None, None);
+        self.looked_to = 0;
+        self.changed = true;
+        self.recount(log);
     }
 
     /// Messages were purged, each reported by [`on_removed`](Self::on_removed) before: the position jumps over the hole.

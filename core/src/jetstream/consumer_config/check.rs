@@ -3,10 +3,10 @@
 use super::super::api::{
     AckPolicy, ApiError, ConsumerConfig, DeliverPolicy, PriorityPolicy, Retention, StreamConfig,
 };
-use super::super::error::{consumer_unsupported, error};
+use super::super::error::error;
 use super::super::log::is_literal;
-use super::super::moment;
 use super::super::stream_config::{DESCRIPTION_BYTES_MAX, METADATA_BYTES_MAX};
+use super::super::{duration, moment};
 use super::filters;
 use crate::wire::subject::Filter;
 
@@ -40,6 +40,16 @@ pub(super) fn check(config: &ConsumerConfig, metadata_bytes: usize, stream: &Str
         Some(subject) => check_push(config, subject, stream)?,
         None => check_pull(config, stream)?,
     }
+    let limits = &stream.consumer_limits;
+    if limits.max_ack_pending > 0 && config.max_ack_pending > limits.max_ack_pending {
+        let why = format!("consumer max ack pending exceeds system limit of {}", limits.max_ack_pending);
+        return Err(error(400, 10_121, why));
+    }
+    if limits.inactive_threshold_ns > 0 && config.inactive_threshold_ns > limits.inactive_threshold_ns {
+        let limit = duration::format_ns(limits.inactive_threshold_ns);
+        let why = format!("consumer inactive threshold exceeds system limit of {limit}");
+        return Err(error(400, 10_153, why));
+    }
     check_filters(config)?;
     check_start(config)?;
     if let Some(frequency) = &config.sample_freq {
@@ -57,8 +67,7 @@ pub(super) fn check(config: &ConsumerConfig, metadata_bytes: usize, stream: &Str
     if metadata_bytes > METADATA_BYTES_MAX {
         return Err(error(400, 10_135, "consumer metadata exceeds maximum size of 128KB"));
     }
-    check_groups(config)?;
-    check_supported(config)
+    check_groups(config)
 }
 
 fn check_push(config: &ConsumerConfig, subject: &str, stream: &StreamConfig) -> Checked {
@@ -125,12 +134,7 @@ fn check_filters(config: &ConsumerConfig) -> Checked {
 
 fn check_start(config: &ConsumerConfig) -> Checked {
     for text in [&config.opt_start_time, &config.pause_until].into_iter().flatten() {
-        if moment::parse(text).is_none() {
-            let why = format!(
-                "invalid JSON: parsing time {text:?} as \"2006-01-02T15:04:05Z07:00\": cannot parse {text:?} as \"2006\""
-            );
-            return Err(error(400, 10_025, why));
-        }
+        check_moment(text)?;
     }
     let (policy, is_start_seq, is_start_time) = match config.deliver_policy {
         DeliverPolicy::All => ("all", false, false),
@@ -168,6 +172,16 @@ fn check_start(config: &ConsumerConfig) -> Checked {
     Ok(())
 }
 
+/// Whether a text is a moment as JSON has it.
+pub(in crate::jetstream) fn check_moment(text: &str) -> Checked {
+    const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
+    if moment::parse(text).is_some() {
+        return Ok(());
+    }
+    let why = format!("invalid JSON: parsing time {text:?} as {LAYOUT:?}: cannot parse {text:?} as \"2006\"");
+    Err(error(400, 10_025, why))
+}
+
 /// How many acks of a hundred are sampled.
 pub(in crate::jetstream) fn sampled_percent(frequency: &str) -> Option<u64> {
     let number = frequency.strip_suffix('%').unwrap_or(frequency);
@@ -175,14 +189,18 @@ pub(in crate::jetstream) fn sampled_percent(frequency: &str) -> Option<u64> {
 }
 
 fn check_sampling(frequency: &str) -> Checked {
-    if sampled_percent(frequency).is_none() {
-        let number = frequency.strip_suffix('%').unwrap_or(frequency);
-        let why = format!(
-            "failed to parse consumer sampling configuration: strconv.Atoi: parsing {number:?}: invalid syntax"
-        );
-        return Err(error(400, 10_095, why));
+    if sampled_percent(frequency).is_some() {
+        return Ok(());
     }
-    Ok(())
+    let number = frequency.strip_suffix('%').unwrap_or(frequency);
+    let is_negative = number.starts_with('-') && number.parse::<i64>().is_ok();
+    let why = if is_negative {
+        // What the server says of a number it can read.
+        "<nil>".to_owned()
+    } else {
+        format!("strconv.Atoi: parsing {number:?}: invalid syntax")
+    };
+    Err(error(400, 10_095, format!("failed to parse consumer sampling configuration: {why}")))
 }
 
 fn check_groups(config: &ConsumerConfig) -> Checked {
@@ -213,22 +231,6 @@ fn check_groups(config: &ConsumerConfig) -> Checked {
                 "Valid priority group name must match A-Z, a-z, 0-9, -_/=)+ and may not exceed 16 characters";
             return Err(error(400, 10_162, why));
         }
-    }
-    Ok(())
-}
-
-fn check_supported(config: &ConsumerConfig) -> Checked {
-    if config.ack_policy == AckPolicy::All {
-        return Err(consumer_unsupported("ack policy all"));
-    }
-    if config.replay_policy == super::super::api::ReplayPolicy::Original {
-        return Err(consumer_unsupported("replay policy original"));
-    }
-    if config.priority_policy != PriorityPolicy::None {
-        return Err(consumer_unsupported("a priority policy"));
-    }
-    if config.pause_until.is_some() {
-        return Err(consumer_unsupported("a pause"));
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Acks and redelivery, as `p03_consumer.py` and `p08.py` saw it.
 
 use super::super::api::{AckPolicy, PullRequest};
-use super::super::{AckSubject, Input};
-use super::{Bench, MS, S, seen, waiting};
+use super::super::{AckSubject, ConsumerAction, Input};
+use super::{Bench, MS, S, no_wait, seen, told, waiting};
 
 fn none() -> Option<String> {
     None
@@ -124,6 +124,37 @@ fn backoff_applies_to_silence_and_not_to_a_nak() {
     let taken = bench.take("BN", "c", 1);
     bench.answer(&taken[0].ack, "-NAK");
     assert_eq!(bench.fetch("BN", "c", 1), ["2.1.2 0"]);
+}
+
+#[test]
+fn what_was_repeated_is_given_up_when_its_turn_comes() {
+    let mut bench = Bench::new();
+    bench.stream("N", |_| {});
+    bench.publish_many("n.a", 2);
+    bench.durable("N", "two", |config| (config.max_deliver, config.ack_wait_ns) = (2, S));
+    bench.fetch("N", "two", 2);
+    bench.advance(1000);
+    assert_eq!(bench.fetch("N", "two", 2), ["2.1.3 0", "2.2.4 0"]);
+    assert_eq!(told(&bench.advance(5000)), [""; 0]);
+    assert_eq!(bench.info("N", "two"), "del 4/2 floor 0/0 ackp 2 redel 2 wait 0 pend 0");
+    let (_, effects) = bench.start_pull("N", "two", no_wait(1));
+    assert_eq!(told(&effects), ["CONSUMER.MAX_DELIVERIES.N.two", "CONSUMER.MAX_DELIVERIES.N.two"]);
+    assert_eq!(bench.info("N", "two"), "del 4/2 floor 0/0 ackp 0 redel 2 wait 0 pend 0");
+    // What may be delivered only once is given up at once.
+    bench.durable("N", "one", |config| (config.max_deliver, config.ack_wait_ns) = (1, S));
+    bench.fetch("N", "one", 2);
+    assert_eq!(told(&bench.advance(1000)).len(), 2);
+    assert_eq!(bench.info("N", "one"), "del 2/2 floor 0/0 ackp 0 redel 0 wait 0 pend 0");
+    // A lowered bound gives up in silence what is beyond it.
+    bench.durable("N", "less", |config| config.ack_wait_ns = S);
+    for _ in 0..4 {
+        bench.fetch("N", "less", 1);
+        bench.advance(1000);
+    }
+    bench.consumer("N", "less", ConsumerAction::Update, |c| (c.max_deliver, c.ack_wait_ns) = (2, S));
+    let (inbox, effects) = bench.start_pull("N", "less", no_wait(1));
+    assert_eq!(told(&effects), [""; 0]);
+    assert_eq!(seen(&effects, &inbox), ["1.2.5 0"]);
 }
 
 #[test]

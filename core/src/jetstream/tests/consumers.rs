@@ -1,6 +1,6 @@
 //! Consumers: where they begin, what they deliver, what may be changed, as `p03`, `p04` and `p08` saw it.
 
-use super::super::api::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
+use super::super::api::{AckPolicy, ConsumerConfig, DeliverPolicy};
 use super::super::{Answer, ConsumerAction, Request};
 use super::{Bench, LIMITS, S, durable, waiting};
 use crate::jetstream::Limits;
@@ -171,6 +171,7 @@ fn creating_and_changing() {
         stream: "DP".into(),
         config: Box::new(plain),
         action: ConsumerAction::Create,
+        pedantic: false,
     };
     assert_eq!(bench.error(request), None);
     let names = bench.request(Request::ConsumerNames { stream: "DP".into(), offset: 0 });
@@ -237,10 +238,9 @@ fn configurations_get_defaults_or_are_refused() {
             |c| c.deliver_policy = DeliverPolicy::ByStartTime,
             "400 10094 consumer delivery policy is deliver by start time, but optional start time is not set",
         ),
-        (|c| c.ack_policy = AckPolicy::All, "500 10012 ack policy all is not supported by this broker"),
         (
-            |c| c.replay_policy = ReplayPolicy::Original,
-            "500 10012 replay policy original is not supported by this broker",
+            |c| c.opt_start_time = Some("soon".into()),
+            "400 10025 invalid JSON: parsing time \"soon\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"soon\" as \"2006\"",
         ),
     ] {
         assert_eq!(bench.consumer("Z", "q", ConsumerAction::Create, change).as_deref(), Some(error));
@@ -256,6 +256,7 @@ fn an_ephemeral_goes_when_nobody_uses_it() {
         stream: "IN".into(),
         config: Box::new(ephemeral),
         action: ConsumerAction::Create,
+        pedantic: false,
     };
     assert_eq!(bench.error(create), None);
     bench.durable("IN", "d", |config| config.inactive_threshold_ns = S);

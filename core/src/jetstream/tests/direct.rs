@@ -40,6 +40,9 @@ fn read_all(bench: &mut Bench, get: MessageGet) -> Vec<String> {
         | Answer::Consumer(_)
         | Answer::Consumers(_)
         | Answer::ConsumerNames(_)
+        | Answer::ConsumerPaused { .. }
+        | Answer::ConsumerReset { .. }
+        | Answer::ConsumerUnpinned
         | Answer::ConsumerDeleted
         | Answer::AckProcessed
         | Answer::NoResponders { .. }) => panic!("{other:?}"),

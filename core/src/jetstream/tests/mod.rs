@@ -7,6 +7,7 @@ mod copies;
 mod direct;
 mod faults;
 mod features;
+mod groups;
 mod memory;
 mod model;
 mod operations;
@@ -15,6 +16,7 @@ mod pulls;
 mod push;
 mod restart;
 mod retention;
+mod setting;
 mod streams;
 
 use super::api::{
@@ -143,6 +145,13 @@ impl Bench {
         format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
     }
 
+    /// Publishes without asking for an ack.
+    pub(super) fn publish_effects(&mut self, subject: &str) -> Vec<Effect> {
+        let headers = HeaderBlock::default();
+        let (subject, payload) = (subject.to_owned(), Bytes::from_static(b"x"));
+        self.turn(vec![Input::Published(Publish { subject, reply: None, headers, payload })])
+    }
+
     pub(super) fn publish(&mut self, subject: &str) -> String {
         self.publish_with(subject, "x", &[])
     }
@@ -230,7 +239,12 @@ impl Bench {
     ) -> Option<String> {
         let mut config = durable(name);
         change(&mut config);
-        self.error(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action })
+        self.error(Request::ConsumerCreate {
+            stream: stream.into(),
+            config: Box::new(config),
+            action,
+            pedantic: false,
+        })
     }
 
     pub(super) fn durable(&mut self, stream: &str, name: &str, change: impl FnOnce(&mut ConsumerConfig)) {
@@ -368,6 +382,15 @@ pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
         | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
+}
+
+/// Which advisories are told, without what they all begin with.
+pub(super) fn told(effects: &[Effect]) -> Vec<String> {
+    let subject = |effect: &Effect| match effect {
+        Effect::Advise { subject, .. } => subject.strip_prefix("$JS.EVENT.ADVISORY.").map(str::to_owned),
+        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Republish { .. } | Effect::Status { .. } => None,
+    };
+    effects.iter().filter_map(subject).collect()
 }
 
 /// What a client sees on its inbox: `deliveries.stream_seq.consumer_seq pending` for a message, the status line and its

@@ -87,6 +87,7 @@ impl Model {
             stream: "S".into(),
             config: Box::new(config),
             action: ConsumerAction::Create,
+            pedantic: false,
         };
         self.request(request);
         self.witnesses.insert(consumer, Witness::default());

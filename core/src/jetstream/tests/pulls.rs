@@ -16,7 +16,7 @@ fn an_empty_stream() {
     bench.durable("P", "c", |_| {});
     assert_eq!(bench.fetch("P", "c", 1), ["404 No Messages"]);
     let one_shot = PullRequest { no_wait: true, ..waiting(1, 300 * MS) };
-    assert_eq!(bench.pull("P", "c", one_shot, 299), [""; 0]);
+    assert_eq!(bench.pull("P", "c", one_shot.clone(), 299), [""; 0]);
     assert_eq!(bench.pull("P", "c", one_shot, 500), ["408 Request Timeout 1/0"]);
     assert_eq!(bench.pull("P", "c", waiting(3, 300 * MS), 800), ["408 Request Timeout 3/0"]);
     let heartbeat = "100 Idle Heartbeat 0/0";
@@ -49,7 +49,7 @@ fn without_wait_it_ends_where_the_messages_end() {
     // With an expiry it still ends with the first end it comes to, if it got something.
     bench.durable("P", "d", |_| {});
     let one_shot = PullRequest { no_wait: true, ..waiting(7, S) };
-    assert_eq!(bench.pull("P", "d", one_shot, 0).last().map(String::as_str), Some("404 No Messages"));
+    assert_eq!(bench.pull("P", "d", one_shot.clone(), 0).last().map(String::as_str), Some("404 No Messages"));
     let (inbox, _) = bench.start_pull("P", "d", one_shot);
     bench.publish("p.a");
     let effects = bench.advance(0);

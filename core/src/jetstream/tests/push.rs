@@ -25,7 +25,12 @@ fn watcher(name: &str) -> ConsumerConfig {
 
 fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<String, String> {
     let action = ConsumerAction::CreateOrUpdate;
-    match bench.request(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action }) {
+    match bench.request(Request::ConsumerCreate {
+        stream: stream.into(),
+        config: Box::new(config),
+        action,
+        pedantic: false,
+    }) {
         Answer::Consumer(info) => Ok(info.name),
         Answer::Failed(error) => Err(refused(&error)),
         other @ (Answer::Published { .. }
@@ -43,6 +48,9 @@ fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<Str
         | Answer::MessageDeleted
         | Answer::Consumers(_)
         | Answer::ConsumerNames(_)
+        | Answer::ConsumerPaused { .. }
+        | Answer::ConsumerReset { .. }
+        | Answer::ConsumerUnpinned
         | Answer::ConsumerDeleted
         | Answer::AckProcessed
         | Answer::NoResponders { .. }) => panic!("{other:?}"),
@@ -205,6 +213,7 @@ fn a_watched_bucket() {
         stream: "K".into(),
         config: Box::new(config),
         action: ConsumerAction::CreateOrUpdate,
+        pedantic: false,
     };
     let effects = bench.turn(vec![Input::Requested { reply: "r".into(), request }]);
     assert_eq!(seen(&effects, "d"), ["1.2.1 2", "1.3.2 1", "1.4.3 0"]);

@@ -215,7 +215,7 @@ proptest! {
                 ..ConsumerConfig::default()
             };
             let action = ConsumerAction::CreateOrUpdate;
-            world.ask(Request::ConsumerCreate { stream: name.into(), config: Box::new(config), action });
+            world.ask(Request::ConsumerCreate { stream: name.into(), config: Box::new(config), action, pedantic: false });
         }
         for action in actions {
             world.act(action);
