@@ -32,12 +32,12 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["INFO"] => ask(Api::AccountInfo, no_body(body).map(|()| Request::AccountInfo)),
         ["STREAM", "CREATE", stream] => ask(
             Api::StreamCreate,
-            stream_config(stream, body)
+            stream_config(Api::StreamCreate, stream, body)
                 .map(|(config, pedantic)| Request::StreamCreate { config: Box::new(config), pedantic }),
         ),
         ["STREAM", "UPDATE", stream] => ask(
             Api::StreamUpdate,
-            stream_config(stream, body)
+            stream_config(Api::StreamUpdate, stream, body)
                 .map(|(config, pedantic)| Request::StreamUpdate { config: Box::new(config), pedantic }),
         ),
         ["STREAM", "INFO", stream] => ask(Api::StreamInfo, stream_info(stream, body)),
@@ -158,13 +158,17 @@ fn no_body(body: &[u8]) -> Result<(), ApiError> {
 }
 
 /// A stream's configuration, and whether what cannot be had is to be refused.
-fn stream_config(stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
+fn stream_config(api: Api, stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
     let mut fields = value(body)?;
     let pedantic = fields.as_object_mut().and_then(|fields| fields.remove("pedantic"));
     if fields["num_replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
         return Err(error(400, 10_133, "replicas count cannot be negative"));
     }
     let config: StreamConfig = typed(fields)?;
+    if api == Api::StreamUpdate && config.name.is_empty() {
+        let why = r"stream name is required and can not contain '.', '*', '>', '\', '/'";
+        return Err(error(500, 10_052, why));
+    }
     if config.name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
     }

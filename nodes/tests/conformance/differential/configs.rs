@@ -151,7 +151,7 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
     maybe(15, "opt_start_seq", &[json!(2), json!(1), json!(50), json!(0)]);
     maybe(40, "filter_subject", &[json!(filter)]);
     maybe(10, "filter_subjects", &[json!(["a.1", "a.2"]), json!(["a.*", "a.1"]), json!(["b.1"]), json!([])]);
-    maybe(20, "ack_wait", &[json!(HOUR_NS), json!(HOUR_NS / 60), json!(0), json!(-1)]);
+    maybe(20, "ack_wait", &[json!(HOUR_NS), json!(HOUR_NS / 60), json!(0)]);
     maybe(20, "max_deliver", &[json!(2), json!(3), json!(-1), json!(0), json!(1)]);
     maybe(20, "max_ack_pending", &[json!(1), json!(2), json!(-1), json!(0)]);
     maybe(5, "max_waiting", &[json!(1), json!(2)]);
@@ -177,6 +177,10 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
         maybe(20, "idle_heartbeat", &[json!(HOUR_NS), json!(1)]);
         maybe(20, "flow_control", &[json!(true)]);
         maybe(5, "rate_limit_bps", &[json!(1_000_000_000)]);
+    }
+    if own.contains_key("deliver_group") {
+        // Nobody listens in this group, and a listener outside of it is one to us.
+        own.insert("deliver_subject".into(), json!("push.9"));
     }
     own.into()
 }

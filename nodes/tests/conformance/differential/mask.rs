@@ -28,10 +28,23 @@ pub(super) fn line(message: &Message) -> String {
     format!("{reply} {headers:?} {payload}")
 }
 
+/// Random names stand in another order on each side: their list in the order of what stands for them.
+pub(super) fn in_order(line: String) -> String {
+    let Some((before, payload)) = line.split_once("{\"consumers\":") else { return line };
+    let Ok(mut answer) = serde_json::from_str::<Value>(&format!("{{\"consumers\":{payload}")) else {
+        return line;
+    };
+    if let Some(Value::Array(consumers)) = answer.get_mut("consumers") {
+        let name = |own: &Value| own.get("name").unwrap_or(own).to_string();
+        consumers.sort_by_key(name);
+    }
+    format!("{before}{answer}")
+}
+
 /// An ack subject without the moment of storage.
 fn ack_subject(subject: &str) -> String {
     let mut tokens: Vec<&str> = subject.split('.').collect();
-    if subject.starts_with("$JS.ACK.") && tokens.len() == 9 {
+    if subject.starts_with("$JS.ACK.") && tokens.len() > 7 {
         tokens[7] = "T";
     }
     tokens.join(".")
@@ -40,6 +53,7 @@ fn ack_subject(subject: &str) -> String {
 fn header(line: &str) -> String {
     match line.split_once(": ") {
         Some((name @ "Nats-Time-Stamp", _)) => format!("{name}: T"),
+        Some((name @ "Nats-Subject", subject)) => format!("{name}: {}", ack_subject(subject)),
         Some(_) | None => line.to_owned(),
     }
 }
@@ -69,6 +83,8 @@ fn mask(value: &mut Value) {
                     fields.remove("num_deleted");
                 }
             }
+            // Ours hears of who listens a moment after it has answered, and does not ask for the queue group.
+            fields.remove("push_bound");
             if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
                 metadata.retain(|name, _| !name.starts_with("_nats."));
             }

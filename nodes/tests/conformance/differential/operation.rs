@@ -25,6 +25,12 @@ impl Operation {
         Self::Request { subject, headers: Vec::new(), payload }
     }
 
+    /// Whether it is this call of the API.
+    pub(super) fn is_call(&self, call: &str) -> bool {
+        let Self::Request { subject, .. } = self else { return false };
+        subject.strip_prefix("$JS.API.").is_some_and(|asked| asked.starts_with(call))
+    }
+
     /// Whether it may be asked again without a consequence.
     pub(super) fn is_reading(&self) -> bool {
         let Self::Request { subject, .. } = self else { return false };

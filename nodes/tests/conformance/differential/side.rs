@@ -7,6 +7,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// What each side listens to. The real server does not start an ephemeral push consumer for a subscription with a
+/// wildcard: its deliver subjects are listened to one by one.
+const LISTENED: [&str; 7] =
+    ["_INBOX.r.>", "push.1", "push.2", "push.kv", "$JS.EVENT.ADVISORY.*.*.>", "$JS.EVENT.METRIC.>", "seen.>"];
+
 /// The streams scripts use.
 pub(super) const STREAMS: [&str; 4] = ["A", "B", "C", "KV_K"];
 
@@ -39,7 +44,7 @@ impl Side {
         let cleaned =
             client.read_until(PATIENCE * 5, |client| client.messages().len() == STREAMS.len()).await;
         assert!(cleaned, "streams could not be removed");
-        for subject in ["_INBOX.r.>", "push.>", "$JS.EVENT.ADVISORY.*.*.>", "$JS.EVENT.METRIC.>", "seen.>"] {
+        for subject in LISTENED {
             client.subscribe(subject).await;
         }
         client.flush().await;
@@ -124,9 +129,20 @@ impl Side {
             headers: String::new(),
             payload: complaint.into_bytes(),
         }));
+        let before = self.deliveries.len();
         for message in &messages {
             self.note(message);
         }
+        let ephemerals = &self.ephemerals;
+        let stands_for = |reply: &String| {
+            let name = consumer(reply).unwrap_or_default().to_owned();
+            (ephemerals.iter().position(|own| *own == name), name)
+        };
+        // Random names stand in no order: the order of their creation.
+        self.deliveries[before..].sort_by_key(|reply| match stands_for(reply) {
+            (Some(at), _) => (Some(at), String::new()),
+            (None, name) => (None, name),
+        });
         messages
     }
 
@@ -161,10 +177,19 @@ impl Side {
                 subject = subject.replace(name, &stands_for);
                 line = line.replace(name, &stands_for);
             }
-            outcome.entry(subject).or_default().push(line);
+            outcome.entry(subject).or_default().push(mask::in_order(line));
+        }
+        // Which of two consumers sends first is nobody's promise.
+        for lines in outcome.values_mut() {
+            lines.sort_by(|one, other| consumer(one).cmp(&consumer(other)));
         }
         outcome
     }
+}
+
+/// Whose delivery a line is.
+fn consumer(line: &str) -> Option<&str> {
+    line.strip_prefix("$JS.ACK.")?.split('.').nth(1)
 }
 
 /// Where an operation is answered.
