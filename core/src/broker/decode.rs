@@ -47,12 +47,12 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["INFO"] => ask(Api::AccountInfo, no_body(body).map(|()| Request::AccountInfo)),
         ["STREAM", "CREATE", stream] => ask(
             Api::StreamCreate,
-            stream_config(stream, body)
+            stream_config(Api::StreamCreate, stream, body)
                 .map(|(config, pedantic)| Request::StreamCreate { config: Box::new(config), pedantic }),
         ),
         ["STREAM", "UPDATE", stream] => ask(
             Api::StreamUpdate,
-            stream_config(stream, body)
+            stream_config(Api::StreamUpdate, stream, body)
                 .map(|(config, pedantic)| Request::StreamUpdate { config: Box::new(config), pedantic }),
         ),
         ["STREAM", "INFO", stream] => ask(Api::StreamInfo, stream_info(stream, body)),
@@ -102,7 +102,8 @@ fn value(body: &[u8]) -> Result<Value, ApiError> {
 
 /// Reads a value; an unknown field is an error.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    // Serde would read a struct from an array as well.
+    // A root that is null changes nothing of what it is read into. Serde would read a struct from an array as well.
+    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
     if !value.is_object() {
         return Err(not_an_object());
     }
@@ -140,10 +141,17 @@ fn no_body(body: &[u8]) -> Result<(), ApiError> {
 }
 
 /// A stream's configuration, and whether what cannot be had is to be refused.
-fn stream_config(stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
+fn stream_config(api: Api, stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
     let mut fields = value(body)?;
     let pedantic = fields.as_object_mut().and_then(|fields| fields.remove("pedantic"));
+    if fields["num_replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
+        return Err(error(400, 10_133, "replicas count cannot be negative"));
+    }
     let config: StreamConfig = typed(fields)?;
+    if api == Api::StreamUpdate && config.name.is_empty() {
+        let why = r"stream name is required and can not contain '.', '*', '>', '\', '/'";
+        return Err(error(500, 10_052, why));
+    }
     if config.name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
     }
@@ -175,6 +183,10 @@ struct PurgeBody {
 fn stream_purge(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
     let PurgeBody { filter, seq, keep } = optional(body)?;
     let given = |number: &u64| *number > 0;
+    // Before anything is known about the stream.
+    if seq.is_some_and(|seq| seq > 0) && keep.is_some_and(|keep| keep > 0) {
+        return Err(error(400, 10_003, "bad request"));
+    }
     Ok(Request::StreamPurge {
         stream: stream.into(),
         filter: filter.filter(|filter| !filter.is_empty()),

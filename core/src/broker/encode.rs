@@ -106,8 +106,8 @@ fn stored(message: &StoredMessage) -> Value {
     Value::Object(fields)
 }
 
-/// Header block and payload of each message of an answer.
-pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
+/// Header block and payload of each message of an answer. `leader` is who keeps every stream: this server.
+pub(super) fn answer(leader: &str, api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
     let one = match answer {
         Answer::Published { stream, seq, duplicate, val } => {
             (NOTHING.clone(), published(&stream, seq, duplicate, val.as_deref()))
@@ -151,8 +151,9 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
                 subjects: Paging,
                 #[serde(flatten)]
                 info: T,
+                cluster: Value,
             }
-            envelope(api, Described { subjects, info })
+            envelope(api, Described { subjects, info, cluster: json!({ "leader": leader }) })
         }
         Answer::Account(info) => envelope(api, info),
         Answer::Streams(page) => paged(api, "streams", &page),
@@ -204,9 +205,11 @@ fn paged<T: Serialize>(api: Api, name: &str, page: &Page<T>) -> (Bytes, Bytes) {
         #[serde(flatten)]
         paging: Paging,
         #[serde(flatten)]
-        items: BTreeMap<&'p str, &'p [T]>,
+        items: BTreeMap<&'p str, Option<&'p [T]>>,
     }
-    let items = BTreeMap::from([(name, page.items.as_slice())]);
+    // The original forgets to make this list when it is empty.
+    let is_null = api == Api::StreamNames && page.items.is_empty();
+    let items = BTreeMap::from([(name, (!is_null).then_some(page.items.as_slice()))]);
     envelope(api, Paged { paging: page.paging, items })
 }
 
@@ -259,7 +262,6 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::StreamCreate
         | Api::StreamUpdate
         | Api::StreamDelete
-        | Api::StreamPurge
         | Api::StreamNames
         | Api::StreamList
         | Api::StreamSnapshot
@@ -272,5 +274,6 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::ConsumerDelete
         | Api::ConsumerUnpin
         | Api::ConsumerStepDown => envelope(api, Failure { error, rest: json!({}) }),
+        Api::StreamPurge => envelope(api, Failure { error, rest: json!({ "purged": 0 }) }),
     }
 }

@@ -268,7 +268,7 @@ pub(super) fn check_rollup(
     if !config.allow_rollup_hdrs || config.deny_purge {
         return Err(error(500, 10_111, "rollup not permitted"));
     }
-    match rollup {
+    match rollup.to_ascii_lowercase().as_str() {
         "sub" => Ok(Some(Rollup::Subject)),
         "all" => Ok(Some(Rollup::All)),
         other => Err(error(500, 10_111, format!("rollup value invalid: {other:?}"))),

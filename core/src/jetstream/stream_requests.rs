@@ -97,7 +97,6 @@ impl JetStream {
         pedantic: bool,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
-        self.stream_of(&config.name)?;
         let config = self.normalise(config, pedantic)?;
         let (name, own) = self.stream_of(&config.name)?;
         stream_config::check_replicas(&config, self.limits.replicas_max)?;
