@@ -252,6 +252,15 @@ impl Consumer {
         self.recount(log);
     }
 
+    /// It is somewhere beyond the end of the stream, whatever it delivered.
+    pub(super) fn run_ahead(&mut self, log: &Log, by: u64) {
+        self.next_seq = log.last_seq() + 1 + by;
+        self.last_per_subject = None;
+        self.looked_to = 0;
+        self.changed = true;
+        self.recount(log);
+    }
+
     /// Counts what was never delivered: linear.
     pub(super) fn recount(&mut self, log: &Log) {
         self.num_pending = self.never_delivered(log);
