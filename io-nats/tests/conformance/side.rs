@@ -116,8 +116,6 @@ fn pairs(headers: &[(String, String)]) -> String {
         "Nats-Pin-Id" => format!("{name}=…"),
         // What tells an origin from others of its name is a server's own business.
         "Nats-Stream-Source" => format!("{name}={}", value.rsplit_once(' ').map_or("", |(shown, _)| shown)),
-        // What a client is pinned as is a random one.
-        "Nats-Pin-Id" => format!("{name}=…"),
         _ => format!("{name}={}", without_token(value)),
     };
     let mut pairs: Vec<String> = headers.iter().map(shown).collect();

@@ -74,9 +74,6 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
             | Request::ConsumerReset { .. }
             | Request::ConsumerUnpin { .. }
             | Request::ConsumerNames { .. }
-            | Request::ConsumerPause { .. }
-            | Request::ConsumerReset { .. }
-            | Request::ConsumerUnpin { .. }
             | Request::ConsumerList { .. } => None,
         },
         Input::Abandoned { .. }
