@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// At a time: they wait far more than they work.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 8;
 /// The slowest test, `watch_hearbeats_first`, takes 110 s: it sleeps.
 const WITHIN: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(20);

@@ -30,7 +30,7 @@ async fn random_scripts_have_the_same_answers() {
     let ours = Ours::start(dir.path()).await;
     let plan = Plan {
         seed: setting("CONFORMANCE_SEED", 1),
-        within: Duration::from_secs(setting("CONFORMANCE_SECONDS", 60)),
+        within: Duration::from_secs(setting("CONFORMANCE_SECONDS", 45)),
         scripts: setting("CONFORMANCE_SCRIPTS", 150),
         differences_max: usize::try_from(setting("CONFORMANCE_DIFFERENCES", 1)).expect("a small number"),
     };
