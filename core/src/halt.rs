@@ -119,6 +119,31 @@ pub enum Fence {
         /// The stream's first sequence.
         first_seq: u64,
     },
+    /// Another message stands where one was seen.
+    #[error(
+        "sequence {seq} of stream {stream} holds another message than the one this data directory has seen there: its \
+         end was lost and written anew, or an older backup restored; restore the right stream, or rebuild with an empty \
+         data directory"
+    )]
+    MessageReplaced {
+        /// The stream's name.
+        stream: String,
+        /// Where.
+        seq: u64,
+    },
+    /// Messages vanished from the middle of a stream, or, of events, from its beginning.
+    #[error(
+        "stream {stream} lacks {removed} messages, {known_removed} when this data directory last looked: some were lost \
+         or deleted; restore the stream, or rebuild with an empty data directory"
+    )]
+    MessagesRemoved {
+        /// The stream's name.
+        stream: String,
+        /// How many are missing.
+        removed: u64,
+        /// How many were missing before.
+        known_removed: u64,
+    },
     /// The durable consumer was made by another store.
     #[error(
         "consumer {consumer} belongs to data directory {owner}, not to this one ({own}): two stores must not share \

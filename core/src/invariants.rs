@@ -42,6 +42,7 @@ invariants! {
     Gate3 = "INV-GATE-3", "the checkpoint in memory is the checkpoint in the table";
     Gate4 = "INV-GATE-4", "outstanding requests never ask for more than the limit";
     Gate5 = "INV-GATE-5", "a delivery of an earlier generation changes nothing";
+    Gate6 = "INV-GATE-6", "a stream still holds what was seen of it, or the partition stops";
     Qrn1 = "INV-QRN-1", "while a key is quarantined, nothing of it is applied, and its messages are parked in order";
     Qrn2 = "INV-QRN-2", "a message is parked in the commit that advances the checkpoint past it";
     Out1 = "INV-OUT-1", "the entries of one lane leave in order, one at a time";
@@ -66,6 +67,7 @@ invariants! {
     Agg5 = "INV-AGG-5", "a history that cannot be read is never skipped: its commands are refused";
     Agg6 = "INV-AGG-6", "the state on record equals the fold of the stream up to its last sequence";
     Agg7 = "INV-AGG-7", "a refusal is decided only on a state read from the stream after the command arrived";
+    Agg8 = "INV-AGG-8", "the stream still holds the last event seen and everything before it, or the node stops";
     Prj1 = "INV-PRJ-1", "a row and the checkpoint past its event are one commit";
     Prj2 = "INV-PRJ-2", "a view equals the fold of the stream up to its checkpoint";
     Prj3 = "INV-PRJ-3", "per source, the versions applied by a view are contiguous";
@@ -77,6 +79,7 @@ invariants! {
     Once1 = "INV-ONCE-1", "what the broker and the outside were told is exactly what was intended: nothing lost, nothing twice";
     Cons1 = "INV-CONS-1", "money and stock are conserved";
     Live1 = "INV-LIVE-1", "once faults stop, everything accepted ends";
+    Div1 = "INV-DIV-1", "a node whose rows no longer agree with the log has noticed, and does not claim to be ready";
     Brk1 = "INV-BRK-1", "an acknowledged message is stored, once, until something is allowed to remove it";
     Brk2 = "INV-BRK-2", "a consumer delivers what matches, in order, and again until it is settled";
 }

@@ -83,4 +83,4 @@ pub use marks::{Mark, MarkCounts};
 pub use outcome::{Outcome, Token, Tokens};
 pub use quirks::{Quirk, Quirks};
 pub use store::{Store, Table, Txn, View, Write, WriteBatch};
-pub use time::{Mono, Now, Wall};
+pub use time::{Mono, Now, Wall, ns_of_rfc3339};

@@ -37,6 +37,9 @@ marks! {
     GateConsumerLost = "gate_consumer_lost", "the durable consumer vanished and was made again from the checkpoint";
     GateTailGap = "gate_tail_gap", "a heartbeat named a later delivery than was seen";
     GateBindUnknown = "gate_bind_unknown", "inspecting or positioning had no answer and was tried again";
+    GateMoved = "gate_moved", "the consumer's leader changed: the gate bound anew, and looked whether the log is the same";
+    GateDoubted = "gate_doubted", "the stream contradicted what was seen of it: the gate looked again";
+    GateAdopted = "gate_adopted", "a stream that is another one by now was adopted and read from its beginning";
     OutboxRetryUnknown = "outbox_retry_unknown", "a dispatch without an answer was tried again under the same id";
     OutboxRetryBusy = "outbox_retry_busy", "a dispatch was definitely not done and was tried again";
     OutboxStale = "outbox_stale", "a completion of an earlier attempt was dropped";
@@ -66,6 +69,7 @@ marks! {
     AggregateVerified = "aggregate_verified", "a refusal was decided again on the state read from the stream";
     AggregateStale = "aggregate_stale", "an answer to an earlier attempt was dropped";
     AggregateUnreadable = "aggregate_unreadable", "an aggregate's history cannot be read: its commands are refused";
+    AggregateDoubted = "aggregate_doubted", "the stream contradicted what was seen of it: the node looked again";
     AggregateSameRefusal = "aggregate_same_refusal", "a refused command id got the same refusal again";
     ProjectionDeleted = "projection_deleted", "a view row was removed by its program";
     ProjectionRepeated = "projection_repeated", "events that a view has applied came again under another sequence";

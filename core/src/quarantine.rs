@@ -33,6 +33,7 @@ use crate::wire::headers::Headers;
 use crate::wire::id::{EntityId, Name, TenantId};
 use crate::wire::token;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 /// What is held back: everything of one source, or one saga instance.
@@ -171,6 +172,13 @@ impl Quarantine {
         broken.map_or(Ok(out), Err)
     }
 
+    fn key<'k>(&self, key: &'k QuarantineKey) -> Cow<'k, QuarantineKey> {
+        if !self.quirks.has(Quirk::QuarantineKeyRunsOn) {
+            return Cow::Borrowed(key);
+        }
+        Cow::Owned(QuarantineKey(key.0.iter().map(|own| if *own == b' ' { b':' } else { *own }).collect()))
+    }
+
     /// Messages parked in all.
     #[must_use]
     pub const fn parked(&self) -> u64 {
@@ -191,7 +199,7 @@ impl Quarantine {
         if self.keys == 0 || self.quirks.has(Quirk::QuarantineLetThrough) {
             return Ok(false);
         }
-        Ok(view.get(Table::ParkedKey, &key.0)?.is_some())
+        Ok(view.get(Table::ParkedKey, &self.key(key).0)?.is_some())
     }
 
     /// Parks a message and holds its key back from now on. `cause` is absent when the key already was.
@@ -209,6 +217,7 @@ impl Quarantine {
         if self.parked >= self.parked_max {
             return Err(Fence::QuarantineFull { parked: self.parked }.into());
         }
+        let key = &*self.key(key);
         let mut row = match cx.view().get(Table::ParkedKey, &key.0)? {
             Some(row) => decode(row)?,
             None => {

@@ -34,11 +34,18 @@ quirks! {
     GateIgnoreGap = "the gate ignores a skipped consumer sequence";
     GateTrustAckFloor = "the gate believes that everything below the consumer's ack floor was applied";
     GateCheckpointLate = "the checkpoint is written in a later turn than what it covers";
+    GateTrustSequence = "the gate takes a sequence for the message that stood there";
+    GateIgnoreHole = "the gate does not count what is missing";
+    GateNeverAudit = "a bound gate never looks at its stream again";
+    GateBelieveAtOnce = "the gate stops at the first contradiction";
+    GateIgnoreStop = "a gate goes on when it is stopped";
+    GateForgetPublished = "the gate forgets which messages of our own must be there";
     OutboxTailNotPersisted = "the outbox forgets its tail when it empties, and reuses positions";
     OutboxDeleteOnUnknown = "the outbox removes an entry without an answer";
     OutboxFreshIdPerAttempt = "every attempt leaves under an id of its own, without expecting to be the first";
     OutboxAcceptStale = "the outbox accepts the answer to an earlier attempt as the answer to the present one";
     OutboxConflictIsForeign = "a conflict is taken for somebody else's message and the entry tried for ever";
+    OutboxIgnoreLane = "the entries of one lane leave side by side";
     OutboxCursorStays = "the outbox goes on looking for entries where it has looked in vain";
     SagaSkipDedupe = "the saga does not remember what it has applied";
     SagaForgetInFlight = "compensation forgets work that is still in flight";
@@ -49,15 +56,21 @@ quirks! {
     EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";
     EffectAcceptStale = "the answer to an earlier attempt settles the present one";
     EffectForgetLedger = "a redelivered effect command is executed again";
+    EffectPauseInDoubt = "the row of an effect says that an attempt is under way while it pauses after one";
     EffectCursorStays = "the effects go on looking for commands where they have looked in vain";
     AggregateConflictIsForeign = "a conflict after an unknown append is taken for somebody else's";
+    AggregateForgetUnanswered = "that an attempt was turned down is taken for the end of an earlier one without an answer";
     AggregateNoExpectation = "an append does not expect the sequence it was decided on";
     AggregateRefuseUnverified = "a refusal is given on the state at hand";
     AggregateRefusalNotRecorded = "a refusal that somebody acts on is known to one owner only";
     AggregateSnapshotOffByOne = "the version of the state on record is off by one";
+    AggregateTrustSequence = "the aggregate takes a sequence for the message that stood there";
+    AggregateNeverAudit = "a bound aggregate node never looks at its stream again";
     ProjectionStaleRow = "a view's row is computed from what the row was at the start of the turn";
+    ProjectionSkipDedupe = "a view does not remember what it has applied";
     ProjectionForgetTenant = "the view key ignores the tenant";
     QuarantineLetThrough = "a quarantined key lets later messages through";
+    QuarantineKeyRunsOn = "a key goes on where a longer subject goes on";
     DrainClaimClean = "a drain reports clean with work in flight";
 }
 

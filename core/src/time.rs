@@ -69,6 +69,12 @@ impl Wall {
     }
 }
 
+/// Nanoseconds since 1970 of an RFC 3339 time, as a broker writes it; `None` when it is none.
+#[must_use]
+pub fn ns_of_rfc3339(text: &str) -> Option<u64> {
+    u64::try_from(text.parse::<jiff::Timestamp>().ok()?.as_nanosecond()).ok()
+}
+
 /// Both clocks, read once per turn by whoever drives the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
@@ -87,6 +93,13 @@ mod tests {
         assert_eq!(Wall::from_ms(0).rfc3339(), "1970-01-01T00:00:00.000Z");
         assert_eq!(Wall::from_ms(1_795_238_040_123).rfc3339(), "2026-11-21T05:14:00.123Z");
         assert_eq!(Wall::from_ms(u64::MAX).rfc3339(), "9999-12-30T22:00:00.999Z");
+    }
+
+    #[test]
+    fn times_of_a_broker_are_read_to_the_nanosecond() {
+        assert_eq!(ns_of_rfc3339("2026-11-21T05:14:00.123456789Z"), Some(1_795_238_040_123_456_789));
+        assert_eq!(ns_of_rfc3339(&Wall::from_ms(7).rfc3339()), Some(7_000_000));
+        assert_eq!((ns_of_rfc3339("0001-01-01T00:00:00Z"), ns_of_rfc3339("soon")), (None, None));
     }
 
     #[test]

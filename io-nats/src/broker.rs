@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use cloudlysis_core::jetstream::api::{ApiError, err_code};
+use cloudlysis_core::ns_of_rfc3339;
 use cloudlysis_core::wire::answer::PublishAnswer;
 use cloudlysis_core::wire::headers::Headers;
 use serde::Deserialize;
@@ -43,6 +44,8 @@ pub struct StoredMessage {
     pub headers: Headers,
     /// Its body.
     pub payload: Bytes,
+    /// When it was stored, in nanoseconds since 1970, if the broker says so.
+    pub stored_at_ns: Option<u64>,
 }
 
 /// Talks to the broker.
@@ -56,6 +59,8 @@ pub struct Broker {
 pub enum Which<'s> {
     /// The last one on a subject.
     LastOn(&'s str),
+    /// The one at a sequence.
+    At(u64),
     /// The first one on a subject at or after a sequence.
     NextOn(&'s str, u64),
 }
@@ -154,12 +159,15 @@ impl Broker {
             hdrs: String,
             #[serde(default)]
             data: String,
+            #[serde(default)]
+            time: String,
         }
         let body: Value = match which {
             Which::LastOn(subject) => json!({ "last_by_subj": subject }),
+            Which::At(seq) => json!({ "seq": seq }),
             Which::NextOn(subject, seq) => json!({ "next_by_subj": subject, "seq": seq }),
         };
-        let Raw { subject, seq, hdrs, data } =
+        let Raw { subject, seq, hdrs, data, time } =
             match self.api::<Answer>(&format!("STREAM.MSG.GET.{stream}"), &body).await {
                 ApiAnswer::Ok(answer) => answer.message,
                 ApiAnswer::Error(error) if error.err_code == err_code::NO_MESSAGE_FOUND => {
@@ -174,7 +182,8 @@ impl Broker {
         let block = String::from_utf8_lossy(&block);
         let headers = if block.is_empty() { Some(Headers::default()) } else { Headers::decode(&block) };
         let headers = headers.unwrap_or_default();
-        ApiAnswer::Ok(Some(StoredMessage { subject, seq, headers, payload: payload.into() }))
+        let stored_at_ns = ns_of_rfc3339(&time);
+        ApiAnswer::Ok(Some(StoredMessage { subject, seq, headers, payload: payload.into(), stored_at_ns }))
     }
 }
 

@@ -9,13 +9,15 @@
 //! the order of arrival across pulls. A status names its pull by the subject it arrives on; a delivery keeps the subject
 //! it was published on and names none.
 
-use crate::broker::{ApiAnswer, Broker, core_headers};
+use crate::broker::{ApiAnswer, Broker, Which, core_headers};
 use async_nats::StatusCode;
 use bytes::Bytes;
 use cloudlysis_core::gate::{
-    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, StreamFacts,
+    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, Sighting, StreamFacts,
+    Witness,
 };
 use cloudlysis_core::jetstream::api::{ConsumerConfig, ConsumerInfo, StreamInfo, err_code};
+use cloudlysis_core::wire::headers::NATS_MSG_ID;
 use cloudlysis_core::wire::stream::{ConsumerName, OWNER_METADATA, PlatformStream, incarnation};
 use cloudlysis_core::{Outcome, Token};
 use futures_util::{FutureExt, StreamExt};
@@ -73,10 +75,10 @@ impl<S: ReportSink> ConsumerEdge<S> {
     /// Does what the gate asks for; what comes of it is reported.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Inspect { token, stream, consumer } => {
+            Effect::Inspect { token, stream, consumer, look_at } => {
                 let (broker, sink) = (self.broker.clone(), self.sink.clone());
                 self.runtime.spawn(async move {
-                    let outcome = inspect(&broker, stream, Some(&consumer)).await;
+                    let outcome = inspect(&broker, stream, Some(&consumer), &look_at).await;
                     sink.report(Report::Input(Input::Inspected { token, outcome })).await;
                 });
             }
@@ -137,11 +139,12 @@ impl<S: ReportSink> ConsumerEdge<S> {
     }
 }
 
-/// Reads a stream's identity and extent, and our consumer's.
+/// Reads a stream's identity and extent, our consumer's, and what stands at some sequences.
 pub async fn inspect(
     broker: &Broker,
     stream: PlatformStream,
     consumer: Option<&ConsumerName>,
+    look_at: &[u64],
 ) -> Outcome<StreamFacts, NoStream> {
     let info = match broker.api::<StreamInfo>(&format!("STREAM.INFO.{stream}"), &Value::Null).await {
         ApiAnswer::Ok(info) => info,
@@ -154,6 +157,8 @@ pub async fn inspect(
         incarnation: incarnation(&info),
         first_seq: info.state.first_seq,
         last_seq: info.state.last_seq,
+        messages: info.state.messages,
+        found: Vec::new(),
         consumer: None,
     };
     if let Some(consumer) = consumer {
@@ -168,6 +173,16 @@ pub async fn inspect(
             ApiAnswer::Error(error) if error.err_code == err_code::CONSUMER_NOT_FOUND => {}
             ApiAnswer::Error(_) | ApiAnswer::NoAnswer => return Outcome::Unknown,
         }
+    }
+    for seq in look_at {
+        let ApiAnswer::Ok(message) = broker.message(stream.name(), Which::At(*seq)).await else {
+            return Outcome::Unknown;
+        };
+        let witness = message.map(|message| {
+            let own = Witness::of(&message.subject, &message.payload, message.stored_at_ns);
+            own.identified(message.headers.get(NATS_MSG_ID))
+        });
+        facts.found.push(Sighting { seq: *seq, witness });
     }
     Outcome::Done(facts)
 }
@@ -216,7 +231,7 @@ fn read(generation: Token, message: async_nats::Message) -> Option<Report> {
         return Some(Report::Input(Input::PullEnded { generation, pull, end }));
     }
     let ack = message.reply?.to_string();
-    let AckTokens { stream_seq, consumer_seq, pending } = parse_ack(&ack)?;
+    let AckTokens { stream_seq, consumer_seq, stored_at_ns, pending } = parse_ack(&ack)?;
     Some(Report::Delivered(Delivery {
         generation,
         // The inbox only routes: a delivery keeps the subject it was published on.
@@ -224,6 +239,7 @@ fn read(generation: Token, message: async_nats::Message) -> Option<Report> {
         headers: core_headers(message.headers.as_ref()),
         payload: message.payload,
         stream_seq,
+        stored_at_ns,
         consumer_seq,
         pending,
         ack,
@@ -249,6 +265,7 @@ fn pull_end(status: u16, description: &str) -> PullEnd {
 struct AckTokens {
     stream_seq: u64,
     consumer_seq: u64,
+    stored_at_ns: u64,
     pending: u64,
 }
 
@@ -262,7 +279,8 @@ fn parse_ack(ack: &str) -> Option<AckTokens> {
         _ => return None,
     };
     let number = |at: usize| numbers.get(at)?.parse::<u64>().ok();
-    Some(AckTokens { stream_seq: number(1)?, consumer_seq: number(2)?, pending: number(4)? })
+    let (stream_seq, consumer_seq) = (number(1)?, number(2)?);
+    Some(AckTokens { stream_seq, consumer_seq, stored_at_ns: number(3)?, pending: number(4)? })
 }
 
 #[cfg(test)]
@@ -273,6 +291,7 @@ mod tests {
     fn ack_subjects_of_both_forms_are_read() {
         let tokens = parse_ack("$JS.ACK.S.c.2.14.7.1795231876352476890.3").expect("nine tokens");
         assert_eq!((tokens.stream_seq, tokens.consumer_seq, tokens.pending), (14, 7, 3));
+        assert_eq!(tokens.stored_at_ns, 1_795_231_876_352_476_890);
         let tokens =
             parse_ack("$JS.ACK.hub.ACCHASH.S.c.2.14.7.1795231876352476890.3.rand").expect("longer form");
         assert_eq!((tokens.stream_seq, tokens.consumer_seq, tokens.pending), (14, 7, 3));

@@ -29,6 +29,8 @@ const LIMITS: Limits = Limits {
 pub struct Broker {
     store: SimStore,
     life: Option<(Driver<JetStream>, Clock)>,
+    /// How far its wall clock is off, in milliseconds.
+    wall_offset_ms: i64,
 }
 
 impl Broker {
@@ -37,7 +39,7 @@ impl Broker {
     /// # Errors
     /// Never with an empty disk; the engine's own invariants otherwise.
     pub fn start(world_ns: u64) -> Result<Self, Halt> {
-        let mut broker = Self { store: SimStore::default(), life: None };
+        let mut broker = Self { store: SimStore::default(), life: None, wall_offset_ms: 0 };
         broker.restart(world_ns)?;
         Ok(broker)
     }
@@ -59,9 +61,17 @@ impl Broker {
     /// The engine's own invariants.
     pub fn restart(&mut self, world_ns: u64) -> Result<(), Halt> {
         let driver = Driver::recover(LIMITS, &mut self.store, Checks::EveryTurn, Quirks::NONE)?;
-        self.life = Some((driver, Clock::started(world_ns, 0)));
+        self.life = Some((driver, Clock::started(world_ns, self.wall_offset_ms)));
         self.store.take_changes();
         Ok(())
+    }
+
+    /// Its wall clock jumps.
+    pub const fn jump_clock(&mut self, by_ms: i64) {
+        self.wall_offset_ms += by_ms;
+        if let Some((_, clock)) = &mut self.life {
+            clock.jump(by_ms);
+        }
     }
 
     /// One fact, and what the broker sends because of it; nothing while it is down.

@@ -8,6 +8,7 @@
 //! | [`clock`] | `io_nats::clock` | jump |
 //! | [`outside`] | `io_nats::http` and what is behind it | forget keys, fail after having done it |
 //! | [`network`] | TCP | delay, cut |
+//! | [`replicas`] | a cluster, as its clients see it | lose its leader, its quorum, its power |
 //!
 //! The broker is the core's own JetStream engine; the edges translate the core's effects into its requests exactly as
 //! `io-nats` translates them into the real protocol.
@@ -19,5 +20,6 @@ pub mod clock;
 pub mod edge;
 pub mod network;
 pub mod outside;
+pub mod replicas;
 pub mod rng;
 pub mod store;

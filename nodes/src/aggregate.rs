@@ -78,9 +78,9 @@ impl Edge<Aggregate> for AggregateEdge {
             }
         };
         match effect {
-            Effect::Inspect { token } => {
+            Effect::Inspect { token, look_at } => {
                 self.runtime.spawn(async move {
-                    let outcome = inspect(&broker, PlatformStream::AggregateEvents, None).await;
+                    let outcome = inspect(&broker, PlatformStream::AggregateEvents, None, &look_at).await;
                     report(Input::Inspected { token, outcome }).await;
                 });
             }

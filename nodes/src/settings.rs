@@ -19,6 +19,13 @@ pub const QUERY_DEADLINE: Duration = Duration::from_secs(5);
 /// that even the adapter's answer is lost.
 const ANSWER_TIMEOUT_MS: u64 = 8_000;
 
+/// How often a node looks whether its streams are what they were: shorter than a stream can be without a leader, which
+/// takes four seconds to be noticed at the least.
+const AUDIT_MS: u64 = 2_000;
+/// How long a stream must contradict what was seen of it before a partition stops: a server that has lost its cluster
+/// notices that within ten seconds.
+const CONFIRM_MS: u64 = 15_000;
+
 /// Bounds of a gate.
 #[must_use]
 pub const fn gate_limits() -> gate::Limits {
@@ -29,8 +36,10 @@ pub const fn gate_limits() -> gate::Limits {
         ack_wait_ms: 30_000,
         pull_expires_ms: 30_000,
         heartbeat_ms: 5_000,
-        // Positioning is three requests in a row.
-        request_timeout_ms: 3 * ANSWER_TIMEOUT_MS,
+        // Positioning is three requests in a row, inspecting four.
+        request_timeout_ms: 4 * ANSWER_TIMEOUT_MS,
+        confirm_ms: CONFIRM_MS,
+        audit_ms: AUDIT_MS,
         rebind_ms: 100,
         rebind_ms_max: 5_000,
     }
@@ -45,6 +54,8 @@ pub const fn aggregate_limits() -> aggregate::Limits {
         attempts_max: 8,
         load_messages_max: 256,
         answer_timeout_ms: ANSWER_TIMEOUT_MS,
+        audit_ms: AUDIT_MS,
+        confirm_ms: CONFIRM_MS,
         backoff_ms: 50,
         backoff_ms_max: 1_000,
         refusals_max: 32,

@@ -14,13 +14,19 @@
 //! | [`trace`] | what happened and why; its hash says whether two runs were the same |
 //! | [`run`] | one seed to its verdict, many on all cores, and the story of a failure |
 //! | [`mutants`] | every planted fault, with the oracle that must catch it |
+//! | [`grid`] | disasters, and how each kind of node came through them |
 //! | [`report`] | all of it in words, for `sim` and for the tests |
 //! | [`app`] | the application every world runs: the example shop |
 //!
 //! The machines are those of production; what stands in for the rest of the world is `io-sim`. The workload never ends
 //! while faults are on; then the world heals, and everything accepted must come to an end (INV-LIVE-1).
+//!
+//! There are two profiles. In the contract profile the broker does whatever its contract allows, and every invariant holds
+//! absolutely. In the disaster profile it loses what it acknowledged, and no node goes on as if nothing had happened
+//! (INV-DIV-1); after the runbook the world lives again.
 
 pub mod app;
+pub mod grid;
 pub mod mutants;
 pub mod oracles;
 pub mod plan;

@@ -3,7 +3,9 @@
 //! Not only the dice vary, the kind of game does: whole fault families are on or off per seed, limits sit at their
 //! extremes, and rates come in three modes. Without that, uniform noise never makes an outage.
 
+use crate::world::disaster::Disaster;
 use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{aggregate, effect, gate, outbox};
 use cloudlysis_io_sim::network::Delays;
 use cloudlysis_io_sim::outside::Keys;
@@ -26,13 +28,17 @@ pub enum Scenario {
     Outside,
     /// Two owners of the aggregates at once.
     Owners,
+    /// Leaders that go, quorums that are slow, servers that stop, answers that are old, nothing that fits.
+    Cluster,
+    /// What no contract allows: logs lose messages, streams vanish and come back.
+    Disaster,
     /// People: drains, repeated and unreadable messages, clocks that jump, a view's store restored from a backup.
     Operators,
 }
 
 impl Scenario {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Everything,
         Self::Calm,
         Self::Crashes,
@@ -40,6 +46,21 @@ impl Scenario {
         Self::Network,
         Self::Outside,
         Self::Owners,
+        Self::Cluster,
+        Self::Operators,
+        Self::Disaster,
+    ];
+
+    /// Those in which the broker keeps its contract.
+    pub const CONTRACT: [Self; 9] = [
+        Self::Everything,
+        Self::Calm,
+        Self::Crashes,
+        Self::Broker,
+        Self::Network,
+        Self::Outside,
+        Self::Owners,
+        Self::Cluster,
         Self::Operators,
     ];
 
@@ -54,6 +75,8 @@ impl Scenario {
             Self::Network => "network",
             Self::Outside => "outside",
             Self::Owners => "owners",
+            Self::Cluster => "cluster",
+            Self::Disaster => "disaster",
             Self::Operators => "operators",
         }
     }
@@ -67,6 +90,12 @@ impl Scenario {
 
 /// Messages that may be parked: more than any run has.
 pub const PARKED_MAX: u64 = 10_000;
+
+/// How often nodes look whether their streams are what they were, in milliseconds.
+pub const AUDIT_MS: u64 = 2_000;
+/// How long a stream must contradict what was seen before a node stops, in milliseconds: longer than a server answers for
+/// a cluster it has lost.
+pub const CONFIRM_MS: u64 = 12_000;
 
 /// How often something goes wrong: once in so many times, never for zero.
 pub type OneIn = u64;
@@ -112,6 +141,24 @@ pub struct Faults {
     pub rollback: OneIn,
     /// Somebody deletes a durable consumer.
     pub consumer_deleted: OneIn,
+    /// A stream is without a leader for a while.
+    pub leader_change: OneIn,
+    /// A publish waits for its quorum, in vain perhaps.
+    pub quorum_slow: OneIn,
+    /// A server answers for a cluster it has lost.
+    pub info_stale: OneIn,
+    /// Nothing fits for a while.
+    pub store_full: OneIn,
+    /// The broker stops in good order, and comes back.
+    pub server_stop: OneIn,
+    /// A node that is handed much at once is cut off.
+    pub slow_consumer: OneIn,
+    /// A heartbeat is lost.
+    pub heartbeat_lost: OneIn,
+    /// A timer of the broker is late.
+    pub timer_late: OneIn,
+    /// The broker's clock jumps.
+    pub broker_clock: OneIn,
 }
 
 /// What kind of run it is.
@@ -147,6 +194,8 @@ pub struct Plan {
     pub outbox: outbox::Limits,
     /// Bounds of the effects.
     pub effect: effect::Limits,
+    /// The disaster, and the stream that it happens to.
+    pub disaster: Option<(Disaster, PlatformStream)>,
     /// The fault that is planted, if any.
     pub quirks: Quirks,
 }
@@ -156,7 +205,14 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64, scenario: Scenario, quirks: Quirks) -> Self {
         let mut rng = Rng::new(seed).fork("plan");
-        let faults = draw_faults(scenario, &mut rng);
+        let disaster = (scenario == Scenario::Disaster)
+            .then(|| (*rng.pick(&Disaster::ALL), *rng.pick(&PlatformStream::ALL)));
+        let replicas = match (scenario, disaster) {
+            (Scenario::Cluster, _) => 3,
+            (_, Some((Disaster::PowerLost, _))) => 1,
+            _ => *rng.pick(&[1, 3]),
+        };
+        let faults = draw_faults(scenario, replicas, &mut rng);
         let request_timeout_ms = *rng.pick(&[500, 2_000, 5_000]);
         // An adapter always answers before its machine gives up, unless it is late on purpose.
         let answer_timeout_ms = request_timeout_ms * 4;
@@ -170,7 +226,7 @@ impl Plan {
             orders: rng.within(4, 24),
             pause_ms: *rng.pick(&[5, 50, 400]),
             owners: 1 + u8::from(two_owners),
-            replicas: *rng.pick(&[1, 3]),
+            replicas,
             keys: *rng.pick(&[
                 Keys::Ignored,
                 Keys::Lost,
@@ -192,6 +248,8 @@ impl Plan {
                 pull_expires_ms: *rng.pick(&[2_000, 10_000]),
                 heartbeat_ms: 500,
                 request_timeout_ms: answer_timeout_ms,
+                confirm_ms: CONFIRM_MS,
+                audit_ms: AUDIT_MS,
                 rebind_ms: 20,
                 rebind_ms_max: 2_000,
             },
@@ -201,6 +259,8 @@ impl Plan {
                 attempts_max: *rng.pick(&[2, 4, 8]),
                 load_messages_max: *rng.pick(&[1, 3, 64]),
                 answer_timeout_ms,
+                audit_ms: AUDIT_MS,
+                confirm_ms: CONFIRM_MS,
                 backoff_ms: 20,
                 backoff_ms_max: 500,
                 refusals_max: 64,
@@ -217,12 +277,13 @@ impl Plan {
                 tracked_max: *rng.pick(&[2, 8, 256]),
                 answer_slack_ms: 500,
             },
+            disaster,
             quirks,
         }
     }
 }
 
-fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
+fn draw_faults(scenario: Scenario, replicas: u8, rng: &mut Rng) -> Faults {
     if scenario == Scenario::Calm {
         return Faults::default();
     }
@@ -239,18 +300,22 @@ fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
     let network = within(Scenario::Network) || scenario == Scenario::Owners;
     let outside = within(Scenario::Outside);
     let operators = within(Scenario::Operators);
+    let servers = within(Scenario::Cluster);
+    let disaster = scenario == Scenario::Disaster;
+    // One server has nobody to lose.
+    let cluster = servers && replicas > 1;
     Faults {
-        node_crash: family(crashes, 60),
+        node_crash: family(crashes || disaster, 60),
         store_fault: family(crashes, 60),
-        node_kill: family(crashes || outside || within(Scenario::Owners), 400),
+        node_kill: family(crashes || outside || disaster || within(Scenario::Owners), 400),
         broker_crash: family(broker, 600),
         request_lost: family(broker || network, 40),
-        answer_lost: family(broker || network, 40),
+        answer_lost: family(broker || network || disaster, 40),
         answer_wrong: family(broker, 20),
         broker_moves: family(broker, 80),
         connection_cut: family(network || broker, 400),
         slow_network: family(network, 400),
-        rpc_lost: family(network || outside, 20),
+        rpc_lost: family(network || outside || disaster, 20),
         call_fails: family(outside, 3),
         answer_late: family(outside, 12),
         clock_jump: family(operators, 200),
@@ -259,5 +324,14 @@ fn draw_faults(scenario: Scenario, rng: &mut Rng) -> Faults {
         drain: family(operators, 400),
         rollback: family(operators, 600),
         consumer_deleted: family(operators || broker, 300),
+        leader_change: family(cluster, 150),
+        quorum_slow: family(cluster, 15),
+        info_stale: family(cluster, 80),
+        store_full: family(servers, 200),
+        server_stop: family(servers, 400),
+        slow_consumer: family(servers, 20),
+        heartbeat_lost: family(servers, 10),
+        timer_late: family(servers, 40),
+        broker_clock: family(servers, 200),
     }
 }

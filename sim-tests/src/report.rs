@@ -1,11 +1,11 @@
 //! What the command line and the tests say about runs, in words.
 
+use crate::grid::Grid;
 use crate::mutants::{self, Hunt, MUTANTS, Mutant};
-use crate::plan::Scenario;
 use crate::run::{self, Job, Verdict};
 use crate::trace::Keep;
 use crate::world::Stats;
-use cloudlysis_core::{Mark, MarkCounts};
+use cloudlysis_core::{Invariant, Mark, MarkCounts};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -24,10 +24,12 @@ pub struct Summary {
     pub stats: Stats,
     /// Marks they hit.
     pub marks: MarkCounts,
+    /// How nodes came through disasters.
+    pub grid: Grid,
     /// How long the worlds lived, in nanoseconds of their own.
     pub lived_ns: u128,
-    /// Those that failed.
-    pub failed: Vec<Job>,
+    /// Those that failed, and the invariant that did not hold.
+    pub failed: Vec<(Job, Option<Invariant>)>,
 }
 
 impl Summary {
@@ -36,9 +38,10 @@ impl Summary {
         self.runs += 1;
         self.stats.add(&verdict.stats);
         self.marks.add(&verdict.marks);
+        verdict.aftermath.iter().for_each(|aftermath| self.grid.add(aftermath));
         self.lived_ns += u128::from(verdict.lived_ns);
-        if verdict.failure.is_some() {
-            self.failed.push(verdict.job);
+        if let Some(failure) = &verdict.failure {
+            self.failed.push((verdict.job, failure.invariant()));
         }
     }
 
@@ -69,14 +72,14 @@ pub fn run(out: &mut (impl Write + Send), jobs: &[Job]) -> io::Result<Summary> {
     });
     broken?;
     tell(out, &summary, began.elapsed())?;
-    for job in &summary.failed {
+    for (job, _) in &summary.failed {
         writeln!(out, "\n{}", run::story(*job, CAUSES_MAX))?;
     }
     Ok(summary)
 }
 
 fn tell(out: &mut impl Write, summary: &Summary, took: Duration) -> io::Result<()> {
-    let Summary { runs, stats, marks, lived_ns, failed } = summary;
+    let Summary { runs, stats, marks, lived_ns, failed, grid: _ } = summary;
     let per_s = |count: u64| u128::from(count) * 1_000 / took.as_millis().max(1);
     writeln!(out, "{runs} runs in {:.1} s: {} runs/s", took.as_secs_f32(), per_s(*runs))?;
     writeln!(
@@ -198,10 +201,4 @@ pub fn mutants(
         out.flush()?;
     }
     Ok(alive)
-}
-
-/// The scenarios that a name on the command line means: one, or all for none.
-#[must_use]
-pub fn scenarios(one: Option<Scenario>) -> Vec<Scenario> {
-    one.map_or_else(|| Scenario::ALL.to_vec(), |one| vec![one])
 }

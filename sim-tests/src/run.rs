@@ -3,6 +3,7 @@
 use crate::oracles::Violation;
 use crate::plan::{Plan, Scenario};
 use crate::trace::Keep;
+use crate::world::runbook::Aftermath;
 use crate::world::{Stats, World};
 use cloudlysis_core::quirks::{Quirk, Quirks};
 use cloudlysis_core::{Invariant, MarkCounts};
@@ -38,6 +39,8 @@ pub struct Verdict {
     pub stats: Stats,
     /// Marks hit.
     pub marks: MarkCounts,
+    /// How its nodes came through its disaster, if it had one.
+    pub aftermath: Option<Aftermath>,
     /// How long the world lived, in nanoseconds of its own.
     pub lived_ns: u64,
     /// Hash of everything that happened, when it was kept.
@@ -104,6 +107,7 @@ impl Job {
             failure,
             stats: world.as_ref().map(World::stats).unwrap_or_default(),
             marks: world.as_ref().map(World::marks).unwrap_or_default(),
+            aftermath: world.as_ref().and_then(World::aftermath).cloned(),
             lived_ns: world.as_ref().map_or(0, World::now_ns),
             hash: world.as_ref().map_or(0, |world| world.trace().hash()),
         };

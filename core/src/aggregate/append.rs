@@ -3,8 +3,9 @@
 use super::command::invalid;
 use super::load::subject;
 use super::record::{CommandRow, Record, RecordedRefusal};
-use super::{Aggregate, AggregateKey, Effect, Input, Reply, Stage};
+use super::{Aggregate, AggregateKey, Effect, Input, Reply, Sent, Stage};
 use crate::cx::Cx;
+use crate::gate::Witness;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::manifest::AggregateDef;
@@ -78,7 +79,10 @@ impl Aggregate {
             return;
         }
         let mut message_headers = message.context.headers(&key.tenant);
-        message_headers.append(headers::NATS_MSG_ID, &message_id(key, &message));
+        message_headers.append(
+            headers::NATS_MSG_ID,
+            &keys::event_message_id(&key.tenant, &key.kind, &key.id, message.command_id.as_ref()),
+        );
         message_headers.append(headers::NATS_EXPECTED_STREAM, PlatformStream::AggregateEvents.name());
         if !self.config.quirks.has(Quirk::AggregateNoExpectation) {
             let expected = expected_seq.to_string();
@@ -88,7 +92,9 @@ impl Aggregate {
         current.appended = true;
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.answer_timeout_ms);
-        current.stage = Stage::Appending { token, give_up_at, next, refusal };
+        let sent =
+            Sent { witness: Witness::of(&subject(key), &payload, None), after_seq: self.checkpoint.seq };
+        current.stage = Stage::Appending { token, give_up_at, next, refusal, sent };
         self.live.insert(token, key.clone());
         self.due.insert((give_up_at, key.clone()));
         let payload = Bytes::from(payload);
@@ -104,15 +110,15 @@ impl Aggregate {
     ) -> Result<(), Halt> {
         let next = self.live.get(&token).and_then(|key| self.lanes.get(key)).and_then(|lane| {
             match &lane.current.as_ref()?.stage {
-                Stage::Appending { next, refusal, .. } => Some((next.clone(), refusal.clone())),
+                Stage::Appending { next, refusal, sent, .. } => Some((next.clone(), refusal.clone(), *sent)),
                 Stage::Deciding | Stage::Loading { .. } | Stage::Backoff { .. } => None,
             }
         });
         let Some(key) = self.take_live(token, cx) else { return Ok(()) };
-        let Some((next, refusal)) = next else { return Ok(()) };
+        let Some((next, refusal, sent)) = next else { return Ok(()) };
         match outcome {
             Outcome::Done(Published { seq, duplicate: false }) => {
-                self.appended(&key, next, refusal, seq, cx)?
+                self.appended(&key, (next, refusal), sent, seq, cx)?
             }
             // Ours from before, or somebody else's: either way the tail says.
             Outcome::Done(Published { duplicate: true, .. }) => self.look(now, &key, cx),
@@ -144,7 +150,8 @@ impl Aggregate {
     /// This attempt was definitely not stored; that is the whole truth only if every earlier one had an answer too.
     fn turned_down(&mut self, key: &AggregateKey, reply: Reply, cx: &mut Cx<'_, Input, Effect>) {
         let current = self.lanes.get(key).and_then(|lane| lane.current.as_ref());
-        let unanswered = current.is_some_and(|current| current.unanswered);
+        let unanswered = current.is_some_and(|current| current.unanswered)
+            && !self.config.quirks.has(Quirk::AggregateForgetUnanswered);
         self.finish(key, if unanswered { Reply::Unknown } else { reply }, cx);
     }
 
@@ -157,8 +164,8 @@ impl Aggregate {
     fn appended(
         &mut self,
         key: &AggregateKey,
-        mut next: Record,
-        refusal: Option<Refusal>,
+        (mut next, refusal): (Record, Option<Refusal>),
+        sent: Sent,
         seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
@@ -183,7 +190,11 @@ impl Aggregate {
                 Reply::Accepted { command_id, seq, version, duplicate: false }
             }
         };
-        self.saw(seq, cx);
+        if seq <= sent.after_seq {
+            // What was seen at or after this place is not there any more.
+            self.look_again();
+        }
+        self.saw(seq, sent.witness, cx);
         self.finish(key, reply, cx);
         Ok(())
     }
@@ -201,10 +212,4 @@ impl Aggregate {
         let last_seq = Record::read(key, definition, cx.view()).map_or(0, |record| record.last_seq);
         self.load(now, key, last_seq + 1, cx);
     }
-}
-
-/// Names the command on this aggregate: the broker's window spans all subjects of the stream.
-fn message_id(key: &AggregateKey, message: &EventMessage) -> String {
-    let command = message.command_id.as_ref().map(|id| id.token()).unwrap_or_default();
-    format!("{}:{}:{}:{command}", key.tenant.token(), key.kind, key.id.token())
 }

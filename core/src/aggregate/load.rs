@@ -4,6 +4,7 @@ use super::record::{CommandRow, Record, RecordedRefusal};
 use super::{Aggregate, AggregateKey, Effect, Input, Reply, Stage, StoredEvents, Tail};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
+use crate::gate::Witness;
 use crate::halt::Halt;
 use crate::manifest::AggregateDef;
 use crate::marks::Mark;
@@ -109,7 +110,9 @@ impl Aggregate {
                 record.version -= 1;
             }
             cx.put(Table::Aggregate, &keys::aggregate(&key.tenant, &key.kind, &key.id), &record.encode());
-            self.saw(record.last_seq, cx);
+            if let Some(last) = tail.messages.last() {
+                self.saw(last.seq, Witness::of(&subject(key), &last.payload, None), cx);
+            }
         }
         if !tail.complete {
             self.load(now, key, record.last_seq + 1, cx);
@@ -126,7 +129,7 @@ impl Aggregate {
         }
         if went_back {
             // The broker expects less than our row has seen, and has nothing newer to show for it.
-            self.doubt();
+            self.look_again();
         }
         cx.then(Input::Resumed(key.clone()));
         Ok(())

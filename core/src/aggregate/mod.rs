@@ -24,7 +24,7 @@
 //! | `aggregate` | state, version, last sequence |
 //! | `command` | command id → where its events are; also rebuilt from the stream |
 //! | `refusal` | recorded refusals by command id, also rebuilt from the stream; the last others of an aggregate |
-//! | `checkpoint` | incarnation of the stream, highest sequence appended or read |
+//! | `checkpoint` | incarnation of the stream, last message appended or read, messages missing |
 //!
 //! Lost on purpose: what was under way. Callers repeat a command under its id.
 //!
@@ -35,6 +35,7 @@
 //! - INV-AGG-5: a history that cannot be read is never skipped: its commands are refused.
 //! - INV-AGG-6: the state on record equals the fold of the stream up to its last sequence.
 //! - INV-AGG-7: a refusal is decided only on a state read from the stream after the command arrived.
+//! - INV-AGG-8: the stream still holds the last event seen and everything before it, or the node stops.
 //!
 //! Not here: who may send a command, what it means.
 
@@ -50,7 +51,7 @@ pub use record::{CommandRow, Record};
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};
-use crate::gate::{Checkpoint, NoStream, StreamFacts};
+use crate::gate::{Checkpoint, NoStream, StreamFacts, Witness};
 use crate::halt::Halt;
 use crate::invariant;
 use crate::manifest::AggregateDef;
@@ -81,6 +82,12 @@ pub struct Limits {
     pub load_messages_max: usize,
     /// How long an append or a load may stay without answer, in milliseconds: longer than the adapter's own timeout.
     pub answer_timeout_ms: u64,
+    /// How often it looks whether the stream is still what it was, in milliseconds: shorter than a log can be without a
+    /// leader.
+    pub audit_ms: u64,
+    /// How long a stream must contradict what was seen of it before the node stops, in milliseconds: longer than a server
+    /// may answer for a cluster it has lost.
+    pub confirm_ms: u64,
     /// First pause before another attempt, in milliseconds.
     pub backoff_ms: u64,
     /// Longest pause before another attempt, in milliseconds.
@@ -222,6 +229,8 @@ pub enum Effect {
     Inspect {
         /// Names the attempt.
         token: Token,
+        /// The sequences to look at.
+        look_at: Vec<u64>,
     },
     /// Read an aggregate's messages from a sequence on, from the stream's leader.
     Load {
@@ -261,6 +270,8 @@ pub enum Effect {
 pub enum Timer {
     /// Binding to the stream.
     Bind,
+    /// Looking whether the stream is still what it was.
+    Audit,
     /// Another attempt, or giving up on an answer.
     Retry,
     /// The end of a drain.
@@ -301,6 +312,15 @@ struct Current {
     stage: Stage,
 }
 
+/// What an append must be recognised by when it comes back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Sent {
+    /// The message.
+    witness: Witness,
+    /// The highest sequence seen when it left: it is stored after that.
+    after_seq: u64,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 enum Stage {
     /// Between two steps of one turn.
@@ -308,7 +328,7 @@ enum Stage {
     /// The tail is being read.
     Loading { token: Token, give_up_at: Mono },
     /// The events, or the refusal, are being appended; this is what the row becomes.
-    Appending { token: Token, give_up_at: Mono, next: Record, refusal: Option<Refusal> },
+    Appending { token: Token, give_up_at: Mono, next: Record, refusal: Option<Refusal>, sent: Sent },
     /// Until the tail is read again.
     Backoff { until: Mono },
 }
@@ -327,6 +347,8 @@ pub struct Aggregate {
     /// Durable.
     checkpoint: Checkpoint,
     binding: Binding,
+    /// Since when the stream contradicts what was seen. Lost on purpose.
+    doubted_since: Option<Mono>,
     lanes: BTreeMap<AggregateKey, Lane>,
     due: BTreeSet<(Mono, AggregateKey)>,
     live: BTreeMap<Token, AggregateKey>,
@@ -365,6 +387,7 @@ impl Machine for Aggregate {
             tokens: Tokens::new(incarnation),
             checkpoint: bind::read_checkpoint(view)?,
             binding: Binding::at_once(),
+            doubted_since: None,
             lanes: BTreeMap::new(),
             due: BTreeSet::new(),
             live: BTreeMap::new(),
@@ -394,7 +417,8 @@ impl Machine for Aggregate {
     }
 
     fn deadline(&self) -> Option<(Mono, Timer)> {
-        let binding = self.binding.deadline().map(|at| (at, Timer::Bind));
+        let timer = if self.binding.is_bound() { Timer::Audit } else { Timer::Bind };
+        let binding = self.binding.deadline().map(|at| (at, timer));
         let retry = self.due.first().map(|(at, _)| (*at, Timer::Retry));
         let drain = self.drain.deadline(self.left()).map(|at| (at, Timer::Drain));
         [binding, retry, drain].into_iter().flatten().min_by_key(|(at, _)| *at)

@@ -3,7 +3,10 @@
 //! The broker decides nothing here about loss or order: what it sends is handed to the test, which may deliver it, lose
 //! it, repeat it or keep it until later.
 
-use crate::gate::{ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, StreamFacts};
+use crate::gate::{
+    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, Sighting, StreamFacts,
+    Witness,
+};
 use crate::jetstream::api::ConsumerConfig;
 use crate::outcome::{Outcome, Token};
 use crate::wire::headers::Headers;
@@ -24,6 +27,8 @@ pub(crate) struct Stored {
     pub(crate) subject: String,
     pub(crate) headers: Headers,
     pub(crate) payload: Bytes,
+    /// When it was stored: no two messages at the same time.
+    at_ns: u64,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -47,6 +52,7 @@ pub(crate) struct Upstream {
     pub(crate) first_seq: u64,
     pub(crate) messages: BTreeMap<u64, Stored>,
     last_seq: u64,
+    clock_ns: u64,
     consumer: Option<Consumer>,
     /// Messages that were acked or terminated, and how often.
     pub(crate) settled: BTreeMap<u64, u32>,
@@ -60,6 +66,7 @@ impl Upstream {
             first_seq: 1,
             messages: BTreeMap::new(),
             last_seq: 0,
+            clock_ns: 0,
             consumer: None,
             settled: BTreeMap::new(),
         }
@@ -67,8 +74,9 @@ impl Upstream {
 
     pub(crate) fn store(&mut self, subject: &str, headers: Headers, payload: impl Into<Bytes>) -> u64 {
         self.last_seq += 1;
-        let (subject, payload) = (subject.to_owned(), payload.into());
-        self.messages.insert(self.last_seq, Stored { subject, headers, payload });
+        self.clock_ns += 1;
+        let (subject, payload, at_ns) = (subject.to_owned(), payload.into(), self.clock_ns);
+        self.messages.insert(self.last_seq, Stored { subject, headers, payload, at_ns });
         self.last_seq
     }
 
@@ -76,6 +84,17 @@ impl Upstream {
     pub(crate) fn expire_before(&mut self, seq: u64) {
         self.messages.retain(|own, _| *own >= seq);
         self.first_seq = self.first_seq.max(seq.min(self.last_seq + 1));
+    }
+
+    /// The end of the log is lost, whoever has seen it.
+    pub(crate) fn lose_after(&mut self, seq: u64) {
+        self.messages.retain(|own, _| *own <= seq);
+        self.last_seq = seq;
+    }
+
+    /// One message is lost, whoever has seen it.
+    pub(crate) fn lose(&mut self, seq: u64) {
+        self.messages.remove(&seq);
     }
 
     /// The broker forgets how far the consumer has got and what was acked, as after a crash.
@@ -112,15 +131,26 @@ impl Upstream {
             ack_floor_seq: consumer.ack_floor,
         });
         let (first_seq, last_seq) = (self.first_seq, self.last_seq);
-        StreamFacts { incarnation: self.incarnation.clone(), first_seq, last_seq, consumer }
+        let (incarnation, messages) = (self.incarnation.clone(), self.messages.len() as u64);
+        StreamFacts { incarnation, first_seq, last_seq, messages, found: Vec::new(), consumer }
+    }
+
+    fn sighting(&self, seq: u64) -> Sighting {
+        let witness =
+            self.messages.get(&seq).map(|own| Witness::of(&own.subject, &own.payload, Some(own.at_ns)));
+        Sighting { seq, witness }
     }
 
     /// Does what a gate asks for, and says what comes back at once.
     pub(crate) fn perform(&mut self, effect: Effect) -> Option<Sent> {
         match effect {
-            Effect::Inspect { token, .. } => {
-                let outcome =
-                    if self.exists { Outcome::Done(self.facts()) } else { Outcome::Refused(NoStream) };
+            Effect::Inspect { token, look_at, .. } => {
+                let outcome = if self.exists {
+                    let found = look_at.into_iter().map(|seq| self.sighting(seq)).collect();
+                    Outcome::Done(StreamFacts { found, ..self.facts() })
+                } else {
+                    Outcome::Refused(NoStream)
+                };
                 Some(Sent::Fact(Input::Inspected { token, outcome }))
             }
             Effect::Position { token, consumer, .. } => {
@@ -202,6 +232,7 @@ impl Upstream {
             headers: stored.headers,
             payload: stored.payload,
             stream_seq: seq,
+            stored_at_ns: stored.at_ns,
             consumer_seq: consumer.delivered,
             pending: self.last_seq - seq,
             ack: seq.to_string(),

@@ -177,7 +177,9 @@ impl Effects {
             self.config.seed ^ position,
         );
         // How the attempt ended is known and counted: a life that begins in the pause has nothing to be in doubt about.
-        opened.row.phase = Phase::Open;
+        if !self.config.quirks.has(Quirk::EffectPauseInDoubt) {
+            opened.row.phase = Phase::Open;
+        }
         cx.put(Table::Effect, &opened.key, &opened.row.encode());
         let until = now.mono.plus_ms(pause);
         if let Some(tracked) = self.tracked.get_mut(&position) {

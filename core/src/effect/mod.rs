@@ -285,9 +285,15 @@ impl Effects {
             let open = matches!(phase, Some(Phase::Open | Phase::Started { .. }));
             invariant!(open, Eff4, "open index {position:?} points at {phase:?}");
             let tracked = position.and_then(|position| self.tracked.get(&position));
-            if let Some(Tracked { state: State::InFlight { .. }, .. }) = tracked {
-                let started = matches!(phase, Some(Phase::Started { .. }));
-                invariant!(started, Eff1, "{position:?} is in flight, its row says {phase:?}");
+            let started = matches!(phase, Some(Phase::Started { .. }));
+            match tracked.map(|own| &own.state) {
+                Some(State::InFlight { .. }) => {
+                    invariant!(started, Eff1, "{position:?} is in flight, its row says {phase:?}");
+                }
+                Some(State::Backoff { .. }) => {
+                    invariant!(!started, Eff3, "{position:?} pauses, its row says {phase:?}");
+                }
+                Some(State::Waiting) | None => {}
             }
         }
         let busy = self.tracked.values().filter(|own| matches!(own.state, State::InFlight { .. })).count();

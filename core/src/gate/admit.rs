@@ -1,6 +1,6 @@
 //! Admission: is this delivery the next one, an old one, or one too many ahead?
 
-use super::{Delivery, Effect, Gate, Phase};
+use super::{Admitted, Delivery, Effect, Gate, Phase};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::invariant;
@@ -51,14 +51,9 @@ impl Gate {
     ///
     /// # Errors
     /// [`Halt::Broken`] when it was applied out of order.
-    pub fn applied<I>(
-        &mut self,
-        stream_seq: u64,
-        ack: String,
-        cx: &mut Cx<'_, I, Effect>,
-    ) -> Result<(), Halt> {
-        self.advance(stream_seq, cx)?;
-        cx.emit(Effect::Ack { ack });
+    pub fn applied<I>(&mut self, admitted: Admitted, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
+        self.advance(&admitted, cx)?;
+        cx.emit(Effect::Ack { ack: admitted.ack });
         Ok(())
     }
 
@@ -68,20 +63,19 @@ impl Gate {
     /// [`Halt::Broken`] when it was parked out of order.
     pub fn parked<I>(
         &mut self,
-        stream_seq: u64,
-        ack: String,
+        admitted: Admitted,
         reason: &str,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
-        self.advance(stream_seq, cx)?;
-        cx.emit(Effect::Term { ack, reason: reason.to_owned() });
+        self.advance(&admitted, cx)?;
+        cx.emit(Effect::Term { ack: admitted.ack, reason: reason.to_owned() });
         Ok(())
     }
 
-    fn advance<I>(&mut self, stream_seq: u64, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
-        let before = self.checkpoint.seq;
+    fn advance<I>(&mut self, admitted: &Admitted, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
+        let (before, stream_seq) = (self.checkpoint.seq, admitted.stream_seq);
         invariant!(stream_seq > before, Gate2, "{stream_seq} applied after {before}");
-        self.checkpoint.seq = stream_seq;
+        self.checkpoint.move_to(stream_seq, admitted.witness);
         let late = self.config.quirks.has(Quirk::GateCheckpointLate) && stream_seq.is_multiple_of(2);
         if !late {
             self.stage_checkpoint(cx);

@@ -1,5 +1,7 @@
 //! Binding: is this the stream our checkpoint belongs to, and put the cursor where the checkpoint says.
 
+use super::audit::places;
+use super::checkpoint::{self, Checkpoint, Sighting};
 use super::{Effect, Gate, NoStream, Phase, PositionRefused, StreamFacts};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
@@ -22,8 +24,8 @@ pub(super) enum Unbound {
     NoStream { at: Mono, attempt: u32 },
     /// The broker is away; nothing to wait for but its return.
     Disconnected,
-    /// An inspection is out.
-    Inspecting { token: Token, give_up_at: Mono, attempt: u32 },
+    /// An inspection is out, about what was seen when it was asked: messages of our own may be stored after that.
+    Inspecting { token: Token, give_up_at: Mono, attempt: u32, seen: Vec<Sighting> },
     /// A positioning is out.
     Positioning { token: Token, give_up_at: Mono, attempt: u32 },
 }
@@ -54,6 +56,7 @@ impl Gate {
                 if give_up_at <= now.mono =>
             {
                 cx.mark(Mark::GateBindUnknown);
+                self.doubted_since = None;
                 self.inspect(now, attempt, cx);
             }
             Unbound::Waiting { .. }
@@ -67,11 +70,14 @@ impl Gate {
     fn inspect<I>(&mut self, now: Now, attempt: u32, cx: &mut Cx<'_, I, Effect>) {
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.request_timeout_ms);
-        self.phase = Phase::Unbound(Unbound::Inspecting { token, give_up_at, attempt: attempt + 1 });
+        let seen = self.checkpoint.evidence();
+        let look_at = places(&seen);
+        self.phase = Phase::Unbound(Unbound::Inspecting { token, give_up_at, attempt: attempt + 1, seen });
         cx.emit(Effect::Inspect {
             token,
             stream: self.config.stream,
             consumer: self.config.consumer.clone(),
+            look_at,
         });
     }
 
@@ -86,6 +92,7 @@ impl Gate {
         match (&self.phase, connected) {
             (Phase::Unbound(_) | Phase::Bound(_), false) => {
                 self.phase = Phase::Unbound(Unbound::Disconnected);
+                self.doubted_since = None;
             }
             (Phase::Unbound(Unbound::Disconnected), true) => self.phase = Phase::Unbound(Unbound::at_once()),
             (Phase::Unbound(_) | Phase::Bound(_), true) | (Phase::Stopped, _) => {}
@@ -99,18 +106,36 @@ impl Gate {
         outcome: Outcome<StreamFacts, NoStream>,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
-        let attempt = match &self.phase {
-            Phase::Unbound(Unbound::Inspecting { token: live, attempt, .. }) if *live == token => *attempt,
-            Phase::Unbound(_) | Phase::Bound(_) | Phase::Stopped => return Ok(()),
+        let (attempt, seen) = match &self.phase {
+            Phase::Unbound(Unbound::Inspecting { token: live, attempt, seen, .. }) if *live == token => {
+                (*attempt, seen.clone())
+            }
+            Phase::Bound(_) => return self.on_audited(now, token, outcome, cx),
+            Phase::Unbound(_) | Phase::Stopped => return Ok(()),
         };
         match outcome {
             Outcome::Done(facts) => {
-                self.compare(&facts)?;
+                if let Err(fence) = self.compare(&seen, &facts) {
+                    if !(self.config.adopt && self.config.rereads) {
+                        return self.doubt(now, attempt, fence, cx);
+                    }
+                    cx.mark(Mark::GateAdopted);
+                    self.checkpoint = Checkpoint::default();
+                }
+                self.doubted_since = None;
                 // What may be missing now is accepted for good: the next binding must not find the same gap again.
                 let skipped_seq = facts.first_seq.saturating_sub(1);
-                if self.checkpoint.incarnation.is_none() || skipped_seq > self.checkpoint.seq {
+                let removed = checkpoint::removed(self.config.stream, &facts);
+                if self.checkpoint.incarnation.is_none()
+                    || skipped_seq > self.checkpoint.seq
+                    || removed != self.checkpoint.removed
+                {
                     self.checkpoint.incarnation = Some(facts.incarnation);
-                    self.checkpoint.seq = self.checkpoint.seq.max(skipped_seq);
+                    self.checkpoint.removed = removed;
+                    if skipped_seq > self.checkpoint.seq {
+                        self.checkpoint.seq = skipped_seq;
+                        self.checkpoint.applied = None;
+                    }
                     self.stage_checkpoint(cx);
                 }
                 if let Some(consumer) = facts.consumer
@@ -118,13 +143,14 @@ impl Gate {
                     && consumer.ack_floor_seq > self.checkpoint.seq
                 {
                     self.checkpoint.seq = consumer.ack_floor_seq;
+                    self.checkpoint.applied = None;
                     self.stage_checkpoint(cx);
                 }
                 self.position(now, attempt, cx);
             }
             Outcome::Refused(NoStream) => {
-                if self.checkpoint.incarnation.is_some() {
-                    return Err(Fence::StreamGone { stream: self.config.stream.to_string() }.into());
+                if self.checkpoint.incarnation.is_some() && !(self.config.adopt && self.config.rereads) {
+                    return self.doubt(now, attempt, self.gone(), cx);
                 }
                 self.rebind_later(now, attempt);
                 if let Phase::Unbound(Unbound::Waiting { at, attempt }) = self.phase {
@@ -133,6 +159,7 @@ impl Gate {
             }
             Outcome::Unknown => {
                 cx.mark(Mark::GateBindUnknown);
+                self.doubted_since = None;
                 self.rebind_later(now, attempt);
             }
         }
@@ -140,7 +167,7 @@ impl Gate {
     }
 
     /// Whether the checkpoint may be continued on this stream.
-    fn compare(&self, facts: &StreamFacts) -> Result<(), Fence> {
+    pub(super) fn compare(&self, seen: &[Sighting], facts: &StreamFacts) -> Result<(), Fence> {
         let stream = self.config.stream.to_string();
         let owner = facts.consumer.as_ref().and_then(|consumer| consumer.owner.as_ref());
         if let Some(owner) = owner
@@ -159,10 +186,6 @@ impl Gate {
             let (expected, found) = (expected.clone(), facts.incarnation.clone());
             return Err(Fence::StreamReplaced { stream, expected, found });
         }
-        if self.checkpoint.seq > facts.last_seq {
-            let (seen_seq, last_seq) = (self.checkpoint.seq, facts.last_seq);
-            return Err(Fence::StreamTruncated { stream, seen_seq, last_seq });
-        }
         let next_seq = self.checkpoint.seq + 1;
         // A fresh store may begin in the middle of a stream whose messages expire; of events nothing may be missing.
         let fresh =
@@ -170,7 +193,13 @@ impl Gate {
         if facts.first_seq > next_seq && !fresh && !self.config.adopt {
             return Err(Fence::StreamTrimmed { stream, next_seq, first_seq: facts.first_seq });
         }
-        Ok(())
+        // What is missing when a store begins, or is adopted, is accepted for good.
+        let accepts = self.checkpoint.incarnation.is_none() || self.config.adopt;
+        let quirks = self.config.quirks;
+        let accepts = accepts || quirks.has(Quirk::GateIgnoreHole);
+        let known = if accepts { u64::MAX } else { self.checkpoint.removed };
+        let seen = if quirks.has(Quirk::GateTrustSequence) { &[] } else { seen };
+        checkpoint::compare(self.config.stream, seen, known, facts)
     }
 
     fn position<I>(&mut self, now: Now, attempt: u32, cx: &mut Cx<'_, I, Effect>) {

@@ -18,7 +18,7 @@
 //! | `Inspected` | same incarnation, nothing lost: `Position`; otherwise the partition is fenced |
 //! | `Positioned` | `Fetch` |
 //! | delivery | contiguous and new: apply, then `Ack` or `Term` after the commit; at or below the checkpoint: `Ack` |
-//! | `PullEnded`, `Heartbeat` | another `Fetch`, or bind anew |
+//! | `PullEnded`, `Heartbeat` | another `Fetch`, or bind anew: always when a pull broke, for the log may be another one |
 //! | `ConnectionChanged` | unbound until it is back |
 //!
 //! Durable: `checkpoint` row. Derived on recovery: nothing. Lost on purpose: tokens, pulls, the bound consumer.
@@ -28,23 +28,27 @@
 //! - INV-GATE-3: the checkpoint in memory is the checkpoint in the table.
 //! - INV-GATE-4: outstanding pulls never ask for more than `in_flight_max`.
 //! - INV-GATE-5: a delivery of an earlier generation changes nothing.
+//! - INV-GATE-6: the stream still holds what was applied, or the partition stops (see [`checkpoint`]).
 //!
 //! Not here: what a message means, quarantine, how many partitions there are.
 
 mod admit;
+pub(crate) mod audit;
 mod bind;
+pub(crate) mod checkpoint;
 mod pull;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use admit::Admission;
+pub use checkpoint::{Checkpoint, Sighting, Witness};
 
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::jetstream::api::{ConsumerConfig, PullRequest};
 use crate::outcome::{Outcome, Token, Tokens};
-use crate::quirks::Quirks;
+use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::headers::Headers;
@@ -70,6 +74,11 @@ pub struct Limits {
     pub heartbeat_ms: u64,
     /// How long an inspection or positioning may stay without answer, in milliseconds.
     pub request_timeout_ms: u64,
+    /// How long a stream must contradict what was seen of it before the partition stops, in milliseconds: longer than a
+    /// server may answer for a cluster it has lost.
+    pub confirm_ms: u64,
+    /// How often a bound gate looks whether the stream is still what it was, in milliseconds.
+    pub audit_ms: u64,
     /// First pause before binding anew, in milliseconds.
     pub rebind_ms: u64,
     /// Longest pause before binding anew, in milliseconds.
@@ -89,6 +98,9 @@ pub struct Config {
     pub store_id: String,
     /// Take over a consumer of another store, and accept that messages before our first were removed.
     pub adopt: bool,
+    /// Adopting also accepts that the stream is another one by now, and reads all of it: for whoever knows by itself what
+    /// it has applied.
+    pub rereads: bool,
     /// Bounds.
     pub limits: Limits,
     /// Jitter.
@@ -106,6 +118,10 @@ pub struct StreamFacts {
     pub first_seq: u64,
     /// Sequence of the last message ever stored.
     pub last_seq: u64,
+    /// How many are stored.
+    pub messages: u64,
+    /// What stands at the sequences that were asked about.
+    pub found: Vec<Sighting>,
     /// Our durable consumer, if it exists.
     pub consumer: Option<ConsumerFacts>,
 }
@@ -143,12 +159,32 @@ pub struct Delivery {
     pub payload: Bytes,
     /// Position in the stream.
     pub stream_seq: u64,
+    /// When the broker stored it, in nanoseconds since 1970.
+    pub stored_at_ns: u64,
     /// Position among the deliveries of this consumer, repetitions included.
     pub consumer_seq: u64,
     /// Messages the broker still has for this consumer.
     pub pending: u64,
     /// Where to answer.
     pub ack: String,
+}
+
+/// A delivery that was let through, to be settled with what it caused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admitted {
+    stream_seq: u64,
+    witness: Witness,
+    ack: String,
+}
+
+impl Admitted {
+    /// Of a delivery.
+    #[must_use]
+    pub fn of(delivery: &Delivery) -> Self {
+        let Delivery { subject, payload, stream_seq, stored_at_ns, ack, .. } = delivery;
+        let witness = Witness::of(subject, payload, Some(*stored_at_ns));
+        Self { stream_seq: *stream_seq, witness, ack: ack.clone() }
+    }
 }
 
 /// Why a pull ended.
@@ -215,6 +251,8 @@ pub enum Effect {
         stream: PlatformStream,
         /// The consumer.
         consumer: ConsumerName,
+        /// The sequences to look at.
+        look_at: Vec<u64>,
     },
     /// Replace the consumer by one with this configuration, and listen for its deliveries under a new generation.
     Position {
@@ -255,6 +293,8 @@ pub enum Timer {
     Bind,
     /// A pull that stays silent.
     Silence,
+    /// Looking whether the stream is still what it was.
+    Audit,
 }
 
 /// Where a gate stands, for readiness.
@@ -268,15 +308,6 @@ pub enum Standing {
     Bound,
     /// Stopped for good.
     Stopped,
-}
-
-/// How far a stream is applied.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Checkpoint {
-    /// Which incarnation of the stream; `None` before the first binding.
-    pub incarnation: Option<String>,
-    /// The last sequence applied.
-    pub seq: u64,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -295,6 +326,8 @@ pub struct Gate {
     checkpoint: Checkpoint,
     /// Lost on purpose.
     phase: Phase,
+    /// Since when the stream contradicts what was seen. Lost on purpose.
+    doubted_since: Option<Mono>,
     tokens: Tokens,
     /// Messages left for us when the last delivery was made; only for people.
     pending: u64,
@@ -316,6 +349,7 @@ impl Gate {
             key,
             checkpoint,
             phase: Phase::Unbound(Unbound::at_once()),
+            doubted_since: None,
             tokens: Tokens::new(incarnation),
             pending: 0,
         })
@@ -348,7 +382,10 @@ impl Gate {
     pub fn tick<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) {
         match &self.phase {
             Phase::Unbound(_) => self.bind_if_due(now, cx),
-            Phase::Bound(_) => self.give_up_silent_pulls(now, cx),
+            Phase::Bound(_) => {
+                self.audit_if_due(now, cx);
+                self.give_up_silent_pulls(now, cx);
+            }
             Phase::Stopped => {}
         }
     }
@@ -358,14 +395,20 @@ impl Gate {
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
         match &self.phase {
             Phase::Unbound(unbound) => unbound.deadline().map(|at| (at, Timer::Bind)),
-            Phase::Bound(bound) => bound.silence_deadline(&self.config.limits).map(|at| (at, Timer::Silence)),
+            Phase::Bound(bound) => {
+                let silence = bound.silence_deadline(&self.config.limits).map(|at| (at, Timer::Silence));
+                let audit = (bound.audit.deadline(), Timer::Audit);
+                silence.into_iter().chain([audit]).min_by_key(|(at, _)| *at)
+            }
             Phase::Stopped => None,
         }
     }
 
     /// Takes nothing in from now on. What arrives is dropped without an answer and will be delivered to the next life.
     pub fn stop(&mut self) {
-        self.phase = Phase::Stopped;
+        if !self.config.quirks.has(Quirk::GateIgnoreStop) {
+            self.phase = Phase::Stopped;
+        }
     }
 
     /// Where it stands.
@@ -415,26 +458,17 @@ impl Gate {
         Ok(())
     }
 
+    /// A message of our own is stored on this stream: from now on it must be there.
+    pub fn published<I>(&mut self, seq: u64, witness: Witness, cx: &mut Cx<'_, I, Effect>) {
+        if self.config.quirks.has(Quirk::GateForgetPublished) {
+            return;
+        }
+        if self.checkpoint.publish(seq, witness) {
+            self.stage_checkpoint(cx);
+        }
+    }
+
     fn stage_checkpoint<I>(&self, cx: &mut Cx<'_, I, Effect>) {
         cx.put(Table::Checkpoint, &self.key, &self.checkpoint.encode());
-    }
-}
-
-impl Checkpoint {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut row = self.seq.to_be_bytes().to_vec();
-        row.extend_from_slice(self.incarnation.as_deref().unwrap_or_default().as_bytes());
-        row
-    }
-
-    pub(crate) fn decode(row: &[u8]) -> Result<Self, Halt> {
-        let corrupt = |detail: &str| Halt::Corrupt { table: Table::Checkpoint, detail: detail.to_owned() };
-        let (seq, incarnation) =
-            row.split_first_chunk::<8>().ok_or_else(|| corrupt("shorter than a sequence"))?;
-        let incarnation = std::str::from_utf8(incarnation).map_err(|_| corrupt("incarnation is not text"))?;
-        Ok(Self {
-            incarnation: (!incarnation.is_empty()).then(|| incarnation.to_owned()),
-            seq: u64::from_be_bytes(*seq),
-        })
     }
 }

@@ -1,5 +1,6 @@
 //! Pulling: keep enough messages asked for, and notice when nobody answers.
 
+use super::audit::Audit;
 use super::{Effect, Gate, Limits, Phase, PullEnd};
 use crate::cx::Cx;
 use crate::jetstream::api::PullRequest;
@@ -9,8 +10,6 @@ use crate::time::{Mono, Now};
 
 /// Silence is suspicious after two heartbeats and this much, in milliseconds: room for the network.
 const SILENCE_SLACK_MS: u64 = 1_000;
-/// Pulls given up in a row before the consumer itself is questioned.
-const SILENT_PULLS_MAX: u32 = 3;
 
 /// One request for messages.
 #[derive(Clone, PartialEq, Debug)]
@@ -30,7 +29,7 @@ pub(super) struct Bound {
     pulls: Vec<Pull>,
     /// When the broker last said anything.
     heard_at: Mono,
-    silent_pulls: u32,
+    pub(super) audit: Audit,
 }
 
 impl Bound {
@@ -49,7 +48,6 @@ impl Bound {
 
     fn hear(&mut self, now: Now) {
         self.heard_at = now.mono;
-        self.silent_pulls = 0;
     }
 
     /// A delivery does not say which pull it answers: the broker serves them in turn, so the oldest is as good as any.
@@ -69,7 +67,7 @@ impl Gate {
             next_consumer_seq: 1,
             pulls: Vec::new(),
             heard_at: now.mono,
-            silent_pulls: 0,
+            audit: Audit::Due { at: now.mono.plus_ms(self.config.limits.audit_ms) },
         });
         self.fetch(now, cx);
     }
@@ -104,19 +102,11 @@ impl Gate {
 
     pub(super) fn give_up_silent_pulls<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) {
         let limits = self.config.limits;
-        let Phase::Bound(bound) = &mut self.phase else { return };
-        let pulls = std::mem::take(&mut bound.pulls);
-        let before = pulls.len();
-        bound.pulls = pulls.into_iter().filter(|pull| bound.silent_at(pull, &limits) > now.mono).collect();
-        if bound.pulls.len() == before {
-            return;
-        }
-        cx.mark(Mark::GatePullLost);
-        bound.silent_pulls += 1;
-        if bound.silent_pulls >= SILENT_PULLS_MAX {
+        let Phase::Bound(bound) = &self.phase else { return };
+        if bound.pulls.iter().any(|pull| bound.silent_at(pull, &limits) <= now.mono) {
+            // Whoever kept it is gone, and what comes next may be another log.
+            cx.mark(Mark::GatePullLost);
             self.rebind_later(now, 1);
-        } else {
-            self.fetch(now, cx);
         }
     }
 
@@ -134,10 +124,15 @@ impl Gate {
             return;
         }
         match end {
-            PullEnd::Served | PullEnd::Moved => {
+            PullEnd::Served => {
                 bound.hear(now);
                 bound.pulls.retain(|own| own.token != pull);
                 self.fetch(now, cx);
+            }
+            PullEnd::Moved => {
+                // Another server leads, and what it leads may lack what the last one had.
+                cx.mark(Mark::GateMoved);
+                self.rebind_later(now, 1);
             }
             PullEnd::ConsumerGone | PullEnd::Refused => {
                 cx.mark(Mark::GateConsumerLost);

@@ -10,6 +10,7 @@ use super::counter::{self, Count};
 use super::directives::Directives;
 use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_sequence};
 use super::expiry::{Ttl, parse_ttl};
+use super::log::Seqs;
 use super::publish::{Publish, meta};
 use super::stream::Stream;
 use crate::time::{Now, Wall};
@@ -160,7 +161,7 @@ pub(super) fn check_expected_subject_sequence(
         };
     };
     let last = match asked.expected_subject {
-        None => stream.log.on_subject(subject).and_then(|seqs| seqs.last().copied()),
+        None => stream.log.on_subject(subject).and_then(Seqs::last),
         Some(other) => Filter::parse(other).ok().and_then(|filter| stream.log.last_matching(&filter)),
     };
     let actual = last.unwrap_or(0);
@@ -217,7 +218,7 @@ pub(super) fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiEr
     let on_subject = log.on_subject(&publish.subject);
     let replaced = on_subject
         .filter(|seqs| reached(config.max_msgs_per_subject, seqs.len() as u64))
-        .and_then(|seqs| log.get(*seqs.first()?));
+        .and_then(|seqs| log.get(seqs.first()?));
     if replaced.is_some() && config.discard_new_per_subject {
         return Err(store_failed("maximum messages per subject exceeded"));
     }
@@ -226,7 +227,7 @@ pub(super) fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiEr
     }
     let meta =
         meta(&publish.subject.as_str().into(), publish.headers.len(), publish.payload.len(), Wall::default());
-    let bytes = log.bytes_of(&meta);
+    let bytes = log.bytes_of(meta.as_ref());
     let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
     if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {
         return Err(store_failed("maximum bytes exceeded"));

@@ -252,6 +252,15 @@ impl Consumer {
         self.recount(log);
     }
 
+    /// It is somewhere beyond the end of the stream, whatever it delivered.
+    pub(super) fn run_ahead(&mut self, log: &Log, by: u64) {
+        self.next_seq = log.last_seq() + 1 + by;
+        self.last_per_subject = None;
+        self.looked_to = 0;
+        self.changed = true;
+        self.recount(log);
+    }
+
     /// Counts what was never delivered: linear.
     pub(super) fn recount(&mut self, log: &Log) {
         self.num_pending = self.never_delivered(log);
@@ -292,7 +301,7 @@ impl Consumer {
             self.tidings.push(Tiding::Paused { is_paused: self.is_paused() });
         }
         if let Some(own) = &mut self.last_per_subject {
-            own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(&meta.subject)));
+            own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(meta.subject)));
         }
         self.looked_to = 0;
         self.recount(log);

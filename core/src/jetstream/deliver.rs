@@ -7,8 +7,9 @@
 use super::api::{AckPolicy, PriorityPolicy};
 use super::consumer::{Next, Tiding};
 use super::groups::{PIN_ID, Pin, Rule};
+use super::log::MetaRef;
 use super::pull::{Served, teller};
-use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, MessageMeta, keep};
+use super::{AckSubject, ConsumerKey, Delivery, Effect, Input, JetStream, keep};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::time::Now;
@@ -142,7 +143,7 @@ impl JetStream {
 }
 
 /// What a message takes on the wire without subject and reply.
-fn message_bytes(meta: &MessageMeta, headers_only: bool) -> u64 {
+fn message_bytes(meta: MetaRef<'_>, headers_only: bool) -> u64 {
     let headers = u64::from(meta.header_bytes);
     if !headers_only {
         return headers + u64::from(meta.payload_bytes);

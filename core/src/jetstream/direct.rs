@@ -281,7 +281,7 @@ fn last_of_each(stream: &Stream, get: &MessageGet) -> Result<Found, DirectStatus
     };
     let filters: Vec<Filter> = get.multi_last.iter().filter_map(|own| Filter::parse(own).ok()).collect();
     let matching = log.subjects().filter(|(subject, _)| filters.iter().any(|filter| filter.matches(subject)));
-    let last = matching.filter_map(|(_, seqs)| seqs.range(..=up_to_seq).next_back().copied());
+    let last = matching.filter_map(|(_, seqs)| seqs.last_until(up_to_seq));
     let mut seqs: Vec<u64> = last.filter(|seq| *seq >= get.seq).collect();
     if seqs.len() > BATCH_MAX {
         return Err(DirectStatus::TooManyResults);

@@ -1,7 +1,7 @@
 //! What a real cluster does on its own: a leader moves, a state is rolled back, the end of a log is lost.
 //!
 //! Every fault is a fact that goes through a turn like any other, so that what the broker makes of it is durable and
-//! checked. Only [`Fault::LogTruncated`] breaks what the server documents; the others may happen any day.
+//! checked. [`Fault::LogTruncated`] and [`Fault::LogHoled`] break what the server documents; the others may happen any day.
 
 use super::pull::teller;
 use super::{Effect, Input, JetStream, PullStatus};
@@ -44,6 +44,25 @@ pub enum Fault {
         stream: String,
         /// The consumer.
         consumer: String,
+    },
+    /// A consumer believes that it delivered what it never did, and more: the leader that did was another one. Its pulls
+    /// are lost without a word.
+    ConsumerAhead {
+        /// The stream.
+        stream: String,
+        /// The consumer.
+        consumer: String,
+        /// How far beyond the end of the stream.
+        by: u64,
+    },
+    /// Acknowledged messages in the middle of a stream were lost. Whoever has not seen them never will.
+    LogHoled {
+        /// The stream.
+        stream: String,
+        /// The first one.
+        from_seq: u64,
+        /// The last one.
+        to_seq: u64,
     },
     /// Acknowledged messages at the end of a stream were lost, and the ids with them; their sequences are given again.
     LogTruncated {
@@ -97,6 +116,25 @@ impl JetStream {
                 }
                 self.signal(&stream, &consumer);
                 self.arm_consumer(now, &stream, &consumer);
+            }
+            Fault::ConsumerAhead { stream, consumer, by } => {
+                let Some((stream, consumer, own)) = self.consumer_mut(stream, consumer) else {
+                    return Ok(());
+                };
+                own.pulls.end(|_| None, teller(cx));
+                if let Some(own) = self.streams.get_mut(&stream)
+                    && let Some(consumer) = own.consumers.get_mut(&consumer)
+                {
+                    consumer.run_ahead(&own.log, *by);
+                }
+                self.arm_consumer(now, &stream, &consumer);
+            }
+            Fault::LogHoled { stream, from_seq, to_seq } => {
+                let Some((name, own)) = self.streams.get_key_value(stream.as_str()) else { return Ok(()) };
+                let name = name.clone();
+                let in_hole = own.log.range(*from_seq).map(|(seq, _)| seq).take_while(|seq| seq <= to_seq);
+                let lost: Vec<u64> = in_hole.collect();
+                self.remove_messages(now, &name, &lost, cx);
             }
             Fault::LogTruncated { stream, last_seq } => self.truncate(now, stream, *last_seq, cx)?,
         }

@@ -9,7 +9,7 @@ use super::api::ApiError;
 use super::counter::{self, Count};
 use super::directives::Directives;
 use super::expiry::{Life, Ttl};
-use super::log::Meta;
+use super::log::{Meta, Seqs};
 use super::{Answer, Effect, Input, JetStream, StoredMessage, keep, no_responders};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -91,7 +91,7 @@ impl JetStream {
     ) -> Result<Result<Option<String>, ApiError>, Halt> {
         let Some(incr) = incr else { return Ok(Ok(None)) };
         let stream = &self.streams[name];
-        let last = stream.log.on_subject(&publish.subject).and_then(|seqs| seqs.last().copied());
+        let last = stream.log.on_subject(&publish.subject).and_then(Seqs::last);
         let last =
             last.map(|seq| keep::read_message(&stream.config, &stream.bodies, view, seq)).transpose()?;
         Ok(counter::count(last.as_ref().map(|last| &last.payload), incr).map(|count| {
@@ -147,7 +147,7 @@ impl JetStream {
         let (older, filter): (Vec<u64>, _) = match rollup {
             None => return,
             Some(Rollup::Subject) => (
-                log.on_subject(subject).into_iter().flatten().copied().collect(),
+                log.on_subject(subject).map_or_else(Vec::new, |seqs| seqs.iter().collect()),
                 Filter::parse(subject).ok(),
             ),
             Some(Rollup::All) => (log.iter().map(|(own, _)| own).collect(), None),

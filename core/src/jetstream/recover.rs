@@ -107,7 +107,7 @@ impl JetStream {
                 created_ns: stream.created_ns,
                 last_seq: stream.log.last_seq(),
                 last_at: stream.log.last_at(),
-                messages: stream.log.iter().map(|(seq, meta)| (seq, meta.clone())).collect(),
+                messages: stream.log.iter().map(|(seq, meta)| (seq, meta.to_meta())).collect(),
                 lives: stream.lives.iter().collect(),
                 positions: stream.positions(),
                 consumers: consumers.collect(),

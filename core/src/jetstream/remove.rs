@@ -1,6 +1,7 @@
 //! Removal: by a limit, an age, a purge, a delete. One place tells the table, the index and the consumers.
 
 use super::consumer::Tiding;
+use super::log::Seqs;
 use super::stream::Stream;
 use super::{Effect, Input, JetStream};
 use crate::cx::Cx;
@@ -101,9 +102,7 @@ impl JetStream {
 /// The oldest messages of subjects that have too many.
 fn over_subject_limit(stream: &Stream, subject: Option<&Arc<str>>) -> Vec<u64> {
     let Ok(max) = usize::try_from(stream.config.max_msgs_per_subject) else { return Vec::new() };
-    let over = |seqs: &std::collections::BTreeSet<u64>| {
-        seqs.iter().copied().take(seqs.len().saturating_sub(max)).collect::<Vec<_>>()
-    };
+    let over = |seqs: &Seqs| seqs.iter().take(seqs.len().saturating_sub(max)).collect::<Vec<_>>();
     match subject {
         Some(subject) => stream.log.on_subject(subject).map_or_else(Vec::new, over),
         None => stream.log.subjects().flat_map(|(_, seqs)| over(seqs)).collect(),

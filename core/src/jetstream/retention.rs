@@ -38,7 +38,7 @@ impl Stream {
 
     /// What nobody needs, from a sequence on.
     fn needless(&self, from: u64) -> Vec<u64> {
-        let needless = self.log.range(from).filter(|(seq, meta)| !self.is_needed(*seq, &meta.subject));
+        let needless = self.log.range(from).filter(|(seq, meta)| !self.is_needed(*seq, meta.subject));
         needless.map(|(seq, _)| seq).collect()
     }
 
@@ -62,7 +62,7 @@ impl JetStream {
             Retention::Workqueue => settled,
             Retention::Interest => {
                 let is_needless =
-                    |seq: &u64| stream.log.get(*seq).is_some_and(|own| !stream.is_needed(*seq, &own.subject));
+                    |seq: &u64| stream.log.get(*seq).is_some_and(|own| !stream.is_needed(*seq, own.subject));
                 settled.into_iter().filter(is_needless).collect()
             }
         };

@@ -1,6 +1,7 @@
 //! What a stream's configuration says about subjects, parsed once.
 
 use super::api::StreamConfig;
+use super::log::Seqs;
 use super::stream::Stream;
 use super::transform::Transform;
 use super::{Effect, StoredMessage};
@@ -49,7 +50,7 @@ impl Stream {
     pub(super) fn republished(&self, message: &StoredMessage) -> Option<Effect> {
         let Republish { to, headers_only } = self.rules.republish.as_ref()?;
         let subject = to.apply(&message.subject)?.into_owned();
-        let last = self.log.on_subject(&message.subject).and_then(|seqs| seqs.last().copied());
+        let last = self.log.on_subject(&message.subject).and_then(Seqs::last);
         let (seq, last) = (message.seq.to_string(), last.unwrap_or(0).to_string());
         let (at, size) = (message.stored_at.rfc3339(), message.payload.len().to_string());
         let mut added = vec![

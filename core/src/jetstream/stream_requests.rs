@@ -186,7 +186,7 @@ impl JetStream {
         let matching = own
             .log
             .iter()
-            .filter(|(_, meta)| filter.as_ref().is_none_or(|filter| filter.matches(&meta.subject)));
+            .filter(|(_, meta)| filter.as_ref().is_none_or(|filter| filter.matches(meta.subject)));
         let mut purged: Vec<u64> = matching.map(|(own, _)| own).collect();
         match (seq, keep) {
             (Some(seq), _) => purged.truncate(purged.partition_point(|own| *own < seq)),

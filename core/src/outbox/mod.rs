@@ -36,6 +36,7 @@ pub(crate) mod tests;
 pub use entry::{Body, Destination, Entry, Origin, WorkRef};
 
 use crate::cx::Cx;
+use crate::gate::Witness;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::outcome::{Outcome, Token, Tokens};
@@ -186,6 +187,19 @@ pub struct Settlement {
     pub origin: Origin,
     /// How it ended.
     pub end: End,
+    /// The message, or the events of the command, on their stream.
+    pub stored: Option<Stored>,
+}
+
+/// A message of ours on its stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    /// The stream.
+    pub stream: PlatformStream,
+    /// Where.
+    pub seq: u64,
+    /// What.
+    pub witness: Witness,
 }
 
 /// How an entry ended.

@@ -1,9 +1,10 @@
 //! Attempts: dispatching lane heads, and what answers do to them.
 
 use super::entry::{Body, Entry, message_headers};
-use super::{CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Tracked};
+use super::{CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Stored, Tracked};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
+use crate::gate::Witness;
 use crate::halt::Halt;
 use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
@@ -12,8 +13,10 @@ use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::answer::PublishRefused;
+use crate::wire::envelope::Command;
 use crate::wire::headers;
 use crate::wire::keys;
+use crate::wire::stream::PlatformStream;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -141,7 +144,8 @@ impl Outbox {
                 self.remove(position, cx);
                 self.fill(cx.view())?;
                 self.dispatch_ready(now, None, cx)?;
-                Ok(Some(Settlement { origin: entry.origin, end }))
+                let stored = entry.stored(&end);
+                Ok(Some(Settlement { origin: entry.origin, end, stored }))
             }
             None => {
                 self.back_off(now, position);
@@ -208,7 +212,7 @@ impl Outbox {
     pub(super) fn track(&mut self, position: u64, lane: String) {
         let lane: Arc<str> = lane.into();
         let queue = self.lanes.entry(Arc::clone(&lane)).or_default();
-        if queue.is_empty() {
+        if queue.is_empty() || self.config.quirks.has(Quirk::OutboxIgnoreLane) {
             self.ready.insert(position);
         }
         queue.push_back(position);
@@ -334,6 +338,24 @@ impl Entry {
         match &self.body {
             Body::Command(_) => None,
             Body::Message { subject, .. } => Some(subject),
+        }
+    }
+
+    /// What the entry left on a stream, if that is how it ended.
+    fn stored(&self, end: &End) -> Option<Stored> {
+        match (&self.body, end) {
+            (Body::Message { stream, subject, payload, .. }, End::Published { seq }) => {
+                let witness = Witness::of(subject, payload.as_bytes(), None);
+                Some(Stored { stream: stream.stream(), seq: *seq, witness })
+            }
+            (Body::Command(command), End::Accepted(accepted)) => {
+                let Command { tenant, aggregate, id, command_id, .. } = command;
+                let id = keys::event_message_id(tenant, aggregate, id, Some(command_id));
+                let (stream, seq) = (PlatformStream::AggregateEvents, accepted.seq);
+                Some(Stored { stream, seq, witness: Witness::of_id(&id) })
+            }
+            (Body::Command(_), End::Published { .. } | End::Refused(_))
+            | (Body::Message { .. }, End::Accepted(_) | End::Refused(_)) => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Effect, Input, Projection, gate_cx};
 use crate::cx::Cx;
-use crate::gate::Delivery;
+use crate::gate::{Admitted, Delivery};
 use crate::halt::Halt;
 use crate::manifest::ProjectionDef;
 use crate::marks::Mark;
@@ -75,9 +75,7 @@ impl Projection {
             Ok(message) => match self.project(view, definition, &message, delivery.stream_seq, cx)? {
                 Ok(()) => {
                     let Some(gate) = self.gates.get_mut(view) else { return Ok(()) };
-                    return gate_cx(view, cx, |cx| {
-                        gate.applied(delivery.stream_seq, delivery.ack.clone(), cx)
-                    });
+                    return gate_cx(view, cx, |cx| gate.applied(Admitted::of(delivery), cx));
                 }
                 Err(cause) => cause,
             },
@@ -89,7 +87,7 @@ impl Projection {
             None => {
                 let Some(gate) = self.gates.get_mut(view) else { return Ok(()) };
                 let reason = format!("{}: {}", cause.kind, cause.detail);
-                gate_cx(view, cx, |cx| gate.parked(delivery.stream_seq, delivery.ack.clone(), &reason, cx))
+                gate_cx(view, cx, |cx| gate.parked(Admitted::of(delivery), &reason, cx))
             }
         }
     }
@@ -113,10 +111,10 @@ impl Projection {
         let reason = cause.as_ref().map(|cause| format!("{}: {}", cause.kind, cause.detail));
         self.quarantine.park(now, source, &parked, cause, cx)?;
         let Some(gate) = self.gates.get_mut(view) else { return Ok(()) };
-        let (seq, ack) = (delivery.stream_seq, delivery.ack.clone());
+        let admitted = Admitted::of(delivery);
         gate_cx(view, cx, |cx| match reason {
-            Some(reason) => gate.parked(seq, ack, &reason, cx),
-            None => gate.applied(seq, ack, cx),
+            Some(reason) => gate.parked(admitted, &reason, cx),
+            None => gate.applied(admitted, cx),
         })
     }
 
@@ -130,7 +128,7 @@ impl Projection {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<(), Cause>, Halt> {
         let source_key = keys::view_source(&message.tenant, view, &message.aggregate, &message.id);
-        if message.version > 0 {
+        if message.version > 0 && !self.config.quirks.has(Quirk::ProjectionSkipDedupe) {
             let seen = match cx.view().get(Table::ViewSource, &source_key)? {
                 Some(row) => keys::parse_position(row).ok_or_else(|| Halt::Corrupt {
                     table: Table::ViewSource,

@@ -191,6 +191,7 @@ impl Machine for Projection {
                 filters: definition.aggregates().iter().map(Filter::aggregates).collect(),
                 store_id: config.store_id.clone(),
                 adopt: config.adopt,
+                rereads: false,
                 limits: config.gate_limits,
                 seed: config.seed ^ at as u64,
                 quirks: config.quirks,

@@ -17,8 +17,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-pub(crate) const EXAM: Exam =
-    &[(Quirk::QuarantineLetThrough, what_follows_a_parked_message_is_parked_behind_it)];
+pub(crate) const EXAM: Exam = &[
+    (Quirk::QuarantineLetThrough, what_follows_a_parked_message_is_parked_behind_it),
+    (Quirk::QuarantineKeyRunsOn, a_key_that_goes_on_where_another_ends_is_another),
+];
 
 #[test]
 fn every_fault_of_a_quarantine_is_noticed() {
@@ -197,7 +199,7 @@ fn no_two_keys_are_the_same_and_no_key_is_too_long() {
 }
 
 #[test]
-fn a_key_that_goes_on_where_another_ends_is_another() {
+pub(super) fn a_key_that_goes_on_where_another_ends_is_another() {
     let mut bench = bench();
     // Anybody may publish on such a subject.
     bench.turn([broken("a", 1), broken("a:b", 2), sound("a", 3)]);

@@ -23,7 +23,7 @@ mod tests;
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};
 use crate::effect::{self, Effects};
-use crate::gate::{self, Checkpoint, Delivery, Gate, Standing};
+use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef};
 use crate::outbox::{self, Entry, Outbox, Settlement};
@@ -106,10 +106,8 @@ impl Source {
 pub struct Settling {
     /// Where it came from.
     source: Source,
-    /// Its sequence.
-    stream_seq: u64,
-    /// Where to answer.
-    ack: String,
+    /// What it was.
+    admitted: Admitted,
 }
 
 /// Facts.
@@ -300,6 +298,8 @@ impl Machine for Runner {
                 filters,
                 store_id: config.store_id.clone(),
                 adopt: config.adopt,
+                // Sagas know the causes they applied, effects their commands.
+                rereads: true,
                 limits: config.gate_limits,
                 seed: config.seed ^ source as u64,
                 quirks: config.quirks,
@@ -423,6 +423,12 @@ impl Runner {
     }
 
     fn on_settled(&mut self, settlement: Settlement, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        if let Some(stored) = &settlement.stored
+            && let Some((source, gate)) =
+                self.gates.iter_mut().find(|(source, _)| source.stream() == stored.stream)
+        {
+            gate_cx(*source, cx, |cx| gate.published(stored.seq, stored.witness, cx));
+        }
         if let Some(ended) = route::work_ended(settlement) {
             cx.then(Input::SagaWorkEnded(Box::new(ended)));
         }

@@ -2,7 +2,7 @@
 
 use super::{Effect, Input, Runner, Settling, Source, gate_cx};
 use crate::cx::Cx;
-use crate::gate::{Admission, Delivery};
+use crate::gate::{Admission, Admitted, Delivery};
 use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
 use crate::marks::Mark;
@@ -31,7 +31,7 @@ impl Runner {
             Admission::Drop => return Ok(()),
             Admission::Apply => {}
         }
-        let settling = Settling { source, stream_seq: delivery.stream_seq, ack: delivery.ack.clone() };
+        let settling = Settling { source, admitted: Admitted::of(delivery) };
         let key = QuarantineKey::source(consumer.as_str(), &delivery.subject);
         if let Some(key) = &key
             && self.quarantine.holds(key, cx.view())?
@@ -198,12 +198,12 @@ impl Runner {
         settling: Settling,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let Settling { source, stream_seq, ack } = settling;
+        let Settling { source, admitted } = settling;
         let poison = self.poison.take();
         let Some(gate) = self.gates.get_mut(&source) else { return Ok(()) };
         gate_cx(source, cx, |cx| match poison {
-            Some(reason) => gate.parked(stream_seq, ack, &reason, cx),
-            None => gate.applied(stream_seq, ack, cx),
+            Some(reason) => gate.parked(admitted, &reason, cx),
+            None => gate.applied(admitted, cx),
         })
     }
 

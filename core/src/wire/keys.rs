@@ -42,6 +42,18 @@ pub fn command(tenant: &TenantId, kind: &Name, id: &EntityId, command: &CommandI
     compose("command", &[tenant.as_str(), kind.as_str(), id.as_str(), command.as_str()])
 }
 
+/// The message id of a command's events: the broker's window spans all subjects of the stream.
+#[must_use]
+pub fn event_message_id(
+    tenant: &TenantId,
+    kind: &Name,
+    id: &EntityId,
+    command: Option<&CommandId>,
+) -> String {
+    let command = command.map(CommandId::token).unwrap_or_default();
+    format!("{}:{kind}:{}:{command}", tenant.token(), id.token())
+}
+
 /// The checkpoint of a consumer.
 #[must_use]
 pub fn checkpoint(consumer: &ConsumerName) -> Vec<u8> {

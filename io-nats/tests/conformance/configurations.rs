@@ -17,7 +17,6 @@ pub(crate) async fn fields(s: &mut Script<impl Side>) {
         |c| c.placement = Some(Placement::default()),
         |c| c.placement = Some(Placement { cluster: "x".into(), ..Placement::default() }),
         |c| c.placement = Some(Placement { tags: vec!["a".into()], ..Placement::default() }),
-        |c| c.first_seq = 10,
         |c| c.persist_mode = PersistMode::Async,
         |c| c.max_msgs = -5,
         |c| (c.max_bytes, c.max_msg_size, c.max_consumers, c.max_msgs_per_subject) = (0, -3, 0, -9),

@@ -227,8 +227,8 @@ impl Side for Engine {
                 }
                 Effect::Advise { .. }
                 | Effect::Deliver(_)
-                | Effect::Status { .. }
                 | Effect::Republish { .. }
+                | Effect::Status { .. }
                 | Effect::Reply { .. } => None,
             });
             if told.is_some() {

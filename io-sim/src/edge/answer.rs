@@ -1,9 +1,10 @@
 //! What comes back: answers, deliveries and statuses, as facts or as the next request of a conversation.
 
-use super::{Conversation, Edge, Fact, GateIndex, Next, message_get, parse_token, requested};
+use super::{Conversation, Edge, Fact, GateIndex, Inspection, Next, message_get, parse_token, requested};
 use cloudlysis_core::aggregate::{StoredEvents, Tail};
 use cloudlysis_core::gate::{
-    ConsumerFacts, Delivery, Input as GateInput, NoStream, PositionRefused, PullEnd, StreamFacts,
+    ConsumerFacts, Delivery, Input as GateInput, NoStream, PositionRefused, PullEnd, Sighting, StreamFacts,
+    Witness,
 };
 use cloudlysis_core::jetstream::api::err_code;
 use cloudlysis_core::jetstream::{
@@ -33,7 +34,7 @@ impl Edge {
                 let Some((gate, generation, _)) = self.listening(&delivery.inbox) else {
                     return Next::Ignored;
                 };
-                let AckSubject { stream_seq, consumer_seq, pending, .. } = delivery.ack;
+                let AckSubject { stream_seq, consumer_seq, stored_at_ns, pending, .. } = delivery.ack;
                 Next::Done(Fact::Delivered(
                     gate,
                     Delivery {
@@ -42,6 +43,7 @@ impl Edge {
                         headers: delivery.headers.to_headers(),
                         payload: delivery.payload,
                         stream_seq,
+                        stored_at_ns,
                         consumer_seq,
                         pending,
                         ack: delivery.ack.to_string(),
@@ -77,25 +79,41 @@ impl Edge {
                 let outcome = publish_outcome(publish_answer(answer), self.quirks);
                 Next::Done(Fact::Published(publisher, token, outcome))
             }
-            Conversation::StreamInfo { gate, token, consumer, stream } => {
-                let done = |outcome| Next::Done(Fact::Gate(gate, GateInput::Inspected { token, outcome }));
+            Conversation::StreamInfo { inspection, consumer } => {
                 if is_error(&answer, err_code::STREAM_NOT_FOUND) {
-                    return done(Outcome::Refused(NoStream));
+                    return Next::Done(inspection.ends(Outcome::Refused(NoStream)));
                 }
-                let Answer::StreamDescribed { info, .. } = answer else { return done(Outcome::Unknown) };
+                let Answer::StreamDescribed { info, .. } = answer else {
+                    return Next::Done(inspection.ends(Outcome::Unknown));
+                };
                 let facts = StreamFacts {
                     incarnation: incarnation(&info),
                     first_seq: info.state.first_seq,
                     last_seq: info.state.last_seq,
+                    messages: info.state.messages,
+                    found: Vec::new(),
                     consumer: None,
                 };
-                let Some(consumer) = consumer else { return done(Outcome::Done(facts)) };
-                let request = Request::ConsumerInfo { stream: stream.name().to_owned(), consumer };
-                self.ask_again(id, Conversation::ConsumerInfo { gate, token, facts }, request)
+                let Some(consumer) = consumer else { return self.look_further(id, inspection, facts) };
+                let request = Request::ConsumerInfo { stream: inspection.stream.name().to_owned(), consumer };
+                self.ask_again(id, Conversation::ConsumerInfo { inspection, facts }, request)
             }
-            Conversation::ConsumerInfo { gate, token, facts } => {
-                let outcome = consumer_facts(facts, answer);
-                Next::Done(Fact::Gate(gate, GateInput::Inspected { token, outcome }))
+            Conversation::ConsumerInfo { inspection, facts } => match consumer_facts(facts, answer) {
+                Some(facts) => self.look_further(id, inspection, facts),
+                None => Next::Done(inspection.ends(Outcome::Unknown)),
+            },
+            Conversation::Sighting { inspection, mut facts, seq } => {
+                let witness = if let Answer::Message(message) = answer {
+                    let StoredMessage { subject, headers, payload, stored_at, .. } = *message;
+                    let own = Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000));
+                    Some(own.identified(headers.text(NATS_MSG_ID)))
+                } else if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
+                    None
+                } else {
+                    return Next::Done(inspection.ends(Outcome::Unknown));
+                };
+                facts.found.push(Sighting { seq, witness });
+                self.look_further(id, inspection, facts)
             }
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
@@ -141,6 +159,15 @@ impl Edge {
         self.ask_again(id, next, message_get(PlatformStream::AggregateEvents, by))
     }
 
+    /// Looks at the next sequence of an inspection, or ends it.
+    fn look_further(&mut self, id: u64, mut inspection: Inspection, facts: StreamFacts) -> Next {
+        let Some(seq) = inspection.look_at.pop() else {
+            return Next::Done(inspection.ends(Outcome::Done(facts)));
+        };
+        let request = message_get(inspection.stream, MessageBy::Seq(seq));
+        self.ask_again(id, Conversation::Sighting { inspection, facts, seq }, request)
+    }
+
     /// Goes on with a conversation under the same name and deadline.
     fn ask_again(&mut self, id: u64, next: Conversation, request: Request) -> Next {
         self.conversations.insert(id, next);
@@ -152,16 +179,17 @@ fn is_error(answer: &Answer, code: u32) -> bool {
     matches!(answer, Answer::Failed(error) if error.err_code == code)
 }
 
-fn consumer_facts(mut facts: StreamFacts, answer: Answer) -> Outcome<StreamFacts, NoStream> {
+/// With what is known of the consumer; `None` when that is nothing.
+fn consumer_facts(mut facts: StreamFacts, answer: Answer) -> Option<StreamFacts> {
     if is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
-        return Outcome::Done(facts);
+        return Some(facts);
     }
-    let Answer::Consumer(info) = answer else { return Outcome::Unknown };
+    let Answer::Consumer(info) = answer else { return None };
     facts.consumer = Some(ConsumerFacts {
         owner: info.config.metadata.get(OWNER_METADATA).cloned(),
         ack_floor_seq: info.ack_floor.stream_seq,
     });
-    Outcome::Done(facts)
+    Some(facts)
 }
 
 fn refused_or_unknown(answer: Answer) -> Outcome<(), PositionRefused> {

@@ -1,6 +1,6 @@
 //! The broker edge of one node: what a machine asks for, as requests to the engine, and what the engine sends, as facts.
 //!
-//! The twin of `io_nats::{broker, consumer}`, conversation for conversation: inspecting is stream info then consumer info,
+//! The twin of `io_nats::{broker, consumer}`, conversation for conversation: inspecting is stream info, consumer info, then some messages,
 //! positioning is delete then create, loading is one message after the other. Every conversation has a name that comes
 //! back as the reply subject, and one deadline: what is not answered by then is unknown, and what comes later is not
 //! listened to.
@@ -14,7 +14,7 @@ mod answer;
 
 use bytes::Bytes;
 use cloudlysis_core::aggregate::{StoredEvents, Tail};
-use cloudlysis_core::gate::{Delivery, Effect as GateEffect, Input as GateInput, StreamFacts};
+use cloudlysis_core::gate::{Delivery, Effect as GateEffect, Input as GateInput, NoStream, StreamFacts};
 use cloudlysis_core::jetstream::api::ConsumerConfig;
 use cloudlysis_core::jetstream::{AckKind, AckSubject, Input as BrokerInput, MessageBy, Publish, Request};
 use cloudlysis_core::outbox::Found;
@@ -57,11 +57,22 @@ pub enum Fact {
     Loaded(Token, Outcome<Tail, Infallible>),
 }
 
+/// A look at a stream under way.
+#[derive(Clone, PartialEq, Debug)]
+struct Inspection {
+    gate: GateIndex,
+    token: Token,
+    stream: PlatformStream,
+    /// Sequences still to look at.
+    look_at: Vec<u64>,
+}
+
 #[derive(Clone, PartialEq, Debug)]
 enum Conversation {
     Publish { publisher: Publisher, token: Token },
-    StreamInfo { gate: GateIndex, token: Token, stream: PlatformStream, consumer: Option<String> },
-    ConsumerInfo { gate: GateIndex, token: Token, facts: StreamFacts },
+    StreamInfo { inspection: Inspection, consumer: Option<String> },
+    ConsumerInfo { inspection: Inspection, facts: StreamFacts },
+    Sighting { inspection: Inspection, facts: StreamFacts, seq: u64 },
     Deleting { gate: GateIndex, token: Token, stream: PlatformStream, config: Box<ConsumerConfig> },
     Creating { gate: GateIndex, token: Token },
     Look { token: Token },
@@ -191,15 +202,17 @@ impl Edge {
         )
     }
 
-    /// Reads a stream's identity and extent, and a consumer's.
+    /// Reads a stream's identity and extent, and a consumer's, and what stands at some sequences.
     pub fn inspect(
         &mut self,
         gate: GateIndex,
         token: Token,
         stream: PlatformStream,
         consumer: Option<String>,
+        look_at: Vec<u64>,
     ) -> (u64, BrokerInput) {
-        let (id, reply) = self.open(Conversation::StreamInfo { gate, token, stream, consumer });
+        let inspection = Inspection { gate, token, stream, look_at };
+        let (id, reply) = self.open(Conversation::StreamInfo { inspection, consumer });
         (id, requested(reply, stream_info(stream)))
     }
 
@@ -226,8 +239,8 @@ impl Edge {
     /// What a gate asks for; the conversation's name when there is one to watch.
     pub fn gate(&mut self, gate: GateIndex, effect: GateEffect) -> (Option<u64>, Option<BrokerInput>) {
         match effect {
-            GateEffect::Inspect { token, stream, consumer } => {
-                let (id, input) = self.inspect(gate, token, stream, Some(consumer.to_string()));
+            GateEffect::Inspect { token, stream, consumer, look_at } => {
+                let (id, input) = self.inspect(gate, token, stream, Some(consumer.to_string()), look_at);
                 (Some(id), Some(input))
             }
             GateEffect::Position { token, stream, consumer } => {
@@ -274,15 +287,21 @@ impl Edge {
             Conversation::Publish { publisher, token } => {
                 Fact::Published(publisher, token, publish_outcome(PublishAnswer::TimedOut, self.quirks))
             }
-            Conversation::StreamInfo { gate, token, .. } | Conversation::ConsumerInfo { gate, token, .. } => {
-                Fact::Gate(gate, GateInput::Inspected { token, outcome: Outcome::Unknown })
-            }
+            Conversation::StreamInfo { inspection, .. }
+            | Conversation::ConsumerInfo { inspection, .. }
+            | Conversation::Sighting { inspection, .. } => inspection.ends(Outcome::Unknown),
             Conversation::Deleting { gate, token, .. } | Conversation::Creating { gate, token } => {
                 Fact::Gate(gate, GateInput::Positioned { token, outcome: Outcome::Unknown })
             }
             Conversation::Look { token } => Fact::Looked(token, Outcome::Unknown),
             Conversation::Load { token, .. } => Fact::Loaded(token, Outcome::Unknown),
         }
+    }
+}
+
+impl Inspection {
+    fn ends(self, outcome: Outcome<StreamFacts, NoStream>) -> Fact {
+        Fact::Gate(self.gate, GateInput::Inspected { token: self.token, outcome })
     }
 }
 

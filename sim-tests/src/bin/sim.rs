@@ -1,14 +1,16 @@
 //! `sim`: the simulated world from the command line.
 //!
 //! ```text
-//! sim run [--scenario NAME] [--seeds N] [--seed S] [--quirk FAULT]     many runs; a failure prints its story
+//! sim run [--profile contract|disaster|both] [--scenario NAME] [--seeds N] [--seed S] [--quirk FAULT]     many runs; a failure prints its story
 //! sim replay --scenario NAME --seed S [--quirk FAULT] [--last N] [--grep TEXT]     one run, in full
+//! sim grid [--seeds N]                  disaster x machine: detected, halted, quarantined; never silent, or it fails
 //! sim meta [--seeds N]                  every seed twice: the same hash of everything that happened, or it fails
 //! sim mutants [--only FAULT]            every planted fault: caught by its own oracle within its budget, or it fails
 //! ```
 
 use clap::{Args, Parser, Subcommand};
 use cloudlysis_core::quirks::Quirk;
+use sim_tests::grid;
 use sim_tests::plan::Scenario;
 use sim_tests::report::{self, Lines};
 use sim_tests::run::{Job, jobs};
@@ -31,6 +33,11 @@ enum Command {
         seeds: Seeds,
         #[command(flatten)]
         kind: Kind,
+    },
+    /// Runs disasters and prints what each of them did to each machine.
+    Grid {
+        #[command(flatten)]
+        seeds: Seeds,
     },
     /// Runs one seed and prints what happened.
     Replay {
@@ -76,12 +83,37 @@ struct Seeds {
 
 #[derive(Args)]
 struct Kind {
-    /// Which faults there may be; all scenarios in turn without.
+    /// What the broker may do: keep its contract, lose what it acknowledged, or both in turn.
+    #[arg(long, value_enum, default_value = "both")]
+    profile: Profile,
+    /// Which faults there may be; all scenarios of the profile in turn without.
     #[arg(long, value_parser = scenario)]
     scenario: Option<Scenario>,
     /// A fault to plant.
     #[arg(long, value_parser = quirk)]
     quirk: Option<Quirk>,
+}
+
+/// What the broker may do.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Profile {
+    /// Keep its contract.
+    Contract,
+    /// Lose what it acknowledged.
+    Disaster,
+    /// Both in turn.
+    Both,
+}
+
+impl Kind {
+    fn scenarios(&self) -> Vec<Scenario> {
+        match (self.scenario, self.profile) {
+            (Some(one), _) => vec![one],
+            (None, Profile::Contract) => Scenario::CONTRACT.to_vec(),
+            (None, Profile::Disaster) => vec![Scenario::Disaster],
+            (None, Profile::Both) => Scenario::ALL.to_vec(),
+        }
+    }
 }
 
 fn scenario(name: &str) -> Result<Scenario, String> {
@@ -97,16 +129,20 @@ fn quirk(name: &str) -> Result<Quirk, String> {
 fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout();
     let holds = match Arguments::parse().command {
-        Command::Run { seeds: Seeds { seed, seeds }, kind: Kind { scenario, quirk } } => {
-            let jobs = jobs(seed, seeds, &report::scenarios(scenario), quirk);
+        Command::Run { seeds: Seeds { seed, seeds }, kind } => {
+            let jobs = jobs(seed, seeds, &kind.scenarios(), kind.quirk);
             report::run(&mut out, &jobs)?.failed.is_empty()
         }
-        Command::Replay { seed, kind: Kind { scenario, quirk }, last, grep } => {
+        Command::Grid { seeds: Seeds { seed, seeds } } => {
+            let jobs = jobs(seed, seeds, &[Scenario::Disaster], None);
+            grid::disasters(&mut out, &jobs)?.0.failed.is_empty()
+        }
+        Command::Replay { seed, kind: Kind { scenario, quirk, .. }, last, grep } => {
             let job = Job { seed, scenario: scenario.unwrap_or(Scenario::Everything), quirk };
             report::replay(&mut out, job, &Lines { last, containing: grep })?
         }
-        Command::Meta { seeds: Seeds { seed, seeds }, kind: Kind { scenario, quirk } } => {
-            let jobs = jobs(seed, seeds, &report::scenarios(scenario), quirk);
+        Command::Meta { seeds: Seeds { seed, seeds }, kind } => {
+            let jobs = jobs(seed, seeds, &kind.scenarios(), kind.quirk);
             report::meta(&mut out, &jobs)?.is_empty()
         }
         Command::Mutants { seed, only } => report::mutants(&mut out, seed, only.as_deref())?.is_empty(),

@@ -44,9 +44,17 @@ pub struct Answers {
     /// The length of the aggregate's history when a command was sent first.
     first_sent: BTreeMap<String, usize>,
     refused: BTreeMap<String, Refusal>,
+    /// How often a command was sent.
+    sent: BTreeMap<String, u64>,
+    /// Those that were sent once, said to be definitely not done, and not sent again.
+    undone: BTreeSet<String>,
+    /// Those of them that are in the log.
+    done_all_the_same: BTreeSet<String>,
     heard: BTreeMap<String, Definite>,
     /// Commands whose outcome an aggregate node has told somebody.
     told: BTreeSet<String>,
+    /// Those that were said to be accepted.
+    accepted: BTreeSet<String>,
 }
 
 fn aggregate_of(command: &Command) -> AggregateKey {
@@ -67,15 +75,24 @@ impl Answers {
             single_owner: plan.owners == 1,
             first_sent: BTreeMap::new(),
             refused: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            undone: BTreeSet::new(),
+            done_all_the_same: BTreeSet::new(),
             heard: BTreeMap::new(),
             told: BTreeSet::new(),
+            accepted: BTreeSet::new(),
         }
     }
 
     pub(super) fn on_submitted(&mut self, command: &Command, logs: &Logs) {
-        let points =
-            logs.history(&subject_of(&aggregate_of(command))).map_or(0, |history| history.points.len());
-        self.first_sent.entry(name_of(command)).or_insert(points);
+        let history = logs.history(&subject_of(&aggregate_of(command)));
+        let name = name_of(command);
+        self.first_sent.entry(name.clone()).or_insert(history.map_or(0, |own| own.points.len()));
+        *self.sent.entry(name.clone()).or_default() += 1;
+        let stored = history.is_some_and(|own| own.commands.contains_key(&command.command_id));
+        if self.undone.remove(&name) && stored {
+            self.done_all_the_same.insert(name);
+        }
     }
 
     pub(super) fn on_answered(
@@ -92,7 +109,13 @@ impl Answers {
                 self.told.insert(name);
                 Ok(())
             }
-            None => Ok(()),
+            None => {
+                // Until it is sent again, it cannot be done any more.
+                if matches!(reply, Reply::Busy { .. }) && self.sent.get(&name) == Some(&1) {
+                    self.undone.insert(name);
+                }
+                Ok(())
+            }
             Some(Definite::Accepted { seq, version }) => {
                 if stored != Some((seq, version)) {
                     let detail =
@@ -169,17 +192,37 @@ impl Answers {
         }
     }
 
+    /// Whatever else may be wrong with it, this was said.
+    pub(super) fn on_replied(&mut self, command: &Command, reply: &Reply) {
+        if matches!(reply, Reply::Accepted { .. }) {
+            self.accepted.insert(name_of(command));
+        }
+    }
+
+    /// Whether a command was said to be accepted.
+    pub(super) fn was_accepted(&self, command: &Command) -> bool {
+        self.accepted.contains(&name_of(command))
+    }
+
     /// Whether the outcome of a command was told to somebody.
     pub(super) fn was_told(&self, command: &Command) -> bool {
         self.told.contains(&name_of(command))
     }
 
-    /// INV-AGG-2 at the end: what was refused is not in the log.
+    /// INV-AGG-2 at the end: what was refused is not in the log, nor what was busy and not sent again.
     pub(super) fn check_end(&self, logs: &Logs) -> Result<(), Violation> {
+        if let Some(name) = self.done_all_the_same.first() {
+            let detail = format!("{name}: busy, and stored before it was sent again");
+            return Err(Violation::new(Invariant::Agg2, detail));
+        }
         for history in logs.histories() {
             let subject = subject_of(&history.key);
             for (command_id, (seq, _)) in &history.commands {
                 let name = format!("{subject}#{command_id}");
+                if self.undone.contains(&name) {
+                    let detail = format!("{name}: busy, never sent again, and stored at {seq}");
+                    return Err(Violation::new(Invariant::Agg2, detail));
+                }
                 if let Some(refusal) = self.refused.get(&name) {
                     let detail = format!("{name}: refused ({}), and stored at {seq}", refusal.code);
                     return Err(Violation::new(Invariant::Agg2, detail));

@@ -6,6 +6,7 @@
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
 //! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
+//! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
 //!
 //! Beside them, every machine checks its own invariants after every turn, a twin is recovered after every commit
@@ -15,12 +16,14 @@
 //! programs themselves and the decoding of envelopes and rows.
 
 pub mod answers;
+pub mod divergence;
 pub mod end;
 pub mod logs;
 pub mod rows;
 pub mod views;
 
 pub use answers::{Definite, of_definite};
+pub use divergence::{Departed, Present};
 pub use end::End;
 pub use logs::Injected;
 
@@ -117,13 +120,23 @@ pub struct Oracles {
     answers: Answers,
     rows: Rows,
     views: Views,
+    departed: Departed,
+    /// The logs are other ones than those that were followed: only divergence can be judged.
+    suspended: bool,
 }
 
 impl Oracles {
     /// The oracles of a run.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {
-        Self { logs: Logs::default(), answers: Answers::of(plan), rows: Rows::new(), views: Views::new() }
+        Self {
+            logs: Logs::default(),
+            answers: Answers::of(plan),
+            rows: Rows::new(),
+            views: Views::new(),
+            departed: Departed::default(),
+            suspended: false,
+        }
     }
 
     /// A node committed.
@@ -131,6 +144,12 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
+        if seen.node == NodeId::Runner {
+            self.departed.on_changes(changes, &self.answers);
+        }
+        if self.suspended {
+            return Ok(());
+        }
         self.rows.on_changes(seen, changes, &self.logs, &self.answers)?;
         if seen.node == NodeId::Projection { self.views.on_changes(seen, changes) } else { Ok(()) }
     }
@@ -140,7 +159,7 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_published(&mut self, broker: &Broker) -> Result<(), Violation> {
-        self.logs.on_published(broker)
+        if self.suspended { Ok(()) } else { self.logs.on_published(broker) }
     }
 
     /// A command is sent, or sent again.
@@ -153,7 +172,8 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_answered(&mut self, command: &Command, reply: &Reply) -> Result<(), Violation> {
-        self.answers.on_answered(command, reply, &self.logs)
+        self.answers.on_replied(command, reply);
+        if self.suspended { Ok(()) } else { self.answers.on_answered(command, reply, &self.logs) }
     }
 
     /// A client heard the answer to its command.
@@ -161,7 +181,7 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_heard(&mut self, command: &Command, answer: Option<Definite>) -> Result<(), Violation> {
-        self.answers.on_heard(command, answer)
+        if self.suspended { Ok(()) } else { self.answers.on_heard(command, answer) }
     }
 
     /// A call is about to leave.
@@ -169,7 +189,7 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_execute(&self, rows: &Committed<'_>, effect: &effect::Effect) -> Result<(), Violation> {
-        self.rows.on_execute(rows, effect)
+        if self.suspended { Ok(()) } else { self.rows.on_execute(rows, effect) }
     }
 
     /// An answer to a delivery is about to leave.
@@ -177,12 +197,23 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_settling(&self, node: NodeId, rows: &Committed<'_>, ack: &str) -> Result<(), Violation> {
-        self.rows.on_settling(node, rows, ack)
+        if self.suspended { Ok(()) } else { self.rows.on_settling(node, rows, ack) }
     }
 
     /// The views' disk was replaced by an older one.
     pub fn on_restored(&mut self) {
         self.views.on_restored();
+    }
+
+    /// A disaster: what was followed so far is not there any more.
+    pub const fn suspend(&mut self) {
+        self.suspended = true;
+    }
+
+    /// What left the runner so far.
+    #[must_use]
+    pub const fn departed(&self) -> &Departed {
+        &self.departed
     }
 
     /// Everything has ended.

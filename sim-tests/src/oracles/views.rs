@@ -74,6 +74,21 @@ impl Views {
         *self = Self::new();
     }
 
+    /// Every row of every view, against the log that is there.
+    pub(super) fn compare_all(mut self, seen: &Seen<'_>) -> Result<(), Violation> {
+        let mut keys = BTreeSet::new();
+        for fold in &mut self.folds {
+            let row = seen.rows.get(Table::Checkpoint, &keys::checkpoint(&fold.consumer)).ok().flatten();
+            fold.advance(checkpoint_seq(row), seen, &mut keys)?;
+        }
+        let scanned = seen.rows.scan(Table::View, b"", &mut |key, _| {
+            keys.insert(key.to_vec());
+            ControlFlow::Continue(())
+        });
+        scanned.map_err(|fault| Violation::new(Invariant::Prj2, fault.to_string()))?;
+        self.folds.iter().try_for_each(|fold| keys.iter().try_for_each(|key| fold.compare(key, &seen.rows)))
+    }
+
     pub(super) fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
         let mut touched = BTreeSet::new();
         for fold in &mut self.folds {
@@ -145,9 +160,13 @@ impl Fold {
             self.held.insert(subject.clone());
             return self.check_parked(&subject, message.seq, &seen.rows);
         };
-        let known = self.versions.entry(subject).or_insert(0);
+        let known = self.versions.entry(subject.clone()).or_insert(0);
         if decoded.last_version() <= *known {
             return Ok(());
+        }
+        if decoded.version > *known + 1 && decoded.version > 0 {
+            self.held.insert(subject.clone());
+            return self.check_parked(&subject, message.seq, &seen.rows);
         }
         *known = decoded.last_version();
         for (at, event) in decoded.events.iter().enumerate() {

@@ -56,7 +56,9 @@ impl Shell for Aggregate {
         let edge = world.edge(id);
         let connection = edge.connection();
         let asked = match effect {
-            Effect::Inspect { token } => edge.inspect(NO_GATE, token, PlatformStream::AggregateEvents, None),
+            Effect::Inspect { token, look_at } => {
+                edge.inspect(NO_GATE, token, PlatformStream::AggregateEvents, None, look_at)
+            }
             Effect::Load { token, subject, from_seq, messages_max } => {
                 edge.load(token, subject, from_seq, messages_max)
             }

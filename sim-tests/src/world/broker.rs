@@ -33,13 +33,18 @@ impl World {
     /// Makes the streams, as `--bootstrap` does.
     pub(super) fn make_streams(&mut self) -> Result<(), Violation> {
         for stream in PlatformStream::ALL {
-            let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
-            let mut config: StreamConfig = stream.policy(room);
-            config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("world-{stream}"));
-            let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
-            self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })?;
+            self.make_stream(stream, "world")?;
         }
         Ok(())
+    }
+
+    /// Makes a stream, with an id of its own.
+    pub(super) fn make_stream(&mut self, stream: PlatformStream, id: &str) -> Result<(), Violation> {
+        let room = StreamRoom { replicas: self.plan.replicas, ..StreamRoom::DEVELOPMENT };
+        let mut config: StreamConfig = stream.policy(room);
+        config.metadata.insert(INCARNATION_METADATA.to_owned(), format!("{id}-{stream}"));
+        let request = Request::StreamCreate { config: Box::new(config), pedantic: false };
+        self.broker_turn(Input::Requested { reply: "nobody".to_owned(), request })
     }
 
     /// Sends a request whose answer is waited for.
@@ -86,10 +91,23 @@ impl World {
         }
         if node.is_some() {
             self.broker_trouble();
+            if self.broker.is_up() {
+                self.cluster_trouble()?;
+            }
             if !self.broker.is_up() {
                 return Ok(());
             }
         }
+        let input = if node.is_some() {
+            let Some(input) = self.through_the_cluster(input)? else { return Ok(()) };
+            if matches!(input, Input::Pulled { .. }) && self.strikes(self.faults.answer_wrong) {
+                self.refuse(input);
+                return Ok(());
+            }
+            input
+        } else {
+            input
+        };
         let reply = match &input {
             Input::Published(publish) => publish.reply.clone(),
             Input::Requested { reply, .. } => Some(reply.clone()),
@@ -167,13 +185,14 @@ impl World {
         for effect in effects {
             self.deliver(effect);
         }
+        self.remember_extents();
         self.wake_broker();
         Ok(())
     }
 
     fn wake_broker(&mut self) {
         let Some(deadline) = self.broker.deadline_ns() else { return };
-        let due = deadline.max(self.now_ns + 1_000);
+        let due = deadline.max(self.now_ns + 1_000) + self.lateness_ns();
         if self.broker_turn_at.is_none_or(|at| due < at || at <= self.now_ns) {
             self.broker_turn_at = Some(due);
             self.at(due, Event::BrokerTurn);
@@ -191,7 +210,7 @@ impl World {
     }
 
     /// Something of the broker leaves for a node.
-    fn deliver(&mut self, effect: Effect) {
+    pub(super) fn deliver(&mut self, effect: Effect) {
         let to = match &effect {
             Effect::Reply { to, .. } => to,
             Effect::Deliver(delivery) => &delivery.inbox,
@@ -201,6 +220,10 @@ impl World {
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };
+        let effect = self.as_somebody_believes(effect);
+        if self.suffers(node, &effect) {
+            return;
+        }
         if self.strikes(self.faults.answer_lost) {
             self.note(|| format!("lost on the way from the broker: {effect:?}"));
             return;
@@ -285,6 +308,7 @@ impl World {
             return Ok(());
         }
         self.broker.restart(self.now_ns).map_err(|halt| Violation::of_broker(&halt, self.now_ns))?;
+        self.lose_the_unsynced()?;
         self.wake_broker();
         Ok(())
     }

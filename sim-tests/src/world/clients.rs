@@ -182,10 +182,15 @@ impl World {
         }
         let longest_ms = if self.plan.scenario == crate::plan::Scenario::Calm { 2_000 } else { 40_000 };
         let end_ns = at_ns + self.dice.clients.within(1_000, longest_ms) * MS;
+        if self.plan.disaster.is_some() {
+            let strikes_ns = self.dice.clients.within(500 * MS, at_ns + 10_000 * MS);
+            self.after(strikes_ns, Event::Struck);
+            return;
+        }
         self.after(end_ns, Event::Healed);
     }
 
-    fn step_later(&mut self, delay_ns: u64, step: Step) {
+    pub(super) fn step_later(&mut self, delay_ns: u64, step: Step) {
         self.clients.ahead += 1;
         self.after(delay_ns, Event::Client(step));
     }
@@ -256,7 +261,7 @@ impl World {
                     Step::Add { .. } => false,
                     Step::Repeat { .. } => true,
                 };
-                if !is_victim {
+                if !is_victim && !self.is_struck() {
                     let detail = format!("the history of {} cannot be read: {detail}", command.id);
                     return Err(Violation::new(Invariant::Agg5, detail));
                 }

@@ -8,6 +8,7 @@ use cloudlysis_core::effect::{Answered, NotSent};
 use cloudlysis_core::jetstream;
 use cloudlysis_core::manifest::HttpRequest;
 use cloudlysis_core::wire::envelope::Command;
+use cloudlysis_core::wire::stream::PlatformStream;
 use std::fmt;
 
 /// Most aggregate nodes at once.
@@ -109,6 +110,8 @@ pub enum Event {
     BrokerTurn,
     /// The broker's process starts.
     BrokerStarted,
+    /// What became of publishes that waited for their quorum is decided.
+    QuorumDecided(PlatformStream),
     /// Something reaches the broker.
     ToBroker {
         /// From whom; nobody for operators.
@@ -185,6 +188,12 @@ pub enum Event {
         /// Which command.
         call: u64,
     },
+    /// The disaster begins.
+    Struck,
+    /// The log becomes another one.
+    Rewritten,
+    /// Everybody had time to notice.
+    Judged,
     /// Faults end.
     Healed,
     /// Somebody looks whether everything has come to an end.

@@ -14,10 +14,13 @@ pub mod aggregate;
 pub mod broker;
 pub mod calls;
 pub mod clients;
+pub mod cluster;
+pub mod disaster;
 pub mod event;
 pub mod nemesis;
 pub mod node;
 pub mod projection;
+pub mod runbook;
 pub mod runner;
 pub mod settled;
 pub mod shell;
@@ -35,9 +38,12 @@ use cloudlysis_core::{MarkCounts, Token};
 use cloudlysis_io_sim::broker::Broker;
 use cloudlysis_io_sim::network::Network;
 use cloudlysis_io_sim::outside::Outside;
+use cloudlysis_io_sim::replicas::Replicas;
 use cloudlysis_io_sim::rng::Rng;
+use disaster::{Calamity, Stage};
 use event::{Caller, Event, NodeId};
 use node::Node;
+use runbook::Aftermath;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A millisecond in nanoseconds.
@@ -71,6 +77,8 @@ pub struct Dice {
     pub turns: Rng,
     /// What clients do.
     pub clients: Rng,
+    /// What a cluster writes to disk, and when.
+    pub cluster: Rng,
 }
 
 /// What a run did.
@@ -114,6 +122,13 @@ pub struct World {
     broker: Broker,
     broker_life: u64,
     broker_turn_at: Option<u64>,
+    replicas: Replicas,
+    /// Nothing fits until then, and with which error it is refused.
+    full: Option<(u64, u32)>,
+    /// A server answers for a cluster it has lost, until then, and how far it is behind.
+    deceived: Option<(u64, u64)>,
+    /// What was handed to a node at one moment.
+    burst: Option<(u64, NodeId, usize)>,
     network: Network,
     outside: Outside,
     nodes: Nodes,
@@ -126,6 +141,17 @@ pub struct World {
     oracles: Oracles,
     /// An older disk of the projection.
     backup: Option<cloudlysis_io_sim::store::SimStore>,
+    calamity: Option<Calamity>,
+    aftermath: Option<Aftermath>,
+    /// Nodes that are not started before then.
+    held: BTreeMap<NodeId, u64>,
+    /// Nodes that stopped for good, and why.
+    halted: BTreeMap<NodeId, String>,
+    power_lost: bool,
+    /// Nodes that were ready before the disaster.
+    once_ready: BTreeSet<NodeId>,
+    /// Messages that a disaster made up.
+    ghosts: u64,
     healed_at: Option<u64>,
     ended: bool,
     stats: Stats,
@@ -156,10 +182,15 @@ impl World {
                 network: dice.fork("network"),
                 turns: dice.fork("turns"),
                 clients: dice.fork("clients"),
+                cluster: dice.fork("cluster"),
             },
             broker,
             broker_life: 1,
             broker_turn_at: None,
+            replicas: Replicas::default(),
+            full: None,
+            deceived: None,
+            burst: None,
             network: Network::new(plan.delays),
             outside: Outside::new(plan.keys),
             nodes,
@@ -169,6 +200,17 @@ impl World {
             clients: Clients::of(&plan),
             oracles: Oracles::of(&plan),
             backup: None,
+            calamity: plan.disaster.map(|(disaster, stream)| Calamity {
+                disaster,
+                stream,
+                stage: Stage::Ahead,
+            }),
+            aftermath: None,
+            held: BTreeMap::new(),
+            halted: BTreeMap::new(),
+            power_lost: false,
+            once_ready: BTreeSet::new(),
+            ghosts: 0,
             healed_at: None,
             ended: false,
             stats: Stats::default(),
@@ -231,6 +273,7 @@ impl World {
             }
             Event::BrokerTurn => self.on_broker_turn(cause),
             Event::BrokerStarted => self.on_broker_started(),
+            Event::QuorumDecided(stream) => self.on_quorum_decided(stream),
             Event::ToBroker { node, life, input } => self.on_to_broker(node, life, *input),
             Event::FromBroker { node, connection, effect } => {
                 self.on_from_broker(node, connection, *effect);
@@ -265,6 +308,9 @@ impl World {
                 self.send_call(call);
                 Ok(())
             }
+            Event::Struck => self.on_struck(),
+            Event::Rewritten => self.on_rewritten(),
+            Event::Judged => self.on_judged(),
             Event::Healed => self.on_healed(),
             Event::Looked => self.on_looked(),
         }

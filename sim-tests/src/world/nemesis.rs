@@ -155,6 +155,8 @@ impl World {
             let route = Route::Aggregate { tenant: order.tenant.clone(), kind, id: order.id.clone() };
             if self.oracles.has_events(route.subject().as_str()) {
                 subjects.push(route.subject().to_string());
+                // Anybody may publish under a subject that goes on where one of ours ends.
+                subjects.push(format!("{}:more", route.subject()));
             }
         }
         let command = CommandId::parse(&format!("garbage-{}", self.current)).expect("an id");
@@ -204,6 +206,7 @@ impl World {
     pub(super) fn on_healed(&mut self) -> Result<(), Violation> {
         self.faults = Faults::default();
         self.network.heal();
+        (self.full, self.deceived) = (None, None);
         self.healed_at = Some(self.now_ns);
         self.on_broker_started()?;
         self.after(MS, Event::Looked);

@@ -17,6 +17,9 @@ const LIVENESS_NS: u64 = 1_800_000 * MS;
 
 impl World {
     pub(super) fn on_looked(&mut self) -> Result<(), Violation> {
+        if self.is_struck() {
+            return self.on_looked_after_disaster();
+        }
         let healed_at = self.healed_at.unwrap_or(self.now_ns);
         match self.unfinished() {
             None => {

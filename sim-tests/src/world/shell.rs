@@ -98,6 +98,12 @@ impl World {
                 self.release::<M>(id, effects, fate)?;
             }
             TurnEnd::Faulted(fault) => self.on_store_fault::<M>(id, fault, fate)?,
+            TurnEnd::Halted(Halt::Fenced(fence)) if self.is_struck() => {
+                self.stay_halted(id, fence.to_string());
+                for_node!(self.die(id));
+                self.break_requests(id);
+                return Ok(());
+            }
             TurnEnd::Halted(halt) => return Err(Violation::of_halt(id, &halt)),
         }
         for_node!(self.wake(id));
@@ -195,6 +201,13 @@ impl World {
     }
 
     fn start<M: Shell>(&mut self, id: NodeId) -> Result<(), Halt> {
+        if self.halted.contains_key(&id) {
+            return Ok(());
+        }
+        if let Some(until) = self.held.get(&id).copied().filter(|until| *until > self.now_ns) {
+            self.at(until, Event::NodeStarted(id));
+            return Ok(());
+        }
         let node = M::node(&mut self.nodes, id);
         if node.life.is_some() {
             return Ok(());

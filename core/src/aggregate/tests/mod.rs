@@ -8,10 +8,10 @@ mod script;
 
 use super::{
     Aggregate, AggregateKey, CommandRow, Config, Effect, Input, Limits, Record, Reply, RequestId,
-    StoredEvents, Tail,
+    StoredEvents, Tail, Timer,
 };
 use crate::bench::{Bench, Exam, Landed, examine, quirks, shop_with};
-use crate::gate::StreamFacts;
+use crate::gate::{Sighting, StreamFacts, Witness};
 use crate::outcome::{Outcome, Token};
 use crate::quirks::Quirk;
 use crate::store::Table;
@@ -26,9 +26,15 @@ use std::collections::BTreeMap;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::AggregateConflictIsForeign, script::after_an_append_without_an_answer_the_stream_is_looked_at),
+    (Quirk::AggregateForgetUnanswered, script::a_command_that_may_be_under_way_is_not_said_to_be_undone),
     (Quirk::AggregateNoExpectation, script::a_command_is_decided_appended_and_answered),
     (Quirk::AggregateRefuseUnverified, script::a_refusal_is_decided_on_what_the_stream_says_now),
     (Quirk::AggregateRefusalNotRecorded, recorded::a_recorded_refusal_is_the_answer_of_every_owner),
+    (
+        Quirk::AggregateTrustSequence,
+        readiness::an_end_that_was_written_anew_stops_the_node_though_it_is_as_long_as_before,
+    ),
+    (Quirk::AggregateNeverAudit, readiness::a_hole_in_the_history_stops_the_node),
     (Quirk::AggregateSnapshotOffByOne, script::the_state_on_record_is_the_fold_of_the_stream),
 ];
 
@@ -43,6 +49,8 @@ const LIMITS: Limits = Limits {
     attempts_max: 4,
     load_messages_max: 2,
     answer_timeout_ms: 5_000,
+    audit_ms: 3_600_000,
+    confirm_ms: 0,
     backoff_ms: 100,
     backoff_ms_max: 1_000,
     refusals_max: 64,
@@ -122,7 +130,14 @@ impl EventLog {
 
     fn facts(&self) -> StreamFacts {
         let (incarnation, last_seq) = (self.incarnation.clone(), self.last_seq);
-        StreamFacts { incarnation, first_seq: 1, last_seq, consumer: None }
+        let messages = self.messages.len() as u64;
+        StreamFacts { incarnation, first_seq: 1, last_seq, messages, found: Vec::new(), consumer: None }
+    }
+
+    fn sighting(&self, seq: u64) -> Sighting {
+        let message = self.messages.get(&seq);
+        let witness = message.map(|(subject, stored)| Witness::of(subject, &stored.payload, Some(seq)));
+        Sighting { seq, witness }
     }
 
     fn of<'l>(&'l self, subject: &'l str) -> impl DoubleEndedIterator<Item = &'l StoredEvents> {
@@ -167,8 +182,10 @@ impl EventLog {
     /// Does what is asked, as the real one does, and answers.
     fn perform(&mut self, effect: &Effect) -> Option<Input> {
         match effect {
-            Effect::Inspect { token } => {
-                Some(Input::Inspected { token: *token, outcome: Outcome::Done(self.facts()) })
+            Effect::Inspect { token, look_at } => {
+                let found = look_at.iter().map(|seq| self.sighting(*seq)).collect();
+                let facts = StreamFacts { found, ..self.facts() };
+                Some(Input::Inspected { token: *token, outcome: Outcome::Done(facts) })
             }
             Effect::Load { token, subject, from_seq, messages_max } => {
                 let mut messages: Vec<StoredEvents> =
@@ -206,7 +223,9 @@ fn subject(command: &Command) -> String {
 /// The token of a request to the broker.
 const fn token(effect: &Effect) -> Option<Token> {
     match effect {
-        Effect::Inspect { token } | Effect::Load { token, .. } | Effect::Append { token, .. } => Some(*token),
+        Effect::Inspect { token, .. } | Effect::Load { token, .. } | Effect::Append { token, .. } => {
+            Some(*token)
+        }
         Effect::Reply { .. } | Effect::Drained(_) => None,
     }
 }
@@ -214,7 +233,7 @@ const fn token(effect: &Effect) -> Option<Token> {
 /// The answer that nobody gave.
 fn unknown(effect: &Effect) -> Input {
     match effect {
-        Effect::Inspect { token } => Input::Inspected { token: *token, outcome: Outcome::Unknown },
+        Effect::Inspect { token, .. } => Input::Inspected { token: *token, outcome: Outcome::Unknown },
         Effect::Load { token, .. } => Input::Loaded { token: *token, outcome: Outcome::Unknown },
         Effect::Append { token, .. } => Input::Appended { token: *token, outcome: Outcome::Unknown },
         Effect::Reply { .. } | Effect::Drained(_) => panic!("{effect:?} has no answer"),
@@ -256,6 +275,11 @@ fn show(reply: &Reply) -> String {
 
 fn unbound() -> Bench<Aggregate> {
     Bench::new(config())
+}
+
+/// Whether a node wants nothing but to look at its stream now and then.
+fn rests(bench: &Bench<Aggregate>) -> bool {
+    matches!(bench.deadline(), Some((_, Timer::Audit)))
 }
 
 /// A node that is bound to its stream.

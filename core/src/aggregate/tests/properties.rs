@@ -2,7 +2,7 @@
 
 use super::{
     AggregateKey, Bench, Effect, EventLog, Input, LIMITS, Landed, PublishRefused, Reply, Stock, Style, add,
-    bench, commanded, key_of, refused, reserve, show, subject, token, unknown,
+    bench, commanded, key_of, refused, reserve, rests, show, subject, token, unknown,
 };
 use crate::aggregate::record::Refusals;
 use crate::aggregate::{Aggregate, CommandRow, Record};
@@ -410,7 +410,7 @@ impl World {
             self.quiet();
             assert!(self.outcomes.contains_key(&id), "{id} has no end");
         }
-        assert_eq!((self.bench.machine().commands(), self.bench.deadline()), (0, None), "nothing more to do");
+        assert_eq!((self.bench.machine().commands(), rests(&self.bench)), (0, true), "nothing more to do");
     }
 }
 

@@ -2,13 +2,16 @@
 
 use super::script::{answered, only};
 use super::{
-    Bench, EventLog, Input, LIMITS, Outcome, Style, add, bench, bind, commanded, submit, unbound, words,
+    Bench, Config, EventLog, Input, LIMITS, Limits, Outcome, Style, add, bench, bind, commanded, config,
+    rests, submit, unbound, words,
 };
 use crate::aggregate::{Aggregate, Timer};
 use crate::gate::NoStream;
 use crate::halt::{Fence, Halt};
+use crate::marks::Mark;
 use crate::store::Table;
 use crate::time::Mono;
+use serde_json::json;
 
 /// Why binding stops the node; `None` when it does not.
 fn fence(bench: &mut Bench<Aggregate>, log: &mut EventLog) -> Option<Fence> {
@@ -39,7 +42,7 @@ fn commands_are_taken_in_once_the_stream_is_known() {
     assert!(words(&again).iter().all(|word| word == "inspect") && again.len() > 1, "{again:?}");
     let answer = answered(&mut log, &again.pop().expect("the last"));
     bench.turn([answer]);
-    assert_eq!((bench.machine().not_ready(), bench.deadline()), (None, None));
+    assert_eq!((bench.machine().not_ready(), rests(&bench)), (None, true));
 }
 
 #[test]
@@ -93,6 +96,92 @@ fn a_stream_that_goes_backwards_is_inspected_again() {
     let facts = answered(&mut log, &effects[0]);
     let halt = bench.try_turn([facts]).expect_err("its end is lost");
     assert!(matches!(halt, Halt::Fenced(Fence::StreamTruncated { .. })), "{halt}");
+}
+
+/// Time passes until the node looks at its stream again.
+fn audit(bench: &mut Bench<Aggregate>, log: &mut EventLog) -> Result<(), Halt> {
+    let inspect = only(bench.advance(LIMITS.audit_ms));
+    let answer = answered(log, &inspect);
+    bench.try_turn([answer]).map(drop)
+}
+
+#[test]
+pub(super) fn an_end_that_was_written_anew_stops_the_node_though_it_is_as_long_as_before() {
+    let stream = || "AGGREGATE_EVENTS".to_owned();
+    let rewrite = |log: &mut EventLog| {
+        log.messages.clear();
+        log.last_seq = 0;
+        log.rival(&add("mug", "c-9", 1), &[("stock_added", json!({ "qty": 1 }))]);
+    };
+    let (mut node, mut log) = restarted();
+    rewrite(&mut log);
+    let replaced = Fence::MessageReplaced { stream: stream(), seq: 1 };
+    assert_eq!(fence(&mut node, &mut log), Some(replaced.clone()), "INV-AGG-8");
+
+    let mut log = EventLog::new(Style::Single);
+    let mut node = bench(&mut log);
+    submit(&mut node, &mut log, 1, add("tea", "c-1", 3));
+    assert_eq!(audit(&mut node, &mut log), Ok(()), "nothing has changed");
+    rewrite(&mut log);
+    assert_eq!(audit(&mut node, &mut log), Err(replaced.into()));
+}
+
+#[test]
+pub(super) fn a_hole_in_the_history_stops_the_node() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    submit(&mut bench, &mut log, 1, add("tea", "c-1", 3));
+    submit(&mut bench, &mut log, 2, add("tea", "c-2", 3));
+    log.messages.remove(&1);
+    let (stream, removed, known_removed) = ("AGGREGATE_EVENTS".to_owned(), 1, 0);
+    let lacking = Fence::MessagesRemoved { stream, removed, known_removed };
+    assert_eq!(audit(&mut bench, &mut log), Err(lacking.into()));
+}
+
+#[test]
+pub(super) fn an_event_stored_before_one_that_was_seen_makes_the_node_look_again() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    submit(&mut bench, &mut log, 1, add("tea", "c-1", 3));
+    submit(&mut bench, &mut log, 2, add("tea", "c-2", 3));
+    // An older backup is restored, and what it lacks is of another aggregate.
+    log.messages.remove(&2);
+    log.last_seq = 1;
+    let append = only(bench.turn([commanded(3, add("mug", "c-3", 1))]));
+    let appended = answered(&mut log, &append);
+    let effects = bench.turn([appended]);
+    assert_eq!(words(&effects), ["3: accepted 2 v1", "inspect"]);
+    let facts = answered(&mut log, &effects[1]);
+    let replaced = Fence::MessageReplaced { stream: "AGGREGATE_EVENTS".into(), seq: 2 };
+    assert_eq!(bench.try_turn([facts]).map(drop), Err(replaced.into()));
+}
+
+#[test]
+fn a_stream_that_contradicts_only_for_a_while_does_not_stop_the_node() {
+    let mut log = EventLog::new(Style::Single);
+    let limits = Limits { confirm_ms: 10_000, ..LIMITS };
+    let mut bench = Bench::<Aggregate>::new(Config { limits, ..config() });
+    bind(&mut bench, &mut log);
+    submit(&mut bench, &mut log, 1, add("tea", "c-1", 3));
+    // Who answers has lost its cluster, and knows nothing yet.
+    let mut stale = EventLog::new(Style::Single);
+    assert_eq!(audit(&mut bench, &mut stale), Ok(()));
+    let reasons = (bench.machine().not_ready(), bench.marked(Mark::AggregateDoubted));
+    assert_eq!(reasons, (Some("binding"), 1));
+    bench.oversleep(LIMITS.backoff_ms_max);
+    bind(&mut bench, &mut log);
+}
+
+#[test]
+fn an_audit_without_an_answer_holds_commands_off_until_the_stream_is_known_again() {
+    let mut log = EventLog::new(Style::Single);
+    let mut bench = bench(&mut log);
+    let inspect = only(bench.advance(LIMITS.audit_ms));
+    assert_eq!(bench.machine().not_ready(), None, "looking again holds nobody off");
+    assert_eq!(bench.turn([super::unknown(&inspect)]), []);
+    assert_eq!(words(&bench.turn([commanded(1, add("tea", "c-1", 3))])), ["1: busy binding"]);
+    bench.oversleep(LIMITS.backoff_ms_max);
+    bind(&mut bench, &mut log);
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use super::{
     Bench, Effect, EventLog, Input, LIMITS, Landed, Outcome, PublishRefused, Published, Stock, Style, add,
-    bench, carry, command, command_row, commanded, key_of, record, refused, reserve, subject, submit, token,
-    unknown, words,
+    bench, carry, command, command_row, commanded, key_of, record, refused, reserve, rests, subject, submit,
+    token, unknown, words,
 };
 use crate::aggregate::{Aggregate, Timer};
 use crate::marks::Mark;
@@ -48,7 +48,7 @@ pub(super) fn a_command_is_decided_appended_and_answered() {
     assert_eq!((bench.machine().commands(), bench.deadline()), (1, Some((give_up_at, Timer::Retry))));
     let answer = answered(&mut log, &append);
     assert_eq!(words(&bench.turn([answer])), ["1: accepted 1 v1"]);
-    assert_eq!((bench.machine().commands(), bench.deadline()), (0, None));
+    assert_eq!((bench.machine().commands(), rests(&bench)), (0, true));
     let next = only(bench.turn([commanded(2, reserve("tea", "c-2", 1))]));
     assert_eq!(words(std::slice::from_ref(&next)), ["append after 1"], "the row at hand is enough");
 }
@@ -205,7 +205,7 @@ fn attempts_end_and_their_end_is_an_answer() {
         }
     };
     assert_eq!((told, bench.marked(Mark::AggregateGaveUp)), (vec!["2: unknown".into()], 1));
-    assert_eq!((bench.machine().commands(), bench.deadline()), (0, None));
+    assert_eq!((bench.machine().commands(), rests(&bench)), (0, true));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn what_the_broker_will_not_store_is_answered_at_once() {
 }
 
 #[test]
-fn a_command_that_may_be_under_way_is_not_said_to_be_undone() {
+pub(super) fn a_command_that_may_be_under_way_is_not_said_to_be_undone() {
     let misconfigured = PublishRefused::Misconfigured { err_code: 10_060, description: "no".into() };
     for why in [PublishRefused::Full, misconfigured, PublishRefused::TooLarge] {
         let mut log = EventLog::new(Style::Single);

@@ -23,6 +23,10 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::EffectKeyPerAttempt, script::the_idempotency_key_is_the_same_in_every_attempt_and_every_life),
     (Quirk::EffectRetryAtMostOnce, script::what_may_happen_at_most_once_is_not_repeated_after_silence),
     (Quirk::EffectAcceptStale, script::the_answer_to_an_earlier_attempt_changes_nothing),
+    (
+        Quirk::EffectPauseInDoubt,
+        script::what_may_happen_at_most_once_is_tried_again_when_it_was_definitely_not_sent,
+    ),
     (Quirk::EffectForgetLedger, script::a_command_that_comes_again_is_not_carried_out_again),
     (Quirk::EffectCursorStays, script::a_life_that_begins_with_holes_behind_its_last_command_waits_quietly),
 ];

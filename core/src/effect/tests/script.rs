@@ -173,7 +173,7 @@ pub(super) fn what_may_happen_at_most_once_is_not_repeated_after_silence() {
 }
 
 #[test]
-fn what_may_happen_at_most_once_is_tried_again_when_it_was_definitely_not_sent() {
+pub(super) fn what_may_happen_at_most_once_is_tried_again_when_it_was_definitely_not_sent() {
     let mut bench = bench();
     let call = only(bench.turn([commanded(receipt("w-1"))]));
     bench.turn([not_sent(&call, false)]);

@@ -1,11 +1,13 @@
 //! Whether a stream is the one that the checkpoint belongs to.
 
 use super::{
-    Bench, Config, Gated, Input, MATCHING, Standing, Upstream, bind, config, consume, log, standing, stream,
-    words,
+    Bench, Config, Gated, Input, LIMITS, Limits, MATCHING, OTHER, Standing, Upstream, bind, config, consume,
+    log, standing, stream, words,
 };
-use crate::gate::Effect;
+use crate::bench::Sent;
+use crate::gate::{Effect, Witness};
 use crate::halt::{Fence, Halt};
+use crate::marks::Mark;
 use crate::wire::headers::Headers;
 use crate::wire::stream::PlatformStream;
 
@@ -21,6 +23,16 @@ fn over(config: Config, change: impl FnOnce(&mut Upstream)) -> (Bench<Gated>, Up
     bench.crash();
     change(&mut upstream);
     (bench, upstream)
+}
+
+/// Why looking again stops the partition; `None` when it does not.
+fn fence_of(bench: &mut Bench<Gated>, upstream: &mut Upstream) -> Option<Fence> {
+    let sent: Vec<_> = bench.settle().into_iter().filter_map(|effect| upstream.perform(effect)).collect();
+    match bench.try_turn(sent.into_iter().map(Input::from)) {
+        Ok(_) => None,
+        Err(Halt::Fenced(fence)) => Some(fence),
+        Err(halt @ (Halt::Store(_) | Halt::Corrupt { .. } | Halt::Broken(_))) => panic!("{halt}"),
+    }
 }
 
 /// Why binding stops the partition; `None` when it does not.
@@ -95,8 +107,149 @@ fn messages_that_were_removed_unseen_are_noticed() {
         fence(&mut bench, &mut upstream),
         Some(Fence::StreamTrimmed { stream: name(), next_seq, first_seq })
     );
-    let (mut bench, mut upstream) = after(|upstream| upstream.expire_before(3));
+    let workflow = Config { stream: PlatformStream::WorkflowCommands, ..config() };
+    let (mut bench, mut upstream) = over(workflow, |upstream| upstream.expire_before(3));
     assert_eq!(fence(&mut bench, &mut upstream), None, "everything that is gone was seen");
+    let (mut bench, mut upstream) = after(|upstream| upstream.expire_before(3));
+    let (removed, known_removed) = (2, 0);
+    let lacking = Fence::MessagesRemoved { stream: name(), removed, known_removed };
+    assert_eq!(fence(&mut bench, &mut upstream), Some(lacking), "events never expire");
+}
+
+#[test]
+pub(super) fn an_end_that_was_written_anew_is_noticed_though_it_is_as_long_as_before() {
+    for payload in ["y", "x"] {
+        let (mut bench, mut upstream) = after(|upstream| {
+            upstream.lose_after(1);
+            upstream.store(MATCHING, Headers::default(), payload);
+        });
+        let replaced = Fence::MessageReplaced { stream: name(), seq: 2 };
+        assert_eq!(fence(&mut bench, &mut upstream), Some(replaced), "INV-GATE-6: {payload}");
+    }
+    // It goes on after what was seen: nothing that was applied is lost.
+    let (mut bench, mut upstream) = after(|upstream| {
+        upstream.store(OTHER, Headers::default(), "y");
+        upstream.lose_after(2);
+    });
+    assert_eq!(fence(&mut bench, &mut upstream), None);
+}
+
+#[test]
+pub(super) fn a_hole_in_what_was_applied_is_noticed() {
+    let (mut bench, mut upstream) = after(|upstream| upstream.lose(1));
+    let (removed, known_removed) = (1, 0);
+    let lacking = Fence::MessagesRemoved { stream: name(), removed, known_removed };
+    assert_eq!(fence(&mut bench, &mut upstream), Some(lacking));
+}
+
+/// A bound gate that has applied two messages.
+fn bound(config: Config) -> (Bench<Gated>, Upstream) {
+    let (mut bench, mut upstream) = (Bench::new(config), stream(2));
+    bind(&mut bench, &mut upstream);
+    consume(&mut bench, &mut upstream);
+    (bench, upstream)
+}
+
+/// Looks again before its pulls become suspicious.
+const AUDITED: Limits = Limits { audit_ms: 4_000, ..LIMITS };
+
+/// Time passes until the gate looks at its stream again, with the broker's heartbeats in between.
+fn audit(bench: &mut Bench<Gated>, upstream: &mut Upstream) -> Result<Vec<Effect>, Halt> {
+    bench.oversleep(AUDITED.audit_ms);
+    let heartbeat = upstream.heartbeat().map(Input::Gate);
+    let mut asked = bench.turn(heartbeat);
+    asked.extend(bench.settle());
+    let sent: Vec<_> = asked.into_iter().filter_map(|effect| upstream.perform(effect)).collect();
+    bench.try_turn(sent.into_iter().map(Input::from))
+}
+
+#[test]
+pub(super) fn a_bound_gate_looks_now_and_then_whether_its_stream_is_what_it_was() {
+    type Change = fn(&mut Upstream);
+    let changes: [(Change, Fence); 3] = [
+        (
+            |upstream| upstream.lose(1),
+            Fence::MessagesRemoved { stream: name(), removed: 1, known_removed: 0 },
+        ),
+        (|upstream| upstream.exists = false, Fence::StreamGone { stream: name() }),
+        (
+            |upstream| {
+                upstream.lose_after(1);
+                upstream.store(OTHER, Headers::default(), "x");
+            },
+            Fence::MessageReplaced { stream: name(), seq: 2 },
+        ),
+    ];
+    for (change, fence) in changes {
+        let (mut bench, mut upstream) = bound(Config { limits: AUDITED, ..config() });
+        assert_eq!(audit(&mut bench, &mut upstream), Ok(Vec::new()), "nothing has changed");
+        assert_eq!(standing(&bench), Standing::Bound);
+        change(&mut upstream);
+        assert_eq!(audit(&mut bench, &mut upstream), Err(fence.into()));
+    }
+}
+
+#[test]
+pub(super) fn a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition() {
+    let limits = Limits { confirm_ms: 10_000, ..AUDITED };
+    let (mut bench, mut upstream) = bound(Config { limits, ..config() });
+    // Who answers has lost its cluster, and knows only the beginning.
+    let mut stale = stream(1);
+    assert_eq!(audit(&mut bench, &mut stale), Ok(Vec::new()));
+    assert_eq!((standing(&bench), bench.marked(Mark::GateDoubted)), (Standing::Unbound, 1));
+    bench.oversleep(LIMITS.rebind_ms);
+    assert_eq!(fence_of(&mut bench, &mut stale), None, "not yet certain");
+    bench.oversleep(LIMITS.rebind_ms_max);
+    bind(&mut bench, &mut upstream);
+    assert_eq!(standing(&bench), Standing::Bound);
+    // Doubts that are explained do not add up.
+    assert_eq!(audit(&mut bench, &mut stale), Ok(Vec::new()));
+    bench.oversleep(10_000);
+    let (seen_seq, last_seq) = (2, 1);
+    let truncated = Fence::StreamTruncated { stream: name(), seen_seq, last_seq };
+    assert_eq!(fence_of(&mut bench, &mut stale), Some(truncated));
+}
+
+#[test]
+pub(super) fn a_message_of_our_own_that_is_not_there_any_more_is_noticed() {
+    let (mut bench, mut upstream) = bound(config());
+    let seq = upstream.store(OTHER, Headers::default(), "ours");
+    bench.turn([Input::Published(seq, Witness::of(OTHER, b"ours", None))]);
+    bench.crash();
+    bind(&mut bench, &mut upstream);
+    assert_eq!(standing(&bench), Standing::Bound);
+    bench.crash();
+    upstream.lose_after(2);
+    upstream.store(OTHER, Headers::default(), "somebody else's");
+    let replaced = Fence::MessageReplaced { stream: name(), seq: 3 };
+    assert_eq!(fence(&mut bench, &mut upstream), Some(replaced));
+}
+
+#[test]
+fn what_is_published_while_an_inspection_is_out_does_not_contradict_it() {
+    let (mut bench, mut upstream) = (Bench::<Gated>::new(config()), stream(1));
+    let inspect = bench.settle().remove(0);
+    let Some(Sent::Fact(inspected)) = upstream.perform(inspect) else { panic!("an answer") };
+    let seq = upstream.store(OTHER, Headers::default(), "ours");
+    bench.turn([Input::Published(seq, Witness::of(OTHER, b"ours", None))]);
+    assert_eq!(words(&bench.turn([Input::Gate(inspected)])), ["position 1"]);
+}
+
+#[test]
+fn whoever_knows_what_it_applied_adopts_another_log_and_reads_all_of_it() {
+    let adopting = Config { adopt: true, rereads: true, ..config() };
+    let (mut bench, mut upstream) = over(adopting.clone(), |upstream| {
+        upstream.incarnation = "2026|b".into();
+        upstream.lose_after(0);
+        upstream.store(MATCHING, Headers::default(), "y");
+    });
+    bind(&mut bench, &mut upstream);
+    consume(&mut bench, &mut upstream);
+    assert_eq!((log(&bench), bench.marked(Mark::GateAdopted)), (vec![1, 2, 1], 1));
+    // Nobody else does.
+    let (mut bench, mut upstream) =
+        over(Config { rereads: false, ..adopting }, |upstream| upstream.incarnation = "2026|b".into());
+    assert!(matches!(fence(&mut bench, &mut upstream), Some(Fence::StreamReplaced { .. })));
 }
 
 #[test]

@@ -5,7 +5,9 @@ mod fences;
 mod properties;
 mod script;
 
-use super::{Admission, Checkpoint, Config, Delivery, Effect, Gate, Limits, Standing, Timer};
+use super::{
+    Admission, Admitted, Checkpoint, Config, Delivery, Effect, Gate, Limits, Standing, Timer, Witness,
+};
 use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -23,6 +25,18 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::GateResumeTooFar, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
     (Quirk::GateIgnoreGap, script::a_skipped_delivery_is_not_applied_and_the_consumer_is_positioned_anew),
     (Quirk::GateTrustAckFloor, script::the_consumer_is_made_anew_as_our_own_checkpoint_says),
+    (
+        Quirk::GateTrustSequence,
+        fences::an_end_that_was_written_anew_is_noticed_though_it_is_as_long_as_before,
+    ),
+    (Quirk::GateIgnoreHole, fences::a_hole_in_what_was_applied_is_noticed),
+    (Quirk::GateNeverAudit, fences::a_bound_gate_looks_now_and_then_whether_its_stream_is_what_it_was),
+    (
+        Quirk::GateBelieveAtOnce,
+        fences::a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition,
+    ),
+    (Quirk::GateIgnoreStop, script::a_stopped_gate_takes_nothing_in_and_wants_nothing),
+    (Quirk::GateForgetPublished, fences::a_message_of_our_own_that_is_not_there_any_more_is_noticed),
     (Quirk::GateCheckpointLate, script::what_is_applied_is_contiguous_over_messages_of_others),
 ];
 
@@ -38,6 +52,8 @@ const LIMITS: Limits = Limits {
     pull_expires_ms: 30_000,
     heartbeat_ms: 5_000,
     request_timeout_ms: 2_000,
+    confirm_ms: 0,
+    audit_ms: 3_600_000,
     rebind_ms: 100,
     rebind_ms_max: 1_000,
 };
@@ -53,6 +69,7 @@ struct Gated(Gate);
 enum Input {
     Gate(super::Input),
     Delivered(Delivery),
+    Published(u64, Witness),
     Stopped,
     Tick(Tick),
 }
@@ -101,13 +118,15 @@ impl Machine for Gated {
                 Admission::Apply => {
                     let at = applied(cx.view()).len() as u64;
                     cx.put(Table::View, &keys::position(at), &keys::position(delivery.stream_seq));
+                    let admitted = Admitted::of(&delivery);
                     if delivery.payload == POISON {
-                        self.0.parked(delivery.stream_seq, delivery.ack, "poison", cx)?;
+                        self.0.parked(admitted, "poison", cx)?;
                     } else {
-                        self.0.applied(delivery.stream_seq, delivery.ack, cx)?;
+                        self.0.applied(admitted, cx)?;
                     }
                 }
             },
+            Input::Published(seq, witness) => self.0.published(seq, witness, cx),
             Input::Stopped => self.0.stop(),
             Input::Tick(Tick) => self.0.tick(now, cx),
         }
@@ -135,6 +154,7 @@ fn config() -> Config {
         filters: vec![Filter::parse("tenant.*.aggregate.order.*").expect("a filter")],
         store_id: "store-a".into(),
         adopt: false,
+        rereads: false,
         limits: LIMITS,
         seed: 7,
         quirks: quirks(),

@@ -94,6 +94,31 @@ fn the_end_of_a_log_can_be_lost() {
 }
 
 #[test]
+fn a_consumer_can_be_ahead_of_its_stream() {
+    let mut bench = bench();
+    bench.publish_many("s.a", 2);
+    let (inbox, _) = bench.start_pull("S", "c", waiting(3, S));
+    let (stream, consumer) = names();
+    let effects = fault(&mut bench, Fault::ConsumerAhead { stream, consumer, by: 2 });
+    assert_eq!(seen(&effects, &inbox), [""; 0]);
+    bench.publish_many("s.a", 3);
+    assert_eq!(bench.fetch("S", "c", 9), ["1.5.3 0", "404 No Messages"], "nothing of 3 and 4");
+}
+
+#[test]
+fn the_middle_of_a_log_can_be_lost() {
+    let mut bench = bench();
+    bench.publish_many("s.a", 5);
+    bench.take("S", "c", 3);
+    fault(&mut bench, Fault::LogHoled { stream: "S".into(), from_seq: 2, to_seq: 4 });
+    assert_eq!(bench.info("S", "c"), "del 3/3 floor 0/0 ackp 1 redel 0 wait 0 pend 1");
+    assert_eq!(bench.fetch("S", "c", 9), ["1.5.4 0", "404 No Messages"]);
+    bench.crash();
+    bench.publish("s.a");
+    assert_eq!(bench.show("S"), "3/102 1..6 3");
+}
+
+#[test]
 fn a_fault_of_what_is_not_there_changes_nothing() {
     let mut bench = bench();
     let before = bench.broker.machine().clone();
@@ -102,7 +127,9 @@ fn a_fault_of_what_is_not_there_changes_nothing() {
         Fault::IdsForgotten { stream: stream.clone(), ids: vec![] },
         Fault::PullsLost { stream: stream.clone(), consumer: consumer.clone(), told: None },
         Fault::AckWaitEnded { stream: stream.clone(), consumer: consumer.clone(), stream_seq: 1 },
+        Fault::ConsumerAhead { stream: stream.clone(), consumer: consumer.clone(), by: 1 },
         Fault::ConsumerRolledBack { stream: stream.clone(), consumer },
+        Fault::LogHoled { stream: stream.clone(), from_seq: 1, to_seq: 2 },
         Fault::LogTruncated { stream, last_seq: 0 },
     ] {
         assert_eq!(bench.turn(vec![Input::Faulted(fault)]), []);

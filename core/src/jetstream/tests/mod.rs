@@ -388,7 +388,7 @@ pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
 pub(super) fn told(effects: &[Effect]) -> Vec<String> {
     let subject = |effect: &Effect| match effect {
         Effect::Advise { subject, .. } => subject.strip_prefix("$JS.EVENT.ADVISORY.").map(str::to_owned),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Status { .. } | Effect::Republish { .. } => None,
+        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Republish { .. } | Effect::Status { .. } => None,
     };
     effects.iter().filter_map(subject).collect()
 }

@@ -34,6 +34,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxFreshIdPerAttempt, script::the_id_of_what_leaves_names_the_entry_and_not_the_attempt),
     (Quirk::OutboxAcceptStale, script::an_answer_that_names_no_attempt_changes_nothing),
     (Quirk::OutboxConflictIsForeign, script::a_conflict_is_looked_into_before_it_is_believed),
+    (Quirk::OutboxIgnoreLane, script::the_entries_of_one_lane_leave_in_order_and_one_at_a_time),
     (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
 ];
 
@@ -82,7 +83,7 @@ impl Machine for Relay {
         match input {
             Input::Enqueued(entry) => self.0.enqueue(now, &entry, cx),
             Input::Outbox(input) => {
-                if let Some(Settlement { origin, end }) = self.0.handle(now, input, cx)? {
+                if let Some(Settlement { origin, end, stored: _ }) = self.0.handle(now, input, cx)? {
                     let at = rows(cx.view(), Table::View).len() as u64;
                     let line = format!("{} {}", name(&origin), show(&end));
                     cx.put(Table::View, &keys::position(at), line.as_bytes());

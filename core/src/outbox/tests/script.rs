@@ -178,7 +178,7 @@ fn a_look_that_finds_nothing_or_has_no_answer_leads_to_another_attempt() {
 }
 
 #[test]
-fn the_entries_of_one_lane_leave_in_order_and_one_at_a_time() {
+pub(super) fn the_entries_of_one_lane_leave_in_order_and_one_at_a_time() {
     let mut bench = bench();
     let first = enqueue(&mut bench, [message("o-1", "w-1"), command("o-1", "w-2"), message("o-1", "w-3")]);
     assert_eq!(words(&first), ["publish w-1"], "INV-OUT-1");

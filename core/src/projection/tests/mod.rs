@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::ProjectionStaleRow, script::the_events_of_one_message_build_on_each_other),
+    (Quirk::ProjectionSkipDedupe, script::events_that_come_again_under_another_sequence_are_skipped),
     (Quirk::ProjectionForgetTenant, script::tenants_have_rows_of_their_own),
 ];
 
@@ -33,6 +34,8 @@ const GATE_LIMITS: gate::Limits = gate::Limits {
     pull_expires_ms: 30_000,
     heartbeat_ms: 5_000,
     request_timeout_ms: 2_000,
+    confirm_ms: 0,
+    audit_ms: 3_600_000,
     rebind_ms: 100,
     rebind_ms_max: 1_000,
 };

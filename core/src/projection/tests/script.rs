@@ -102,7 +102,7 @@ pub(super) fn tenants_have_rows_of_their_own() {
 }
 
 #[test]
-fn events_that_come_again_under_another_sequence_are_skipped() {
+pub(super) fn events_that_come_again_under_another_sequence_are_skipped() {
     let mut upstream = Upstream::new();
     let mut bench = bound(STOCK, &mut upstream);
     for version in [1, 2, 1, 2, 3] {

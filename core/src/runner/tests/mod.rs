@@ -30,6 +30,8 @@ const GATE_LIMITS: gate::Limits = gate::Limits {
     pull_expires_ms: 30_000,
     heartbeat_ms: 5_000,
     request_timeout_ms: 2_000,
+    confirm_ms: 0,
+    audit_ms: 3_600_000,
     rebind_ms: 100,
     rebind_ms_max: 1_000,
 };

@@ -1,0 +1,353 @@
+//! Divergence: what a node keeps, against the log that is there now.
+//!
+//! After a disaster the log is another one, and the oracles that follow it from message to message have nothing more to
+//! say. What remains is INV-DIV-1: a node whose rows no longer agree with the log has noticed. Each function names the
+//! first thing that does not agree, and knows nothing of how the node might notice.
+
+use super::answers::Answers;
+use super::logs::subject_of;
+use super::views::Views;
+use super::{Seen, Violation};
+use crate::app::shop;
+use crate::world::clients::OrderPlan;
+use crate::world::event::NodeId;
+use cloudlysis_core::aggregate::{AggregateKey, CommandRow, Record};
+use cloudlysis_core::effect::{LedgerRow, Phase};
+use cloudlysis_core::jetstream::StoredMessage;
+use cloudlysis_core::outbox::{Body, Destination, Entry};
+use cloudlysis_core::program::contract;
+use cloudlysis_core::program::{GAS_MAX_DEFAULT, Gas};
+use cloudlysis_core::saga::{Instance, WorkState};
+use cloudlysis_core::wire::envelope::EventMessage;
+use cloudlysis_core::wire::id::{CommandId, Name};
+use cloudlysis_core::wire::keys;
+use cloudlysis_core::wire::stream::PlatformStream;
+use cloudlysis_core::wire::subject::Route;
+use cloudlysis_core::{Table, View};
+use cloudlysis_io_sim::broker::Broker;
+use cloudlysis_io_sim::store::{Change, Committed};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+
+/// What left the runner and is said to be stored.
+#[derive(Clone, Debug, Default)]
+pub struct Departed {
+    /// Messages, by stream and subject.
+    pub messages: BTreeSet<(PlatformStream, String)>,
+    /// Commands that were accepted, by the aggregate's subject.
+    pub commands: BTreeSet<(String, CommandId)>,
+}
+
+impl Departed {
+    /// What the runner removed from its outbox: it is said to have arrived.
+    pub(super) fn on_changes(&mut self, changes: &[Change], answers: &Answers) {
+        let removed = changes.iter().filter(|own| own.table == Table::Outbox && own.after.is_none());
+        for entry in removed.filter_map(|own| serde_json::from_slice::<Entry>(own.before.as_deref()?).ok()) {
+            match entry.body {
+                Body::Message { stream, subject, .. } => {
+                    let stream = match stream {
+                        Destination::Commands => PlatformStream::WorkflowCommands,
+                        Destination::Events => PlatformStream::WorkflowEvents,
+                    };
+                    self.messages.insert((stream, subject));
+                }
+                Body::Command(command) if answers.was_accepted(&command) => {
+                    let key = AggregateKey {
+                        tenant: command.tenant.clone(),
+                        kind: command.aggregate.clone(),
+                        id: command.id.clone(),
+                    };
+                    self.commands.insert((subject_of(&key), command.command_id));
+                }
+                Body::Command(_) => {}
+            }
+        }
+    }
+}
+
+/// An aggregate as the present log has it.
+#[derive(Debug, Default)]
+struct History {
+    /// Version and state after each message.
+    points: BTreeMap<u64, (u64, Value)>,
+    commands: BTreeMap<CommandId, (u64, u64)>,
+}
+
+/// The logs as they are.
+#[derive(Debug)]
+pub struct Present {
+    histories: BTreeMap<String, (AggregateKey, History)>,
+    subjects: BTreeSet<(PlatformStream, String)>,
+    /// Ids of the effect commands, and of the results, that are there.
+    commands: BTreeSet<CommandId>,
+    results: BTreeSet<CommandId>,
+    /// The first sequence of each stream.
+    first: BTreeMap<PlatformStream, u64>,
+    /// The last sequence that a stream's reader wants, by stream and by type of aggregate.
+    last: BTreeMap<(PlatformStream, String), u64>,
+}
+
+impl Present {
+    /// Reads the logs; a stream that is gone has none.
+    #[must_use]
+    pub fn read(broker: &Broker) -> Self {
+        let mut own = Self {
+            histories: BTreeMap::new(),
+            subjects: BTreeSet::new(),
+            commands: BTreeSet::new(),
+            results: BTreeSet::new(),
+            first: BTreeMap::new(),
+            last: BTreeMap::new(),
+        };
+        for stream in PlatformStream::ALL {
+            let info = broker.engine().and_then(|engine| engine.stream(stream.name()));
+            own.first.insert(stream, info.map_or(0, |info| info.state.first_seq));
+            for message in broker.log(stream.name(), 1).unwrap_or_default() {
+                own.add(stream, &message);
+            }
+        }
+        own
+    }
+
+    fn add(&mut self, stream: PlatformStream, message: &StoredMessage) {
+        let subject = message.subject.to_string();
+        let kind = match Route::parse(&subject) {
+            Some(Route::Aggregate { tenant, kind, id }) => {
+                let key = AggregateKey { tenant, kind: kind.clone(), id };
+                self.histories
+                    .entry(subject.clone())
+                    .or_insert_with(|| (key, History::default()))
+                    .1
+                    .add(&subject, message);
+                kind.to_string()
+            }
+            Some(Route::Effect { command, .. }) => {
+                self.commands.insert(command);
+                String::new()
+            }
+            Some(Route::EffectResult { command, .. }) => {
+                self.results.insert(command);
+                String::new()
+            }
+            None => return,
+        };
+        self.last.insert((stream, kind), message.seq);
+        self.subjects.insert((stream, subject));
+    }
+
+    /// The last sequence that a reader of the stream wants.
+    #[must_use]
+    pub fn last_seq(&self, stream: PlatformStream, kind: &str) -> u64 {
+        self.last.get(&(stream, kind.to_owned())).copied().unwrap_or(0)
+    }
+
+    fn history_of_row(&self, key: &[u8]) -> Option<&History> {
+        let of = |own: &AggregateKey| keys::aggregate(&own.tenant, &own.kind, &own.id);
+        self.histories.values().find(|(own, _)| of(own) == key).map(|(_, history)| history)
+    }
+
+    fn command_of_row(&self, key: &[u8]) -> Option<(u64, u64)> {
+        self.histories.values().find_map(|(own, history)| {
+            let of = |id: &CommandId| keys::command(&own.tenant, &own.kind, &own.id, id);
+            history.commands.iter().find(|(id, _)| of(id) == key).map(|(_, place)| *place)
+        })
+    }
+
+    /// The status of an order.
+    #[must_use]
+    pub fn status_of(&self, order: &OrderPlan) -> Option<String> {
+        let (_, history) = self.histories.get(&order_subject(order))?;
+        let (_, state) = history.points.values().next_back()?;
+        Some(state["status"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// What an aggregate node keeps that the log does not say.
+    #[must_use]
+    pub fn contradicts_aggregate(&self, rows: &Committed<'_>) -> Option<String> {
+        let record = each(rows, Table::Aggregate, |key, row| {
+            let record = Record::decode(row).ok()?;
+            let point =
+                self.history_of_row(key).and_then(|history| history.points.get(&record.last_seq)).cloned();
+            let agrees = point.as_ref().is_some_and(|own| *own == (record.version, record.state.clone()));
+            (!agrees).then(|| format!("the row is {record:?}, the log says {point:?}"))
+        });
+        record.or_else(|| {
+            each(rows, Table::Command, |key, row| {
+                let CommandRow { seq, version } = CommandRow::decode(row).ok()?;
+                let place = self.command_of_row(key);
+                (place != Some((seq, version)))
+                    .then(|| format!("the row says {seq}, version {version}; the log {place:?}"))
+            })
+        })
+    }
+
+    /// What a runner keeps that the logs do not say.
+    #[must_use]
+    pub fn contradicts_runner(
+        &self,
+        rows: &Committed<'_>,
+        departed: &Departed,
+        orders: &[OrderPlan],
+    ) -> Option<String> {
+        // What is gone from the head of a stream after it was applied might as well have expired.
+        let harmless = |stream: &PlatformStream, subject: &str| {
+            self.first.get(stream).is_some_and(|first| *first > 1) && was_applied(rows, subject)
+        };
+        let mut lost = departed.messages.difference(&self.subjects);
+        if let Some((stream, subject)) = lost.find(|(own, subject)| !harmless(own, subject)) {
+            return Some(format!("{subject} was published, and {stream} does not hold it"));
+        }
+        let holds = |subject: &str, id: &CommandId| {
+            self.histories.get(subject).is_some_and(|(_, history)| history.commands.contains_key(id))
+        };
+        if let Some((subject, id)) = departed.commands.iter().find(|(subject, id)| !holds(subject, id)) {
+            return Some(format!("{id} was accepted, and {subject} does not hold it"));
+        }
+        let checkout: Name = Name::parse("checkout").expect("a name");
+        for order in orders {
+            let row = rows.get(Table::Saga, &keys::saga(&order.tenant, &checkout, &order.id));
+            if row.ok().flatten().is_some() && !self.histories.contains_key(&order_subject(order)) {
+                return Some(format!("a saga for {:?}, of which nothing is there", order.id));
+            }
+        }
+        each(rows, Table::Effect, |key, _| {
+            let (_, command) = keys::parse_effect(key)?;
+            let asked = |(stream, subject): &(PlatformStream, String)| {
+                let Some(Route::Effect { command: own, .. }) = Route::parse(subject) else { return false };
+                own == command && harmless(stream, subject)
+            };
+            (!self.commands.contains(&command) && !departed.messages.iter().any(asked))
+                .then(|| format!("{command} is in the ledger, and was never asked for"))
+        })
+    }
+
+    /// What a projection node shows that the log does not say.
+    #[must_use]
+    pub fn contradicts_projection(
+        &self,
+        rows: Committed<'_>,
+        broker: &Broker,
+        now_ns: u64,
+    ) -> Option<Violation> {
+        let seen = Seen { node: NodeId::Projection, now_ns, was_draining: false, broker, rows };
+        Views::new().compare_all(&seen).err()
+    }
+
+    /// A saga that waits for something that will never come, unless the disaster explains it.
+    #[must_use]
+    pub fn waits_in_vain(&self, rows: &Committed<'_>) -> Option<String> {
+        let ledger: BTreeMap<CommandId, LedgerRow> = {
+            let mut out = BTreeMap::new();
+            each(rows, Table::Effect, |key, row| {
+                let (_, command) = keys::parse_effect(key)?;
+                out.insert(command, LedgerRow::decode(row).ok()?);
+                None
+            });
+            out
+        };
+        each(rows, Table::Saga, |_, row| {
+            let instance = Instance::decode(row).ok()?;
+            if instance.status.is_final() {
+                return None;
+            }
+            let mut open = instance.works.iter().filter(|work| work.state == WorkState::InFlight).peekable();
+            if open.peek().is_none() {
+                // What was undone under it was refused, and its definition has no word for that: reconciling is the
+                // runbook's. A saga begun afterwards is asked for its outcome by name.
+                let refused = instance.works.iter().any(|work| work.state == WorkState::NotDone);
+                return (!refused).then(|| format!("{instance:?}"));
+            }
+            let explained = open.any(|work| match ledger.get(&work.id).map(|row| &row.phase) {
+                None => !self.commands.contains(&work.id),
+                Some(Phase::Settled { .. }) => !self.results.contains(&work.id),
+                Some(Phase::Parked { .. }) => true,
+                Some(Phase::Open | Phase::Started { .. }) => false,
+            });
+            (!explained).then(|| format!("{instance:?}"))
+        })
+    }
+}
+
+impl History {
+    fn add(&mut self, subject: &str, message: &StoredMessage) {
+        let (version, mut state) = match self.points.values().next_back() {
+            Some((version, state)) => (*version, state.clone()),
+            None => (0, Value::Null),
+        };
+        let headers = message.headers.to_headers();
+        let Ok(decoded) = EventMessage::decode(subject, &headers, &message.payload, "oracle") else {
+            return;
+        };
+        let app = shop();
+        let Some(definition) = app.aggregates.get(&decoded.aggregate) else { return };
+        if decoded.version != version + 1 {
+            return;
+        }
+        if version == 0 {
+            state = definition.initial_state.clone();
+        }
+        for (at, event) in decoded.events.iter().enumerate() {
+            if decoded.refusal().is_some() {
+                continue;
+            }
+            let seen = json!({
+                "type": event.kind,
+                "payload": event.payload,
+                "version": decoded.version + at as u64,
+            });
+            let Some(program) = definition.events.get(&event.kind) else { return };
+            let Ok(next) = contract::evolve(program, &state, &seen, &mut Gas::new(GAS_MAX_DEFAULT)) else {
+                return;
+            };
+            state = next;
+        }
+        let version = decoded.last_version();
+        if let Some(id) = decoded.command_id.clone().filter(|_| decoded.refusal().is_none()) {
+            self.commands.insert(id, (message.seq, version));
+        }
+        self.points.insert(message.seq, (version, state));
+    }
+}
+
+fn order_subject(order: &OrderPlan) -> String {
+    let (tenant, id) = (order.tenant.clone(), order.id.clone());
+    subject_of(&AggregateKey { tenant, kind: Name::parse("order").expect("a name"), id })
+}
+
+/// Whether the runner has applied a message of a workflow stream.
+fn was_applied(rows: &Committed<'_>, subject: &str) -> bool {
+    match Route::parse(subject) {
+        Some(Route::Effect { tenant, command, .. }) => {
+            rows.get(Table::Effect, &keys::effect(&tenant, &command)).ok().flatten().is_some()
+        }
+        Some(Route::EffectResult { command, .. }) => {
+            let ended = each(rows, Table::Saga, |_, row| {
+                let instance = Instance::decode(row).ok()?;
+                let mut works = instance.works.iter();
+                works
+                    .any(|work| work.id == command && work.state != WorkState::InFlight)
+                    .then(|| format!("{command} ended"))
+            });
+            ended.is_some()
+        }
+        Some(Route::Aggregate { .. }) | None => false,
+    }
+}
+
+/// The first row that something is wrong with.
+fn each(
+    rows: &Committed<'_>,
+    table: Table,
+    mut wrong: impl FnMut(&[u8], &[u8]) -> Option<String>,
+) -> Option<String> {
+    let mut found = None;
+    let scanned = rows.scan(table, b"", &mut |key, row| match wrong(key, row) {
+        Some(what) => {
+            found = Some(format!("{table} {}: {what}", String::from_utf8_lossy(key)));
+            ControlFlow::Break(())
+        }
+        None => ControlFlow::Continue(()),
+    });
+    found.or_else(|| scanned.err().map(|fault| fault.to_string()))
+}
