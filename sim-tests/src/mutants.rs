@@ -99,7 +99,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::ProjectionStaleRow, Scenario::Calm, 100, &[Invariant::Prj2]),
     mutant(Quirk::ProjectionSkipDedupe, Scenario::Operators, 100, &[Invariant::Prj2]),
     mutant(Quirk::ProjectionForgetTenant, Scenario::Calm, 100, &[Invariant::Ten1]),
-    mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 300, &[Invariant::Qrn1]),
+    mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 1_500, &[Invariant::Qrn1]),
     mutant(Quirk::QuarantineKeyRunsOn, Scenario::Operators, 300, &[Invariant::Qrn1]),
     mutant(Quirk::DrainClaimClean, Scenario::Operators, 300, &[Invariant::Drn2]),
 ];

@@ -21,6 +21,19 @@ fn invalid_json(why: impl std::fmt::Display) -> ApiError {
     error(400, err_code::INVALID_JSON, format!("invalid JSON: {why}"))
 }
 
+/// What a single server says to calls that only a cluster can answer, whatever they ask.
+fn not_clustered() -> ApiError {
+    error(503, 10_010, "JetStream clustering support required")
+}
+
+/// Streams are neither written to archives nor read from them here; a call that says nothing is told that first.
+fn not_archived(body: &[u8], err_code: u32, what: &str) -> ApiError {
+    if no_body(body).is_ok() {
+        return error(400, 10_003, "bad request");
+    }
+    error(500, err_code, format!("{what} failed: not supported by this broker"))
+}
+
 /// Reads a call whose subject is `$JS.API.<call>`.
 pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Call {
     let body = &publish.payload[..];
@@ -34,12 +47,12 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["INFO"] => ask(Api::AccountInfo, no_body(body).map(|()| Request::AccountInfo)),
         ["STREAM", "CREATE", stream] => ask(
             Api::StreamCreate,
-            stream_config(stream, body)
+            stream_config(Api::StreamCreate, stream, body)
                 .map(|(config, pedantic)| Request::StreamCreate { config: Box::new(config), pedantic }),
         ),
         ["STREAM", "UPDATE", stream] => ask(
             Api::StreamUpdate,
-            stream_config(stream, body)
+            stream_config(Api::StreamUpdate, stream, body)
                 .map(|(config, pedantic)| Request::StreamUpdate { config: Box::new(config), pedantic }),
         ),
         ["STREAM", "INFO", stream] => ask(Api::StreamInfo, stream_info(stream, body)),
@@ -49,6 +62,10 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["STREAM", "PURGE", stream] => ask(Api::StreamPurge, stream_purge(stream, body)),
         ["STREAM", "NAMES"] => ask(Api::StreamNames, stream_names(body)),
         ["STREAM", "LIST"] => ask(Api::StreamList, stream_list(body)),
+        ["STREAM", "SNAPSHOT", _] => ask(Api::StreamSnapshot, Err(not_archived(body, 10_064, "snapshot"))),
+        ["STREAM", "RESTORE", _] => ask(Api::StreamRestore, Err(not_archived(body, 10_062, "restore"))),
+        ["STREAM", "LEADER", "STEPDOWN", _] => ask(Api::StreamStepdown, Err(not_clustered())),
+        ["STREAM", "PEER", "REMOVE", _] => ask(Api::StreamPeerRemove, Err(not_clustered())),
         ["STREAM", "MSG", "GET", stream] => ask(Api::MessageGet, message_get(stream, body)),
         ["STREAM", "MSG", "DELETE", stream] => ask(Api::MessageDelete, message_delete(stream, body)),
         ["DIRECT", "GET", stream] => direct_get(stream, body, reply),
@@ -85,7 +102,8 @@ fn value(body: &[u8]) -> Result<Value, ApiError> {
 
 /// Reads a value; an unknown field is an error.
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
-    // Serde would read a struct from an array as well.
+    // A root that is null changes nothing of what it is read into. Serde would read a struct from an array as well.
+    let value = if value.is_null() { Value::Object(serde_json::Map::new()) } else { value };
     if !value.is_object() {
         return Err(not_an_object());
     }
@@ -123,10 +141,17 @@ fn no_body(body: &[u8]) -> Result<(), ApiError> {
 }
 
 /// A stream's configuration, and whether what cannot be had is to be refused.
-fn stream_config(stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
+fn stream_config(api: Api, stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
     let mut fields = value(body)?;
     let pedantic = fields.as_object_mut().and_then(|fields| fields.remove("pedantic"));
+    if fields["num_replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
+        return Err(error(400, 10_133, "replicas count cannot be negative"));
+    }
     let config: StreamConfig = typed(fields)?;
+    if api == Api::StreamUpdate && config.name.is_empty() {
+        let why = r"stream name is required and can not contain '.', '*', '>', '\', '/'";
+        return Err(error(500, 10_052, why));
+    }
     if config.name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
     }
@@ -158,6 +183,10 @@ struct PurgeBody {
 fn stream_purge(stream: &str, body: &[u8]) -> Result<Request, ApiError> {
     let PurgeBody { filter, seq, keep } = optional(body)?;
     let given = |number: &u64| *number > 0;
+    // Before anything is known about the stream.
+    if seq.is_some_and(|seq| seq > 0) && keep.is_some_and(|keep| keep > 0) {
+        return Err(error(400, 10_003, "bad request"));
+    }
     Ok(Request::StreamPurge {
         stream: stream.into(),
         filter: filter.filter(|filter| !filter.is_empty()),

@@ -46,6 +46,10 @@ impl Api {
             Self::StreamPurge => "stream_purge",
             Self::StreamNames => "stream_names",
             Self::StreamList => "stream_list",
+            Self::StreamSnapshot => "stream_snapshot",
+            Self::StreamRestore => "stream_restore",
+            Self::StreamStepdown => "stream_leader_stepdown",
+            Self::StreamPeerRemove => "stream_remove_peer",
             Self::MessageGet => "stream_msg_get",
             Self::MessageDelete => "stream_msg_delete",
             Self::ConsumerCreate => "consumer_create",
@@ -102,11 +106,22 @@ fn stored(message: &StoredMessage) -> Value {
     Value::Object(fields)
 }
 
-/// Header block and payload of each message of an answer.
-pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
+/// Header block and payload of each message of an answer. `leader` is who keeps every stream: this server.
+pub(super) fn answer(leader: &str, api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
     let one = match answer {
         Answer::Published { stream, seq, duplicate, val } => {
             (NOTHING.clone(), published(&stream, seq, duplicate, val.as_deref()))
+        }
+        Answer::Staged => (NOTHING.clone(), NOTHING.clone()),
+        Answer::BatchPublished { stream, seq, batch, count } => {
+            #[derive(Serialize)]
+            struct Ack {
+                stream: String,
+                seq: u64,
+                batch: String,
+                count: u64,
+            }
+            (NOTHING.clone(), json(&Ack { stream, seq, batch, count }))
         }
         Answer::NotPublished { stream, error } => {
             #[derive(Serialize)]
@@ -136,8 +151,9 @@ pub(super) fn answer(api: Api, answer: Answer) -> Vec<(Bytes, Bytes)> {
                 subjects: Paging,
                 #[serde(flatten)]
                 info: T,
+                cluster: Value,
             }
-            envelope(api, Described { subjects, info })
+            envelope(api, Described { subjects, info, cluster: json!({ "leader": leader }) })
         }
         Answer::Account(info) => envelope(api, info),
         Answer::Streams(page) => paged(api, "streams", &page),
@@ -189,9 +205,11 @@ fn paged<T: Serialize>(api: Api, name: &str, page: &Page<T>) -> (Bytes, Bytes) {
         #[serde(flatten)]
         paging: Paging,
         #[serde(flatten)]
-        items: BTreeMap<&'p str, &'p [T]>,
+        items: BTreeMap<&'p str, Option<&'p [T]>>,
     }
-    let items = BTreeMap::from([(name, page.items.as_slice())]);
+    // The original forgets to make this list when it is empty.
+    let is_null = api == Api::StreamNames && page.items.is_empty();
+    let items = BTreeMap::from([(name, (!is_null).then_some(page.items.as_slice()))]);
     envelope(api, Paged { paging: page.paging, items })
 }
 
@@ -224,6 +242,7 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         Api::Bare => {
             (status(u16::min(error.code, 999), &error.description, &Headers::default()), NOTHING.clone())
         }
+        Api::StreamRestore => envelope(api, Failure { error, rest: json!({ "deliver_subject": "" }) }),
         Api::ConsumerPause => {
             let rest = Paused { paused: false, pause_until: ZERO_TIME, pause_remaining_ns: 0 };
             envelope(api, Failure { error, rest })
@@ -243,9 +262,11 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::StreamCreate
         | Api::StreamUpdate
         | Api::StreamDelete
-        | Api::StreamPurge
         | Api::StreamNames
         | Api::StreamList
+        | Api::StreamSnapshot
+        | Api::StreamStepdown
+        | Api::StreamPeerRemove
         | Api::MessageGet
         | Api::MessageDelete
         | Api::ConsumerCreate
@@ -253,5 +274,6 @@ fn failed(api: Api, error: &ApiError) -> (Bytes, Bytes) {
         | Api::ConsumerDelete
         | Api::ConsumerUnpin
         | Api::ConsumerStepDown => envelope(api, Failure { error, rest: json!({}) }),
+        Api::StreamPurge => envelope(api, Failure { error, rest: json!({ "purged": 0 }) }),
     }
 }

@@ -99,6 +99,8 @@ pub struct Broker {
     server: Server,
     engine: Option<JetStream>,
     domain: Option<String>,
+    /// What this server is called.
+    name: String,
     /// What the steps of this turn have to send so far; empty between turns.
     answers: Answers,
     /// [`Input::Gathered`] is on its way.
@@ -136,10 +138,11 @@ impl Machine for Broker {
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let Config { mut server, jetstream, domain } = config;
         server.info.jetstream = jetstream.is_some();
+        let name = server.info.server_name.clone();
         let engine = jetstream.map(|limits| JetStream::recover(limits, incarnation, view)).transpose()?;
         let mut server = Server::new(server);
         server.take_interest_changes();
-        Ok(Self { server, engine, domain, answers: Answers::default(), gathering: false })
+        Ok(Self { server, engine, domain, name, answers: Answers::default(), gathering: false })
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, server::Effect>) -> Result<(), Halt> {

@@ -97,7 +97,7 @@ impl Broker {
             return;
         }
         let api = asked.and_then(|asked| asked.api).unwrap_or(Api::Bare);
-        for (headers, payload) in encode::answer(api, answer) {
+        for (headers, payload) in encode::answer(&self.name, api, answer) {
             self.publish(to, None, &headers, &payload, cx);
         }
     }
@@ -130,7 +130,7 @@ impl Broker {
     /// Tells who asked why the call cannot be one.
     pub(super) fn refuse(&mut self, asked: &Asked<'_>, api: Api, error: ApiError) {
         let Some(reply) = &asked.publish.reply else { return };
-        for (headers, payload) in encode::answer(api, Answer::Failed(error)) {
+        for (headers, payload) in encode::answer(&self.name, api, Answer::Failed(error)) {
             let sent = Sent { subject: reply, reply: None, headers: &headers, payload: &payload };
             self.server.send(sent, &mut self.answers);
         }

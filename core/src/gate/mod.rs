@@ -28,7 +28,7 @@
 //! - INV-GATE-3: the checkpoint in memory is the checkpoint in the table.
 //! - INV-GATE-4: outstanding pulls never ask for more than `in_flight_max`.
 //! - INV-GATE-5: a delivery of an earlier generation changes nothing.
-//! - INV-GATE-6: the stream still holds what was applied, or the partition stops (see [`checkpoint`]).
+//! - INV-GATE-6: the stream still holds what was applied, or the partition stops (see `checkpoint`).
 //!
 //! Not here: what a message means, quarantine, how many partitions there are.
 

@@ -14,7 +14,10 @@ use super::log::Seqs;
 use super::publish::{Publish, meta};
 use super::stream::Stream;
 use crate::time::{Now, Wall};
+use crate::wire::headers;
 use crate::wire::subject::Filter;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet};
 
 const HEADER_BYTES_MAX: usize = 65_535;
 
@@ -59,7 +62,6 @@ pub(super) fn admit(
     let mut plan = Plan::default();
     check_sealed(config)?;
     check_sizes(config, publish, limits)?;
-    check_batch(asked)?;
     plan.incr = counter::check(config.allow_msg_counter, asked, &publish.payload)?;
     check_expected_stream(config, asked)?;
     plan.ttl = check_ttl(config, asked)?;
@@ -87,7 +89,92 @@ pub(super) fn admit(
     if !stream.is_wanted(&publish.subject) {
         return Ok(Admission::Skip(plan));
     }
-    check_room(stream, publish)?;
+    check_room(stream, publish, &Staged::default())?;
+    Ok(Admission::Store(plan))
+}
+
+/// What of a batch will be stored before a message of it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(super) struct Staged {
+    messages: u64,
+    bytes: u64,
+    /// How many by subject, and the body of the last.
+    subjects: BTreeMap<String, (u64, Bytes)>,
+    ids: BTreeSet<String>,
+}
+
+impl Staged {
+    /// A message was admitted, and its body is final.
+    pub(super) fn add(&mut self, stream: &Stream, publish: &Publish, asked: &Directives<'_>) {
+        self.messages += 1;
+        self.bytes += stored_bytes(stream, publish);
+        let own = self.subjects.entry(publish.subject.clone()).or_default();
+        *own = (own.0 + 1, publish.payload.clone());
+        self.ids.extend(asked.msg_id.map(str::to_owned));
+    }
+
+    /// The body of the last one on a subject.
+    pub(super) fn count_on(&self, subject: &str) -> Option<&Bytes> {
+        self.subjects.get(subject).map(|(_, body)| body)
+    }
+
+    fn has(&self, filter: &str) -> bool {
+        let matches = |filter: Filter| self.subjects.keys().any(|own| filter.matches(own));
+        self.subjects.contains_key(filter) || Filter::parse(filter).is_ok_and(matches)
+    }
+}
+
+/// The checks of a message of a batch, which are those of a cluster: as if those before it were stored.
+pub(super) fn admit_staged(
+    stream: &Stream,
+    publish: &Publish,
+    asked: &Directives<'_>,
+    before: &Staged,
+    now: Now,
+    limits: &Limits,
+) -> Result<Admission, ApiError> {
+    let config = &stream.config;
+    let conflict = || error(400, 10_164, "wrong last sequence");
+    let mut plan =
+        Plan { incr: counter::check(config.allow_msg_counter, asked, &publish.payload)?, ..Plan::default() };
+    check_expected_stream(config, asked)?;
+    plan.ttl = check_ttl(config, asked)?;
+    counter::check_missing(config.allow_msg_counter, asked)?;
+    if asked.expected_last_id.is_some() {
+        let why = format!("atomic publish unsupported header used: {}", headers::NATS_EXPECTED_LAST_MSG_ID);
+        return Err(error(400, 10_177, why));
+    }
+    let is_known = |id: &str| {
+        before.ids.contains(id) || stream.ids.seen(id, now.wall, config.duplicate_window_ns).is_some()
+    };
+    if asked.msg_id.is_some_and(is_known) {
+        return Err(error(400, 10_201, "atomic publish batch contains duplicate message id"));
+    }
+    if let Some(expected) = asked.expected_last.map(number) {
+        let actual = stream.log.last_seq() + before.messages;
+        if expected != actual {
+            return Err(wrong_last_sequence(actual));
+        }
+        if before.messages > 0 {
+            return Err(conflict());
+        }
+    }
+    let about = asked.expected_subject.unwrap_or(&publish.subject);
+    if asked.expected_last_on_subject.is_some() && before.has(about) {
+        return Err(conflict());
+    }
+    check_expected_subject_sequence(stream, &publish.subject, asked)?;
+    check_schedule(asked)?;
+    check_source(asked)?;
+    plan.rollup = check_rollup(config, asked)?;
+    check_memory(stream, asked, limits)?;
+    if stream.log.len() as u64 + before.messages >= limits.messages_per_stream_max as u64 {
+        return Err(out_of_resources());
+    }
+    if !stream.is_wanted(&publish.subject) {
+        return Ok(Admission::Skip(plan));
+    }
+    check_room(stream, publish, before)?;
     Ok(Admission::Store(plan))
 }
 
@@ -99,11 +186,6 @@ pub(super) fn check_memory(stream: &Stream, asked: &Directives<'_>, limits: &Lim
         return Err(out_of_resources());
     }
     Ok(())
-}
-
-/// A batch that comes as far as this is one for a stream that takes none.
-fn check_batch(asked: &Directives<'_>) -> Result<(), ApiError> {
-    asked.batch.map_or(Ok(()), |_| Err(error(400, 10_174, "atomic publish is disabled")))
 }
 
 fn check_schedule(asked: &Directives<'_>) -> Result<(), ApiError> {
@@ -186,7 +268,7 @@ pub(super) fn check_rollup(
     if !config.allow_rollup_hdrs || config.deny_purge {
         return Err(error(500, 10_111, "rollup not permitted"));
     }
-    match rollup {
+    match rollup.to_ascii_lowercase().as_str() {
         "sub" => Ok(Some(Rollup::Subject)),
         "all" => Ok(Some(Rollup::All)),
         other => Err(error(500, 10_111, format!("rollup value invalid: {other:?}"))),
@@ -210,29 +292,34 @@ pub(super) fn check_sizes(config: &StreamConfig, publish: &Publish, limits: &Lim
 
 /// With discard new: whether there is room. A message that takes the place of an older one on its subject needs none,
 /// unless it is the larger of the two.
-pub(super) fn check_room(stream: &Stream, publish: &Publish) -> Result<(), ApiError> {
+pub(super) fn check_room(stream: &Stream, publish: &Publish, before: &Staged) -> Result<(), ApiError> {
     let (config, log) = (&stream.config, &stream.log);
     if config.discard == Discard::Old {
         return Ok(());
     }
     let on_subject = log.on_subject(&publish.subject);
-    let replaced = on_subject
-        .filter(|seqs| reached(config.max_msgs_per_subject, seqs.len() as u64))
-        .and_then(|seqs| log.get(seqs.first()?));
-    if replaced.is_some() && config.discard_new_per_subject {
+    let staged = before.subjects.get(&publish.subject).map_or(0, |(count, _)| *count);
+    let is_full = |stored: usize| reached(config.max_msgs_per_subject, stored as u64 + staged);
+    let replaced = on_subject.filter(|seqs| is_full(seqs.len())).and_then(|seqs| log.get(seqs.first()?));
+    if config.discard_new_per_subject && is_full(on_subject.map_or(0, Seqs::len)) {
         return Err(store_failed("maximum messages per subject exceeded"));
     }
-    if replaced.is_none() && reached(config.max_msgs, log.len() as u64) {
+    if replaced.is_none() && reached(config.max_msgs, log.len() as u64 + before.messages) {
         return Err(store_failed("maximum messages exceeded"));
     }
-    let meta =
-        meta(&publish.subject.as_str().into(), publish.headers.len(), publish.payload.len(), Wall::default());
-    let bytes = log.bytes_of(meta.as_ref());
-    let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + bytes > max);
+    let bytes = stored_bytes(stream, publish);
+    let over = u64::try_from(config.max_bytes).is_ok_and(|max| log.bytes() + before.bytes + bytes > max);
     if over && replaced.is_none_or(|replaced| log.bytes_of(replaced) < bytes) {
         return Err(store_failed("maximum bytes exceeded"));
     }
     Ok(())
+}
+
+/// What a message will take.
+fn stored_bytes(stream: &Stream, publish: &Publish) -> u64 {
+    let Publish { subject, headers, payload, reply: _ } = publish;
+    let meta = meta(&subject.as_str().into(), headers.len(), payload.len(), Wall::default());
+    stream.log.bytes_of(meta.as_ref())
 }
 
 /// Whether a limit, if there is one, is reached.

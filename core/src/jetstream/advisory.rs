@@ -38,6 +38,18 @@ pub enum Action {
     Delete,
 }
 
+/// Why a batch is not stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Abandoned {
+    /// It did not go on.
+    Timeout,
+    /// It is larger than a batch may be.
+    Large,
+    /// A part of it is missing.
+    Incomplete,
+}
+
 /// What advisories tell.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(untagged)]
@@ -57,6 +69,15 @@ pub enum Event {
         stream: String,
         /// Which of these.
         action: Action,
+    },
+    /// A batch was begun and is not stored.
+    BatchAbandoned {
+        /// The stream.
+        stream: String,
+        /// The batch.
+        batch: String,
+        /// Why.
+        reason: Abandoned,
     },
     /// A message was delivered as often as it may be.
     MaxDeliveries {
@@ -179,6 +200,7 @@ impl Event {
                 about(&format!("CONSUMER.{}", action.past()), stream, consumer)
             }
             Self::Stream { stream, action } => format!("{ADVISORY}.STREAM.{}.{stream}", action.past()),
+            Self::BatchAbandoned { stream, .. } => format!("{ADVISORY}.STREAM.BATCH_ABANDONED.{stream}"),
             Self::MaxDeliveries { stream, consumer, .. } => {
                 about("CONSUMER.MAX_DELIVERIES", stream, consumer)
             }
@@ -199,6 +221,7 @@ impl Event {
         match self {
             Self::Consumer { .. } => "io.nats.jetstream.advisory.v1.consumer_action",
             Self::Stream { .. } => "io.nats.jetstream.advisory.v1.stream_action",
+            Self::BatchAbandoned { .. } => "io.nats.jetstream.advisory.v1.stream_batch_abandoned",
             Self::MaxDeliveries { .. } => "io.nats.jetstream.advisory.v1.max_deliver",
             Self::Naked(_) => "io.nats.jetstream.advisory.v1.nak",
             Self::Terminated { .. } => "io.nats.jetstream.advisory.v1.terminated",
@@ -283,6 +306,16 @@ mod tests {
                 "ADVISORY.CONSUMER.MAX_DELIVERIES.S.d",
                 format!("{advisory}.max_deliver"),
                 format!(r#"{about},"stream_seq":2,"deliveries":4"#),
+            ),
+            (
+                Event::BatchAbandoned {
+                    stream: stream.clone(),
+                    batch: "5".into(),
+                    reason: Abandoned::Incomplete,
+                },
+                "ADVISORY.STREAM.BATCH_ABANDONED.S",
+                format!("{advisory}.stream_batch_abandoned"),
+                r#""stream":"S","batch":"5","reason":"incomplete""#.to_owned(),
             ),
             (
                 Event::Naked(answered()),

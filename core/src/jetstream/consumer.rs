@@ -463,16 +463,6 @@ impl Consumer {
         self.flush_due = None;
     }
 
-    pub(super) fn row(&self, name: &str) -> ConsumerRow {
-        let Self { config, created_ns, flushed, .. } = self;
-        ConsumerRow {
-            name: name.to_owned(),
-            config: config.clone(),
-            created_ns: *created_ns,
-            state: flushed.clone(),
-        }
-    }
-
     /// The last delivery.
     pub(super) const fn delivered(&self) -> SequencePair {
         SequencePair { consumer_seq: self.next_delivery - 1, stream_seq: self.next_seq - 1 }

@@ -37,6 +37,10 @@ impl JetStream {
         pedantic: bool,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
+        if self.limits.replicas_max == 1 && config.num_replicas > 1 {
+            return Err(error(500, 10_074, "replicas > 1 not supported in non-clustered mode"));
+        }
+        config.opt_start_seq = config.opt_start_seq.filter(|seq| *seq > 0);
         let (stream, _) = self.stream_of(stream)?;
         let name = self.consumer_name(&stream, &config)?;
         let own = &self.streams[&stream];

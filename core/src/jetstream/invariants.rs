@@ -15,6 +15,13 @@ use crate::store::{Table, View};
 impl JetStream {
     pub(super) fn check_invariants(&self, view: &dyn View) -> Result<(), Halt> {
         let progress: u64 = self.streams.values().map(|stream| stream.log.last_seq()).sum();
+        let captured: usize = self.streams.values().map(|stream| stream.rules.subjects.len()).sum();
+        invariant!(
+            self.captures.len() == captured,
+            Brk1,
+            "an index of {} for {captured}",
+            self.captures.len()
+        );
         for (name, stream) in &self.streams {
             check_log(name, stream, view)?;
             for (consumer, own) in &stream.consumers {

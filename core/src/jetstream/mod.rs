@@ -19,7 +19,7 @@
 //! | messages; configurations, creation times, last sequences | durable with the turn that answers for them; a memory stream and everything of it is lost |
 //! | a consumer's position, unsettled deliveries, counts | durable as of its last flush, `flush_gap_ms` late: a crash rolls it back, acks and delivery counts included, exactly as on the real server |
 //! | indexes by subject, message ids younger than the window | derived on recovery from the stored messages: the id of a removed message is forgotten |
-//! | waiting pulls, heartbeats, the queue of redeliveries | lost on purpose; clients ask again |
+//! | waiting pulls, heartbeats, the queue of redeliveries, open batches | lost on purpose; clients ask again |
 //!
 //! - INV-BRK-1: an acknowledged message is stored, once, until something is allowed to remove it. Sequences never go
 //!   back; counts and bytes are those of the messages; a remembered id names a sequence that was given.
@@ -41,6 +41,8 @@ mod admit;
 pub mod advisory;
 mod alarm;
 pub mod api;
+mod batch;
+mod capture;
 mod consumer;
 mod consumer_config;
 mod consumer_requests;
@@ -58,7 +60,7 @@ mod invariants;
 mod keep;
 mod listing;
 mod log;
-mod looking;
+mod look;
 mod message_requests;
 mod moment;
 mod nuid;
@@ -103,6 +105,7 @@ use advisory::Advisory;
 use alarm::{Alarms, Owner};
 use api::{AccountApi, PullRequest};
 use bytes::Bytes;
+use capture::Captures;
 use nuid::Nuid;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -304,6 +307,8 @@ pub enum Timer {
     MaxAge,
     /// A message has lived as long as it wanted to.
     MessageTtl,
+    /// A batch goes on, or is abandoned.
+    BatchIdle,
     /// The oldest message id leaves the duplicate window.
     DuplicateWindow,
 }
@@ -327,6 +332,8 @@ pub struct JetStream {
     nuid: Nuid,
     /// Durable and derived: see [`Stream`].
     streams: BTreeMap<Arc<str>, Stream>,
+    /// Which of them captures a subject; derived.
+    captures: Captures,
     /// Push consumers by deliver subject; derived.
     deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>>,
     /// Somebody listens there, and nobody delivers yet; lost.

@@ -40,8 +40,8 @@ impl JetStream {
         mut publish: Publish,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let owner = self.streams.iter().find(|(_, stream)| stream.captures(&publish.subject));
-        let Some((name, stream)) = owner else {
+        let name = self.captures.stream_of(&publish.subject).cloned();
+        let Some((name, stream)) = name.and_then(|name| self.streams.get_key_value(&name)) else {
             no_responders(publish.reply, || publish.subject, cx);
             return Ok(());
         };
@@ -52,14 +52,18 @@ impl JetStream {
         if let Some(subject) = stream.rules.transformed(&publish.subject) {
             publish.subject = subject;
         }
-        let (reply, headers) = (publish.reply.take(), publish.headers.clone());
+        let headers = publish.headers.clone();
         let asked = Directives::of(&headers);
+        if let Some(id) = asked.batch {
+            return self.on_batched(now, &name, id, publish, cx);
+        }
+        let reply = publish.reply.take();
         let stream_name = name.to_string();
         let published =
             |seq, duplicate, val| Answer::Published { stream: stream_name.clone(), seq, duplicate, val };
         let answer = match admit(stream, &publish, &asked, now, &self.limits) {
             Ok(Admission::Store(plan)) => {
-                match self.add_up(&name, &mut publish, plan.incr.as_ref(), cx.view())? {
+                match self.add_up(&name, &mut publish, plan.incr.as_ref(), None, cx.view())? {
                     Ok(val) => {
                         let seq = self.store(&name, Arrival::published(publish, &asked, plan.ttl, now), cx);
                         self.make_room(now, &name, plan.rollup, seq, cx);
@@ -81,26 +85,31 @@ impl JetStream {
         Ok(())
     }
 
-    /// Where a message counts, its body becomes the count.
-    fn add_up(
+    /// Where a message counts, its body becomes the count: on top of the last one, which may be staged and not stored.
+    pub(super) fn add_up(
         &self,
         name: &str,
         publish: &mut Publish,
         incr: Option<&Count>,
+        staged: Option<Bytes>,
         view: &dyn View,
     ) -> Result<Result<Option<String>, ApiError>, Halt> {
         let Some(incr) = incr else { return Ok(Ok(None)) };
         let stream = &self.streams[name];
-        let last = stream.log.on_subject(&publish.subject).and_then(Seqs::last);
-        let last =
-            last.map(|seq| keep::read_message(&stream.config, &stream.bodies, view, seq)).transpose()?;
-        Ok(counter::count(last.as_ref().map(|last| &last.payload), incr).map(|count| {
+        let last = if staged.is_some() {
+            staged
+        } else {
+            let last = stream.log.on_subject(&publish.subject).and_then(Seqs::last);
+            let last = last.map(|seq| keep::read_message(&stream.config, &stream.bodies, view, seq));
+            last.transpose()?.map(|last| last.payload)
+        };
+        Ok(counter::count(last.as_ref(), incr).map(|count| {
             publish.payload = count.body();
             Some(count.text())
         }))
     }
 
-    fn skip(
+    pub(super) fn skip(
         &mut self,
         now: Now,
         name: &Arc<str>,

@@ -4,6 +4,7 @@
 //! their rows say, until the first input brings the clocks and wakes them.
 
 use super::api::{AccountApi, ConsumerConfig, StreamConfig};
+use super::capture::Captures;
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::expiry::{Life, Lives};
@@ -77,12 +78,17 @@ impl JetStream {
                 deliver_subjects.entry(push.subject.clone()).or_default().insert(key);
             }
         }
+        let mut captures = Captures::default();
+        for (name, stream) in &streams {
+            captures.insert(&stream.rules.subjects, name);
+        }
         Ok(Self {
             limits,
             clock: None,
             created_last_ns: streams.values().map(|stream: &Stream| stream.created_ns).max().unwrap_or(0),
             nuid: Nuid::new(incarnation),
             streams,
+            captures,
             deliver_subjects,
             heard_of: None,
             ready: VecDeque::new(),
@@ -155,9 +161,20 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         let name: Arc<str> = named.or(row.config.name.as_deref()).unwrap_or_default().into();
         consumers.insert(name, Consumer::recovered(row, limits));
     }
-    let bodies = Bodies::new();
-    let mut stream =
-        Stream { config, rules, created_ns, log, bodies, upstreams, lives, ids, last_msg_id, consumers };
+    let (bodies, batches) = (Bodies::new(), BTreeMap::new());
+    let mut stream = Stream {
+        config,
+        rules,
+        created_ns,
+        log,
+        bodies,
+        batches,
+        upstreams,
+        lives,
+        ids,
+        last_msg_id,
+        consumers,
+    };
     stream.resume(&positions);
     stream.resume(&copies);
     Ok(stream)

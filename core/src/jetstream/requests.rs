@@ -209,6 +209,19 @@ pub enum Answer {
         /// The count of its subject, where messages count.
         val: Option<String>,
     },
+    /// A message of a batch is held until the batch is committed: an empty message.
+    Staged,
+    /// A batch is stored.
+    BatchPublished {
+        /// In this stream.
+        stream: String,
+        /// Its last message at this sequence.
+        seq: u64,
+        /// Which batch.
+        batch: String,
+        /// How many messages it has.
+        count: u64,
+    },
     /// A message is not stored.
     NotPublished {
         /// By this stream.

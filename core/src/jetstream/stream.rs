@@ -2,6 +2,7 @@
 
 use super::Timer;
 use super::api::{StreamConfig, StreamInfo, StreamState, ZERO_TIME};
+use super::batch::Batch;
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
 use super::expiry::Lives;
@@ -28,6 +29,8 @@ pub(super) struct Stream {
     pub(super) bodies: Bodies,
     /// Where it copies from. Derived from the configuration; the positions from its copies and its row.
     pub(super) upstreams: Vec<Upstream>,
+    /// By id; lost.
+    pub(super) batches: BTreeMap<String, Batch>,
     /// Derived from the rows of its messages.
     pub(super) lives: Lives,
     /// Derived from the rows of its messages.
@@ -39,10 +42,6 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn captures(&self, subject: &str) -> bool {
-        self.rules.subjects.iter().any(|filter| filter.matches(subject))
-    }
-
     pub(super) fn overlaps(&self, subjects: &[Filter]) -> bool {
         self.rules.subjects.iter().any(|own| subjects.iter().any(|other| own.overlaps(other)))
     }
@@ -62,11 +61,14 @@ impl Stream {
         self.last_msg_id = id;
     }
 
-    /// When its first message or its oldest message id is too old.
+    /// When its first message or its oldest message id is too old, or a batch is.
     pub(super) fn next_due(&self, now: Now) -> Option<(Mono, Timer)> {
         let window = self.ids.due(self.config.duplicate_window_ns).map(|at| (at, Timer::DuplicateWindow));
-        let (at, timer) = [self.next_expiry(), window].into_iter().flatten().min()?;
-        Some((now.mono.plus_ms(at.as_ms().saturating_sub(now.wall.as_ms())), timer))
+        let old = [self.next_expiry(), window].into_iter().flatten().min();
+        let old =
+            old.map(|(at, timer)| (now.mono.plus_ms(at.as_ms().saturating_sub(now.wall.as_ms())), timer));
+        let idle = self.batches.values().map(|batch| (batch.ends, Timer::BatchIdle)).min();
+        [old, idle].into_iter().flatten().min()
     }
 
     /// As the API describes it, without counts by subject and without the sequences that are gone.

@@ -1,7 +1,7 @@
 //! Stream configurations: the server's defaults, what it refuses, what an update may change.
 
 use super::api::{
-    ApiError, Compression, Discard, PersistMode, Placement, Retention, Storage, StreamConfig, StreamSource,
+    ApiError, Discard, PersistMode, Placement, Retention, Storage, StreamConfig, StreamSource,
     SubjectTransform,
 };
 use super::error::{error, not_pedantic, stream_config as refused};
@@ -94,9 +94,7 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     let through_consumer = |source: &StreamSource| source.consumer.is_some();
     let origins = || config.mirror.iter().chain(&config.sources);
     for (is_asked_for, what) in [
-        (config.compression != Compression::None, "compression"),
         (config.allow_batched, "batch publishing"),
-        (config.allow_atomic, "atomic publishing"),
         (config.allow_msg_schedules, "scheduling messages"),
         (config.allow_msg_counter && !config.sources.is_empty(), "counting messages of other streams"),
         (origins().any(external), "an external origin"),

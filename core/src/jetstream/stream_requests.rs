@@ -17,6 +17,7 @@ use crate::cx::Cx;
 use crate::time::Now;
 use crate::wire::subject::Filter;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Most subjects counted in one description.
 const SUBJECTS_PER_PAGE: u64 = 100_000;
@@ -54,6 +55,7 @@ impl JetStream {
             created_ns: self.created_ns(now),
             log,
             bodies: Bodies::new(),
+            batches: BTreeMap::new(),
             upstreams,
             lives: Lives::default(),
             ids: MessageIds::default(),
@@ -64,7 +66,9 @@ impl JetStream {
         stream.stage(cx);
         let info = self.info(&stream);
         let stream_name = stream.config.name.clone();
-        self.streams.insert(stream_name.as_str().into(), stream);
+        let name: Arc<str> = stream_name.as_str().into();
+        self.captures.insert(&stream.rules.subjects, &name);
+        self.streams.insert(name, stream);
         self.connect_copiers();
         self.advise(Event::Stream { stream: stream_name, action: Action::Create }, cx);
         Ok(Answer::Stream(Box::new(info)))
@@ -93,7 +97,6 @@ impl JetStream {
         pedantic: bool,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
-        self.stream_of(&config.name)?;
         let config = self.normalise(config, pedantic)?;
         let (name, own) = self.stream_of(&config.name)?;
         stream_config::check_replicas(&config, self.limits.replicas_max)?;
@@ -102,11 +105,16 @@ impl JetStream {
         let rules = self.free_rules(&config)?;
         let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(invalid)?;
         if let Some(own) = self.streams.get_mut(&name) {
+            self.captures.remove(&own.rules.subjects);
+            self.captures.insert(&rules.subjects, &name);
             own.rules = rules;
             let positions = own.positions();
             own.upstreams = upstreams;
             own.resume(&positions);
             own.config = config;
+            if !own.config.allow_atomic {
+                own.batches.clear();
+            }
             own.ids.trim(now.wall, own.config.duplicate_window_ns);
             own.stage(cx);
         }
@@ -152,6 +160,7 @@ impl JetStream {
             self.drop_consumer(&name, &consumer, cx);
         }
         if let Some(own) = self.streams.remove(&name) {
+            self.captures.remove(&own.rules.subjects);
             own.unstage(cx);
         }
         self.advise(Event::Stream { stream: name.to_string(), action: Action::Delete }, cx);

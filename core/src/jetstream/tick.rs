@@ -22,6 +22,7 @@ impl JetStream {
             stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
         }
         self.expire_messages(now, name, cx);
+        self.end_idle_batches(now, name, cx);
         self.arm_stream(now, name);
     }
 

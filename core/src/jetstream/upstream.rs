@@ -14,7 +14,7 @@
 //! was created later is copied from its beginning. A copy that has no room waits until there is some. Not here: origins of
 //! other accounts, which are refused.
 
-use super::admit::{Rollup, check_rollup, check_room};
+use super::admit::{Rollup, Staged, check_rollup, check_room};
 use super::api::{Retention, StreamSource, StreamSourceInfo};
 use super::directives::{Directives, STREAM_SOURCE};
 use super::error::stream_not_found;
@@ -402,7 +402,7 @@ fn judge(stream: &Stream, publish: &Publish, asked: &Directives<'_>, is_mirror: 
     if !stream.is_wanted(&publish.subject) || (!is_mirror && is_known()) {
         return Copied::Dropped;
     }
-    if check_room(stream, publish).is_err() {
+    if check_room(stream, publish, &Staged::default()).is_err() {
         return Copied::NoRoom;
     }
     Copied::Stored { rollup: check_rollup(&stream.config, asked).ok().flatten() }

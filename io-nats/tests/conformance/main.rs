@@ -6,6 +6,7 @@
 //! that is no longer there is a failure too.
 
 mod acks;
+mod batches;
 mod configurations;
 mod consumers;
 mod copies;
@@ -115,6 +116,9 @@ conform!(
     features::counters,
     features::message_ttl,
     features::unacknowledged,
+    batches::batches,
+    batches::what_a_batch_expects,
+    batches::batches_within_limits,
     copies::mirrors,
     copies::sources,
     copies::copies_over_a_restart,

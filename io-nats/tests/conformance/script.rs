@@ -216,6 +216,13 @@ impl<B: Side> Script<B> {
         }
     }
 
+    /// Every message up to a sequence.
+    pub(crate) async fn contents(&mut self, stream: &str, last: u64) {
+        for seq in 1..=last {
+            self.get(stream, MessageBy::Seq(seq)).await;
+        }
+    }
+
     /// Looks until a copy has so many messages.
     pub(crate) async fn until_copied(&mut self, stream: &str, messages: u64) {
         let started = self.broker.elapsed();

@@ -280,10 +280,17 @@ impl Side for Server {
             Err(error) if error.kind() == RequestErrorKind::TimedOut => return None,
             Err(error) => panic!("{subject}: {error}"),
         };
+        if acked.payload.is_empty() {
+            return Some(Answer::Staged);
+        }
         let ack: Value = serde_json::from_slice(&acked.payload).expect("JSON");
         let stream = read(&ack["stream"]);
         if !ack["error"].is_null() {
             return Some(Answer::NotPublished { stream, error: read(&ack["error"]) });
+        }
+        if !ack["batch"].is_null() {
+            let (seq, batch, count) = (read(&ack["seq"]), read(&ack["batch"]), read(&ack["count"]));
+            return Some(Answer::BatchPublished { stream, seq, batch, count });
         }
         Some(Answer::Published {
             stream,

@@ -116,8 +116,6 @@ fn pairs(headers: &[(String, String)]) -> String {
         "Nats-Pin-Id" => format!("{name}=…"),
         // What tells an origin from others of its name is a server's own business.
         "Nats-Stream-Source" => format!("{name}={}", value.rsplit_once(' ').map_or("", |(shown, _)| shown)),
-        // What a client is pinned as is a random one.
-        "Nats-Pin-Id" => format!("{name}=…"),
         _ => format!("{name}={}", without_token(value)),
     };
     let mut pairs: Vec<String> = headers.iter().map(shown).collect();
@@ -160,6 +158,7 @@ pub(crate) fn text(answer: Answer) -> String {
             let val = val.map_or_else(String::new, |val| format!(" counts {val}"));
             format!("{stream} {seq}{}{val}", if duplicate { " duplicate" } else { "" })
         }
+        Answer::BatchPublished { stream, seq, batch, count } => format!("{stream} {seq} of {batch}/{count}"),
         Answer::NotPublished { stream, error } => format!("{stream}: {}", refused(&error)),
         Answer::Failed(error) => refused(&error),
         Answer::Stream(info) => stream_text(*info),
@@ -192,6 +191,7 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::NoResponders { .. } => "503".to_owned(),
         done @ (Answer::StreamDeleted
         | Answer::Purged { .. }
+        | Answer::Staged
         | Answer::DirectStatus(_)
         | Answer::MessageDeleted
         | Answer::ConsumerDeleted

@@ -70,6 +70,9 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
             | Request::StreamList { .. }
             | Request::DirectGet { .. }
             | Request::MessageDelete { .. }
+            | Request::ConsumerPause { .. }
+            | Request::ConsumerReset { .. }
+            | Request::ConsumerUnpin { .. }
             | Request::ConsumerNames { .. }
             | Request::ConsumerList { .. } => None,
         },

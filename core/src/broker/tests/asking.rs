@@ -98,3 +98,51 @@ fn nonsense_is_answered_and_breaks_nothing() {
     }
     assert!(talk.ask("STREAM.INFO.S", "").contains("\"messages\":0"));
 }
+
+#[test]
+fn what_only_a_cluster_can_do_is_refused_as_a_single_server_does() {
+    let mut talk = Talk::new();
+    talk.stream("S", "s");
+    let alone =
+        r#""error":{"code":503,"description":"JetStream clustering support required","err_code":10010}"#;
+    for (call, body, schema) in [
+        ("STREAM.LEADER.STEPDOWN.S", "", "stream_leader_stepdown"),
+        ("STREAM.LEADER.STEPDOWN.NOPE", r#"{"x":1}"#, "stream_leader_stepdown"),
+        ("STREAM.PEER.REMOVE.S", r#"{"peer":"x"}"#, "stream_remove_peer"),
+    ] {
+        let answer = talk.ask(call, body);
+        assert!(answer.contains(alone) && answer.contains(&format!("v1.{schema}_response")), "{answer}");
+    }
+}
+
+#[test]
+fn an_archive_is_refused_and_not_left_unanswered() {
+    let mut talk = Talk::new();
+    for (call, body, expected) in [
+        ("STREAM.SNAPSHOT.S", "", r#""err_code":10003"#),
+        ("STREAM.SNAPSHOT.S", r#"{"deliver_subject":"d"}"#, r#""err_code":10064"#),
+        ("STREAM.RESTORE.S", r#"{"config":{"name":"S"}}"#, r#""err_code":10062"#),
+        ("STREAM.RESTORE.S", "{}", r#""deliver_subject":"""#),
+    ] {
+        let answer = talk.ask(call, body);
+        assert!(answer.contains(expected), "{call}: {answer}");
+    }
+}
+
+#[test]
+fn a_batch_is_acknowledged_once() {
+    let mut talk = Talk::new();
+    talk.ask("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"allow_atomic":true}"#);
+    talk.say(1, "SUB ack 9\r\n");
+    let of = |seq: u8, more: &str| {
+        format!("NATS/1.0\r\nNats-Batch-Id: \"1\"\r\nNats-Batch-Sequence: {seq}\r\n{more}\r\n")
+    };
+    let mut said = String::new();
+    for headers in [of(1, ""), of(2, "Nats-Batch-Commit: 1\r\n")] {
+        let (length, all) = (headers.len(), headers.len() + 1);
+        said += &talk.say(1, &format!("HPUB s.a ack {length} {all}\r\n{headers}x\r\n"));
+    }
+    let ack = r#"{"stream":"S","seq":2,"batch":"\"1\"","count":2}"#;
+    let expected = format!("MSG ack 9 0\r\n\r\nMSG ack 9 {}\r\n{ack}\r\n", ack.len());
+    assert!(said.ends_with(&expected), "{said}");
+}

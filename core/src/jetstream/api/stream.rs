@@ -172,6 +172,7 @@ const fn one() -> u8 {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StreamConfig {
     /// Its name.
+    #[serde(default)]
     pub name: String,
     /// What it is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,7 +225,7 @@ pub struct StreamConfig {
     /// It takes messages of these streams as well.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<StreamSource>,
-    /// How messages are packed on disk.
+    /// What the file store is asked to do with bodies. It changes nothing a client sees; ours stores them as they are.
     #[serde(default)]
     pub compression: Compression,
     /// The sequence of the first message; 0 for 1.

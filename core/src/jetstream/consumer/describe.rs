@@ -1,11 +1,21 @@
-//! A consumer as the API describes it.
+//! A consumer as the API describes it, and as it is stored.
 
-use super::Consumer;
+use super::{Consumer, ConsumerRow};
 use crate::jetstream::api::{ConsumerInfo, SequenceInfo, SequencePair};
 use crate::jetstream::stream::rfc3339_ns;
 use crate::time::{Now, Wall};
 
 impl Consumer {
+    pub(in crate::jetstream) fn row(&self, name: &str) -> ConsumerRow {
+        let Self { config, created_ns, flushed, .. } = self;
+        ConsumerRow {
+            name: name.to_owned(),
+            config: config.clone(),
+            created_ns: *created_ns,
+            state: flushed.clone(),
+        }
+    }
+
     pub(in crate::jetstream) fn info(&self, stream: &str, name: &str, now: Now) -> ConsumerInfo {
         let repeated = self.pending.values().filter(|own| own.deliveries > 1).count() + self.exhausted.len();
         ConsumerInfo {

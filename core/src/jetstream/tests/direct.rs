@@ -26,6 +26,8 @@ fn read_all(bench: &mut Bench, get: MessageGet) -> Vec<String> {
             format!("{} {} {}", status.code(), status.description(), numbers.join("/")).trim_end().to_owned()
         }
         other @ (Answer::Published { .. }
+        | Answer::BatchPublished { .. }
+        | Answer::Staged
         | Answer::NotPublished { .. }
         | Answer::Failed(_)
         | Answer::Account(_)

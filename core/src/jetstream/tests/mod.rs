@@ -2,6 +2,7 @@
 //! see as the probe scripts of the reference do.
 
 mod acks;
+mod batches;
 mod consumers;
 mod copies;
 mod direct;

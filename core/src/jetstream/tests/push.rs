@@ -34,6 +34,8 @@ fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<Str
         Answer::Consumer(info) => Ok(info.name),
         Answer::Failed(error) => Err(refused(&error)),
         other @ (Answer::Published { .. }
+        | Answer::BatchPublished { .. }
+        | Answer::Staged
         | Answer::NotPublished { .. }
         | Answer::Account(_)
         | Answer::Stream(_)

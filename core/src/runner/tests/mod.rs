@@ -16,10 +16,9 @@ use crate::store::Table;
 use crate::wire::answer::{PublishRefused, Published};
 use crate::wire::context::Context;
 use crate::wire::envelope::{Command, Event, EventMessage};
-use crate::wire::headers;
 use crate::wire::id::TenantId;
-use crate::wire::keys;
 use crate::wire::stream::PlatformStream;
+use crate::wire::{headers, keys};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -150,12 +149,20 @@ struct World {
     streams: BTreeMap<Source, Upstream>,
     outside: Outside,
     drained: Vec<bool>,
+    /// Where the events of an accepted command stand.
+    noted: BTreeMap<String, u64>,
 }
 
 impl World {
     fn new(config: Config) -> Self {
         let streams = Source::ALL.map(|source| (source, Upstream::new())).into();
-        Self { bench: Bench::new(config), streams, outside: Outside::default(), drained: Vec::new() }
+        Self {
+            bench: Bench::new(config),
+            streams,
+            outside: Outside::default(),
+            drained: Vec::new(),
+            noted: BTreeMap::new(),
+        }
     }
 
     /// A runner that is bound to its streams.
@@ -173,6 +180,24 @@ impl World {
     fn publish(&mut self, message: &EventMessage) {
         let (subject, headers) = (message.route().subject(), message.context.headers(&message.tenant));
         self.stream(Source::Events).store(subject.as_str(), headers, message.encode());
+    }
+
+    /// What a command did to its aggregate, as an event nobody waits for. Once, however often it is submitted.
+    fn note(&mut self, command: &Command) -> u64 {
+        let own = command.command_id.as_str();
+        if let Some(seq) = self.noted.get(own) {
+            return *seq;
+        }
+        let Command { tenant, aggregate, id, command_id, .. } = command;
+        let mut message = order_events("acme", "noted", self.noted.len() as u64 + 1, &["order_noted"]);
+        (message.tenant, message.aggregate, message.id) = (tenant.clone(), aggregate.clone(), id.clone());
+        let mut headers = message.context.headers(tenant);
+        headers
+            .append(headers::NATS_MSG_ID, &keys::event_message_id(tenant, aggregate, id, Some(command_id)));
+        let subject = message.route().subject();
+        let seq = self.stream(Source::Events).store(subject.as_str(), headers, message.encode());
+        self.noted.insert(own.to_owned(), seq);
+        seq
     }
 
     fn place(&mut self, whose: &str, order: &str) {
@@ -201,7 +226,13 @@ impl World {
     fn perform_outbox(&mut self, effect: &outbox::Effect) -> outbox::Input {
         match effect {
             outbox::Effect::Submit { token, command } => {
-                let outcome = self.outside.submit(command);
+                let outcome = match self.outside.submit(command) {
+                    Outcome::Done(accepted) => {
+                        Outcome::Done(CommandAccepted { seq: self.note(command), ..accepted })
+                    }
+                    Outcome::Refused(refused) => Outcome::Refused(refused),
+                    Outcome::Unknown => Outcome::Unknown,
+                };
                 outbox::Input::CommandAnswered { token: *token, outcome }
             }
             outbox::Effect::Publish { token, stream, subject, headers, payload } => {

@@ -25,6 +25,12 @@ impl Operation {
         Self::Request { subject, headers: Vec::new(), payload }
     }
 
+    /// Whether it is this call of the API.
+    pub(super) fn is_call(&self, call: &str) -> bool {
+        let Self::Request { subject, .. } = self else { return false };
+        subject.strip_prefix("$JS.API.").is_some_and(|asked| asked.starts_with(call))
+    }
+
     /// Whether it may be asked again without a consequence.
     pub(super) fn is_reading(&self) -> bool {
         let Self::Request { subject, .. } = self else { return false };
@@ -84,14 +90,19 @@ fn smaller_json(text: &str) -> Vec<String> {
         }
         out
     }
-    serde_json::from_str(text).map_or_else(|_| Vec::new(), |value| less(&value).iter().map(ToString::to_string).collect())
+    serde_json::from_str(text)
+        .map_or_else(|_| Vec::new(), |value| less(&value).iter().map(ToString::to_string).collect())
 }
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Request { subject, headers, payload } => write!(f, "request {subject} {headers:?} {payload}"),
-            Self::Publish { subject, headers, payload } => write!(f, "publish {subject} {headers:?} {payload}"),
+            Self::Request { subject, headers, payload } => {
+                write!(f, "request {subject} {headers:?} {payload}")
+            }
+            Self::Publish { subject, headers, payload } => {
+                write!(f, "publish {subject} {headers:?} {payload}")
+            }
             Self::Pull { stream, consumer, body, ends } => {
                 write!(f, "pull {stream} {consumer} {body}{}", if *ends { ", to its end" } else { "" })
             }

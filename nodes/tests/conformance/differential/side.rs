@@ -7,6 +7,11 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// What each side listens to. The real server does not start an ephemeral push consumer for a subscription with a
+/// wildcard: its deliver subjects are listened to one by one.
+const LISTENED: [&str; 7] =
+    ["_INBOX.r.>", "push.1", "push.2", "push.kv", "$JS.EVENT.ADVISORY.*.*.>", "$JS.EVENT.METRIC.>", "seen.>"];
+
 /// The streams scripts use.
 pub(super) const STREAMS: [&str; 4] = ["A", "B", "C", "KV_K"];
 
@@ -36,9 +41,10 @@ impl Side {
         for stream in STREAMS {
             client.publish(&format!("$JS.API.STREAM.DELETE.{stream}"), Some("_INBOX.clean"), &[], b"").await;
         }
-        let cleaned = client.read_until(PATIENCE * 5, |client| client.messages().len() == STREAMS.len()).await;
+        let cleaned =
+            client.read_until(PATIENCE * 5, |client| client.messages().len() == STREAMS.len()).await;
         assert!(cleaned, "streams could not be removed");
-        for subject in ["_INBOX.r.>", "push.>", "$JS.EVENT.ADVISORY.*.*.>", "$JS.EVENT.METRIC.>", "seen.>"] {
+        for subject in LISTENED {
             client.subscribe(subject).await;
         }
         client.flush().await;
@@ -63,7 +69,12 @@ impl Side {
     }
 
     /// Does it, and waits until as much has been said about it as the other side said.
-    pub(super) async fn repeat(&mut self, number: usize, operation: &Operation, count: usize) -> Vec<Message> {
+    pub(super) async fn repeat(
+        &mut self,
+        number: usize,
+        operation: &Operation,
+        count: usize,
+    ) -> Vec<Message> {
         self.start(number, operation).await;
         self.client.read_until(PATIENCE, |client| client.messages().len() >= count).await;
         self.client.flush().await;
@@ -118,9 +129,20 @@ impl Side {
             headers: String::new(),
             payload: complaint.into_bytes(),
         }));
+        let before = self.deliveries.len();
         for message in &messages {
             self.note(message);
         }
+        let ephemerals = &self.ephemerals;
+        let stands_for = |reply: &String| {
+            let name = consumer(reply).unwrap_or_default().to_owned();
+            (ephemerals.iter().position(|own| *own == name), name)
+        };
+        // Random names stand in no order: the order of their creation.
+        self.deliveries[before..].sort_by_key(|reply| match stands_for(reply) {
+            (Some(at), _) => (Some(at), String::new()),
+            (None, name) => (None, name),
+        });
         messages
     }
 
@@ -130,7 +152,8 @@ impl Side {
             self.deliveries.push(reply.clone());
         }
         let Ok(Value::Object(answer)) = serde_json::from_slice(&message.payload) else { return };
-        if let (Some(seq), true) = (answer.get("seq").and_then(Value::as_u64), answer.contains_key("stream")) {
+        if let (Some(seq), true) = (answer.get("seq").and_then(Value::as_u64), answer.contains_key("stream"))
+        {
             self.last_seq = seq;
         }
         if answer.get("type").is_some_and(|name| *name == "io.nats.jetstream.api.v1.consumer_create_response")
@@ -154,10 +177,19 @@ impl Side {
                 subject = subject.replace(name, &stands_for);
                 line = line.replace(name, &stands_for);
             }
-            outcome.entry(subject).or_default().push(line);
+            outcome.entry(subject).or_default().push(mask::in_order(line));
+        }
+        // Which of two consumers sends first is nobody's promise.
+        for lines in outcome.values_mut() {
+            lines.sort_by(|one, other| consumer(one).cmp(&consumer(other)));
         }
         outcome
     }
+}
+
+/// Whose delivery a line is.
+fn consumer(line: &str) -> Option<&str> {
+    line.strip_prefix("$JS.ACK.")?.split('.').nth(1)
 }
 
 /// Where an operation is answered.

@@ -65,6 +65,8 @@ pub fn run_server_with_port(config: &str, port: Option<&str>) -> Server {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     let number = STARTED.fetch_add(1, Ordering::Relaxed);
     let dir = env::temp_dir().join(format!("async-nats-{}-{number}", std::process::id()));
+    // A test that was killed leaves its directory, and process ids come again.
+    fs::remove_dir_all(&dir).ok();
     fs::create_dir_all(&dir).expect("a directory");
     let port = port.unwrap_or("-1").to_owned();
     let child = launch(&dir, config, &port);
@@ -113,7 +115,7 @@ impl Server {
     pub fn client_url(&self) -> String {
         let info = self.info();
         let scheme = if info["tls_required"] == true { "tls" } else { "nats" };
-        format!("{scheme}://127.0.0.1:{}", port(&info))
+        format!("{scheme}://localhost:{}", port(&info))
     }
 
     /// Where clients connect: the port.

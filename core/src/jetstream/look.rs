@@ -1,4 +1,4 @@
-//! Looking at a broker from outside: for oracles, operators and the broker around it. Nothing here changes anything.
+//! Looking, for oracles, operators and the broker around it.
 
 use super::api::{ConsumerInfo, StreamInfo};
 use super::{JetStream, StoredMessage, record};
@@ -10,7 +10,7 @@ impl JetStream {
     /// Whether a stream stores what is published on a subject.
     #[must_use]
     pub fn captures(&self, subject: &str) -> bool {
-        self.streams.values().any(|stream| stream.captures(subject))
+        self.captures.stream_of(subject).is_some()
     }
 
     /// Where messages go that somebody waits for: the inboxes of waiting pulls.
