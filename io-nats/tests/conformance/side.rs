@@ -169,7 +169,8 @@ pub(crate) fn text(answer: Answer) -> String {
         Answer::Account(account) => account_text(*account),
         Answer::Streams(all) => page_text(all, stream_text),
         Answer::Consumer(info) => consumer_text(*info),
-        Answer::ConsumerReset { info, reset_seq } => format!("to {reset_seq}: {}", consumer_text(*info)),
+        // The rest a real server may tell as it was a moment before.
+        Answer::ConsumerReset { info, reset_seq } => format!("{} to {reset_seq}", info.name),
         Answer::ConsumerPaused { is_paused, pause_until, pause_remaining_ns } => {
             let remaining = if pause_remaining_ns > 0 { ", for a while" } else { "" };
             format!("paused {is_paused} until {}{remaining}", moment(&pause_until))
