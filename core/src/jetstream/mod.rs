@@ -88,6 +88,7 @@ pub use ack::{AckKind, AckSubject};
 pub use direct::{DirectMessage, DirectPlace, DirectStatus};
 pub use expiry::Life as MessageLife;
 pub use fault::Fault;
+pub use listing::API_LEVEL;
 pub use log::Meta as MessageMeta;
 pub use publish::Publish;
 pub use pull_status::{PullStatus, Unserved};

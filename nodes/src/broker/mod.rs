@@ -48,9 +48,6 @@ use tokio::sync::{mpsc, oneshot};
 /// The version of the real server whose features it has: clients decide by it what they may ask for.
 pub const PROTOCOL_VERSION: &str = "2.12.0";
 
-/// The level of the JetStream API that goes with it.
-const API_LEVEL: u32 = 2;
-
 /// Bounds of JetStream where the options have none.
 const JETSTREAM_LIMITS: jetstream::Limits = jetstream::Limits {
     streams_max: 10_000,
@@ -285,7 +282,7 @@ fn config(options: &Options, address: SocketAddr) -> Config {
         ldm: false,
         connect_info: false,
         remote_account: None,
-        api_lvl: API_LEVEL,
+        api_lvl: u32::from(jetstream::API_LEVEL),
     };
     Config {
         server: server::Config {

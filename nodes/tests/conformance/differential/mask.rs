@@ -73,6 +73,8 @@ fn mask(value: &mut Value) {
             if fields.contains_key("inflight") || fields.contains_key("level") && fields.contains_key("total")
             {
                 fields.insert("total".into(), "#".into());
+                // Ours has less than the original, and says so.
+                fields.insert("level".into(), "#".into());
                 fields.insert("errors".into(), "#".into());
             }
             // Whether a stream that never held anything starts at 0 or at 1 depends on what was tried with it.
