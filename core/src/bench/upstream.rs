@@ -9,7 +9,7 @@ use crate::gate::{
 };
 use crate::jetstream::api::ConsumerConfig;
 use crate::outcome::{Outcome, Token};
-use crate::wire::headers::Headers;
+use crate::wire::headers::{self, Headers};
 use crate::wire::stream::OWNER_METADATA;
 use crate::wire::subject::Filter;
 use bytes::Bytes;
@@ -136,8 +136,10 @@ impl Upstream {
     }
 
     fn sighting(&self, seq: u64) -> Sighting {
-        let witness =
-            self.messages.get(&seq).map(|own| Witness::of(&own.subject, &own.payload, Some(own.at_ns)));
+        let witness = self.messages.get(&seq).map(|own| {
+            let id = own.headers.get(headers::NATS_MSG_ID);
+            Witness::of(&own.subject, &own.payload, Some(own.at_ns)).identified(id)
+        });
         Sighting { seq, witness }
     }
 

@@ -308,7 +308,7 @@ impl JetStream {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         // Direct gets are no business of the API.
-        self.api.total += u64::from(!matches!(request, Request::DirectGet { .. }));
+        let counts = !matches!(request, Request::DirectGet { .. });
         let answered = match request {
             Request::AccountInfo => Ok(Answer::Account(Box::new(self.account_info()))),
             Request::StreamCreate { config, pedantic } => self.create_stream(now, *config, pedantic, cx),
@@ -350,6 +350,8 @@ impl JetStream {
             Request::ConsumerNames { stream, offset } => self.consumer_names_page(&stream, offset),
             Request::ConsumerList { stream, offset } => self.consumer_list_page(&stream, offset),
         };
+        // A request is told how many there were before it.
+        self.api.total += u64::from(counts);
         self.api.errors += u64::from(answered.is_err());
         cx.emit(Effect::Reply { to: reply, answer: answered.unwrap_or_else(Answer::Failed) });
         Ok(())

@@ -3,7 +3,6 @@
 /// What was asked, as scripts write it down, and why the answers differ.
 const DIFFERENCES: &[(&str, &str)] = &[
     ("details of EMPTY", "the server lists sequence 0 as deleted in a stream that never had a message"),
-    ("Create consumer Z/replicated", "a single server has no replicas; the engine checks as a cluster would"),
     (
         "state of LASTGONE",
         "a server that was killed no longer knows when its last message was stored, if that one is deleted",

@@ -1,8 +1,11 @@
 //! Our server killed with SIGKILL under load, again and again, on the same files.
 //!
 //! ```text
-//!  publish, pull, ack ─► SIGKILL ─► start on the same files ─► … ─► everything acknowledged is there, once
+//!  publish, pull, ack ─► SIGKILL ─► start on the same files ─► … ─► every acknowledged publish is there, once
 //! ```
+//!
+//! What a consumer was told is flushed a moment later, as in the original: an ack of the last moment may be forgotten, and its
+//! message comes again. It is never lost: in the end every message has been acked.
 //!
 //! A killed process loses nothing it has answered for, whatever the sync policy: what is written is the kernel's. A power
 //! loss is another matter; the log's own tests cut files short.
@@ -29,7 +32,7 @@ pub(crate) struct Ledger {
     published: BTreeMap<u64, String>,
     /// Messages whose ack was confirmed.
     acked: BTreeSet<u64>,
-    /// Messages that came again after their ack was confirmed.
+    /// Messages that came again after their ack was confirmed: it had not been flushed.
     pub(crate) returned: Vec<u64>,
     sent: u64,
 }

@@ -57,7 +57,7 @@ fn an_order_goes_all_the_way() {
     );
     assert_eq!(world.status("acme", "o-1"), Some(Status::Completed));
     let checkpoints = Source::ALL.map(|source| world.checkpoint(source));
-    assert_eq!(checkpoints, [1, 3, 3], "one event, three results, three commands");
+    assert_eq!(checkpoints, [4, 3, 3], "an order and what three commands did, three results, three commands");
     let runner = world.bench.machine();
     assert_eq!((runner.outbox().depth(), runner.effects().open(), runner.quarantine().parked()), (0, 0, 0));
 }
@@ -215,7 +215,7 @@ fn a_settlement_that_cannot_be_applied_is_parked_and_blames_no_later_delivery() 
     assert_eq!((held.len(), held[0].messages, world.bench.machine().outbox().depth()), (1, 1, 0));
     world.place("acme", "o-2");
     let delivery = next(&mut world, Source::Events);
-    assert_eq!(answers(&world.bench.turn([delivery])), ["Events: ack 2"]);
+    assert_eq!(answers(&world.bench.turn([delivery])), ["Events: ack 3"]);
 }
 
 #[test]
