@@ -190,7 +190,7 @@ impl JetStream {
         if seq.is_some() && keep.is_some() {
             return Err(bad_request());
         }
-        let filter = filter.filter(|filter| !filter.is_empty()).map(Filter::parse).transpose();
+        let filter = filter.filter(|filter| !matches!(*filter, "" | ">")).map(Filter::parse).transpose();
         let filter = filter.map_err(|_| bad_request())?;
         let matching = own
             .log
