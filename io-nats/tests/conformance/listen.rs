@@ -161,9 +161,8 @@ impl<B: Side> Script<B> {
 
     pub(crate) async fn reset(&mut self, stream: &str, consumer: &str, seq: Option<u64>) {
         let what = format!("reset {stream}/{consumer} to {seq:?}");
-        let (own, named) = (stream.to_owned(), consumer.to_owned());
-        self.ask(what, Request::ConsumerReset { stream: own, consumer: named, seq }).await;
-        self.info(stream, consumer).await;
+        let (stream, consumer) = (stream.to_owned(), consumer.to_owned());
+        self.ask(what, Request::ConsumerReset { stream, consumer, seq }).await;
     }
 
     pub(crate) async fn unpin(&mut self, stream: &str, consumer: &str, group: &str) {
