@@ -90,7 +90,8 @@ impl World {
     fn turn(&mut self, input: Input) {
         let mut inputs = vec![input];
         for _ in 0..100 {
-            self.broker.turn(&mut self.store, self.now, inputs.drain(..)).expect("a turn");
+            let released = self.broker.turn(&mut self.store, self.now, inputs.drain(..));
+            drop(released.expect("a turn").into_effects());
             if self.broker.deadline().is_none_or(|(at, _)| at > self.now.mono) {
                 return;
             }
