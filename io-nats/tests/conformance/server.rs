@@ -1,6 +1,6 @@
 //! A real server, spoken to through plain requests.
 
-use crate::nats_server::{NatsServer, patience::eventually};
+use crate::nats_server::{NatsServer, original, patience::eventually};
 use crate::side::{PATIENCE, Seen, Side, is_about_consumer};
 use async_nats::{Client, HeaderMap, RequestErrorKind, Subscriber};
 use base64::Engine as _;
@@ -37,7 +37,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        let nats = NatsServer::start(dir.path()).await;
+        let nats = NatsServer::start(original(), dir.path()).await;
         let (client, advisories) = connect(&nats).await;
         Self { client, advisories, nats, started: Instant::now(), _dir: dir }
     }

@@ -1,4 +1,4 @@
-//! A real `nats-server`: its own process, its own store directory, a port the system chose.
+//! A `nats-server`, the original or one that takes its place: its own process, its own store directory, a port the system chose.
 
 pub(crate) mod patience;
 pub(crate) mod process;
@@ -20,16 +20,17 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct NatsServer {
     process: Process,
+    program: PathBuf,
     port: u16,
     dir: PathBuf,
 }
 
 impl NatsServer {
-    /// Starts one that keeps everything in `dir`.
-    pub(crate) async fn start(dir: &Path) -> Self {
-        let mut process = launch(dir, "-1");
+    /// Starts one that keeps everything in `dir`: [`original`], or what takes the same flags.
+    pub(crate) async fn start(program: &Path, dir: &Path) -> Self {
+        let mut process = launch(program, dir, "-1");
         ready(&mut process).await.unwrap_or_else(|why| panic!("{why}"));
-        let ports = dir.join(format!("nats-server_{}.ports", process.pid()));
+        let ports = dir.join(format!("{}_{}.ports", name(program), process.pid()));
         let port = eventually("the server names its port", READY_WITHIN, async || {
             let text = std::fs::read_to_string(&ports).map_err(|error| error.to_string())?;
             let ports: Value = serde_json::from_str(&text).map_err(|error| error.to_string())?;
@@ -38,7 +39,7 @@ impl NatsServer {
             port.ok_or_else(|| url.to_owned())
         })
         .await;
-        Self { process, port, dir: dir.to_owned() }
+        Self { process, program: program.to_owned(), port, dir: dir.to_owned() }
     }
 
     /// Where clients connect.
@@ -60,17 +61,21 @@ impl NatsServer {
         }
         // Somebody else may hold the port for a moment.
         self.process = eventually("the server is back", READY_WITHIN, async || {
-            let mut process = launch(&self.dir, &port);
+            let mut process = launch(&self.program, &self.dir, &port);
             ready(&mut process).await.map(|()| process)
         })
         .await;
     }
 }
 
-fn launch(dir: &Path, port: &str) -> Process {
+fn launch(program: &Path, dir: &Path, port: &str) -> Process {
     let path = dir.to_str().expect("a path that is text");
     let arguments = ["-js", "-sd", path, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", path];
-    Process::start("nats-server", binary(), &arguments, dir)
+    Process::start(name(program), program, &arguments, dir)
+}
+
+fn name(program: &Path) -> &str {
+    program.file_name().and_then(|name| name.to_str()).expect("a name that is text")
 }
 
 /// Waits until clients may come, or the process has ended.
@@ -88,7 +93,7 @@ async fn ready(process: &mut Process) -> Result<(), String> {
 }
 
 /// The pinned server, installed by the script that also serves CI.
-fn binary() -> &'static Path {
+pub(crate) fn original() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/nats-server");

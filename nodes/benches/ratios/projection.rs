@@ -1,6 +1,6 @@
 //! Events a second into a view, beside the least that any consumer must do: pull, and acknowledge.
 
-use crate::world::{LATER, Node, World, eventually};
+use crate::world::{LATER, Node, World, eventually, original};
 use crate::{Scale, say};
 use async_nats::{Client, Subscriber};
 use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, ConsumerInfo, PullRequest};
@@ -29,7 +29,7 @@ pub(crate) async fn run(scale: Scale) {
     say(&format!("projection, {events} events of one stream, median of {} round(s)", scale.rounds));
     say("    rows of the view   bare pull loop   projection   ratio");
     for (what, rows) in [("1000", 1_000), ("one per event", events)] {
-        let world = World::new().await;
+        let world = World::on(original()).await;
         let broker = world.broker().await;
         streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false)
             .await

@@ -3,8 +3,8 @@
 //! Each customer waits for their order before they place the next one, and buys an article of their own: what is
 //! measured is the path, not the queue before one aggregate.
 
-use crate::world::World;
 use crate::world::shop::{Command, Shop};
+use crate::world::{World, original};
 use crate::{Scale, say};
 use futures_util::{StreamExt, future};
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ impl Waiting {
 }
 
 pub(crate) async fn run(scale: Scale) {
-    let world = World::new().await;
+    let world = World::on(original()).await;
     let node = world.dev("data").await;
     let shop = node.shop();
     for customer in 0..CUSTOMERS.into_iter().max().unwrap_or_default() {

@@ -26,7 +26,7 @@ fn setting(name: &str, default: u64) -> u64 {
 #[tokio::test]
 async fn random_scripts_have_the_same_answers() {
     let dir = tempfile::tempdir().expect("a directory");
-    let real = nats_server::NatsServer::start(dir.path()).await;
+    let real = nats_server::NatsServer::start(nats_server::original(), dir.path()).await;
     let ours = Ours::start(dir.path()).await;
     let plan = Plan {
         seed: setting("CONFORMANCE_SEED", 1),

@@ -13,12 +13,10 @@ const AWAY: Duration = Duration::from_secs(3);
 /// Each customer comes back about once a second, and each of their requests is logged.
 const LOG_LINES_MAX: usize = 60;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn without_its_broker_a_node_waits_quietly_and_then_goes_on() {
+pub(crate) async fn without_its_broker_a_node_waits_quietly_and_then_goes_on(mut world: World) {
     let (seed, mut dice) = Dice::new();
     note(&format!("CLOUDLYSIS_SEED={seed}"));
     let workload = Workload::roll(ORDERS, &mut dice);
-    let mut world = World::new().await;
     let node = world.dev("data").await;
     let shop = node.shop();
     workload.stock_up(&shop).await;

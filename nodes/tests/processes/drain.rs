@@ -9,12 +9,10 @@ use tokio::sync::watch;
 const ORDERS: usize = 40;
 const CUSTOMERS: usize = 8;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_terminated_process_drains_and_the_next_one_goes_on() {
+pub(crate) async fn a_terminated_process_drains_and_the_next_one_goes_on(world: World) {
     let (seed, mut dice) = Dice::new();
     note(&format!("CLOUDLYSIS_SEED={seed}"));
     let workload = Workload::roll(ORDERS, &mut dice);
-    let world = World::new().await;
     let mut node = world.dev("data").await;
     let shop = node.shop();
     workload.stock_up(&shop).await;
@@ -36,9 +34,7 @@ async fn a_terminated_process_drains_and_the_next_one_goes_on() {
     books.assert_balanced(&workload);
 }
 
-#[tokio::test]
-async fn a_call_under_way_is_waited_for() {
-    let world = World::new().await;
+pub(crate) async fn a_call_under_way_is_waited_for(world: World) {
     let mut node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;

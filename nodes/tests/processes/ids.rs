@@ -5,11 +5,9 @@ use crate::world::{SOON, World, eventually};
 use serde_json::json;
 use std::collections::BTreeSet;
 
-#[tokio::test]
-async fn any_text_is_an_id_and_no_two_are_mixed_up() {
+pub(crate) async fn any_text_is_an_id_and_no_two_are_mixed_up(world: World) {
     // Some are what others become once they are escaped for a subject.
     const IDS: [&str; 10] = ["a.b", "a=2Eb", "a*b", "a>b", "a b", "_", "=5F", "a/b", "grün", "%2E"];
-    let world = World::new().await;
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 100)).await;
@@ -34,9 +32,7 @@ async fn any_text_is_an_id_and_no_two_are_mixed_up() {
     assert_eq!(charged.into_iter().collect::<BTreeSet<_>>(), IDS.into());
 }
 
-#[tokio::test]
-async fn what_is_no_id_is_refused_by_name() {
-    let world = World::new().await;
+pub(crate) async fn what_is_no_id_is_refused_by_name(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     let long = "x".repeat(5 << 10);
@@ -62,9 +58,7 @@ async fn what_is_no_id_is_refused_by_name() {
     assert_eq!(shop.rows("", "order_summary").await, Ok(Vec::new()));
 }
 
-#[tokio::test]
-async fn a_payload_over_the_limit_is_refused_and_the_node_goes_on() {
-    let world = World::new().await;
+pub(crate) async fn a_payload_over_the_limit_is_refused_and_the_node_goes_on(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;

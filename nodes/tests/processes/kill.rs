@@ -12,8 +12,7 @@ const KILLS: usize = 5;
 /// So that a kill does not always follow an answer at once.
 const FURTHER_MS_MAX: u64 = 120;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killed_again_and_again_nothing_is_lost_and_nothing_happens_twice() {
+pub(crate) async fn killed_again_and_again_nothing_is_lost_and_nothing_happens_twice(world: World) {
     let (seed, mut dice) = Dice::new();
     note(&format!("CLOUDLYSIS_SEED={seed}"));
     let started = Instant::now();
@@ -26,7 +25,6 @@ async fn killed_again_and_again_nothing_is_lost_and_nothing_happens_twice() {
         .collect();
     moments.sort_unstable();
 
-    let world = World::new().await;
     let mut node = world.dev("data").await;
     let shop = node.shop();
     workload.stock_up(&shop).await;

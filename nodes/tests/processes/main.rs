@@ -11,6 +11,8 @@
 //! | [`separate`] | every node as a process of its own |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
+//!
+//! Whatever needs a broker runs on two at once: on the real `nats-server`, and on our own in its place.
 
 mod audit;
 mod broker_away;
@@ -24,3 +26,57 @@ mod separate;
 mod strangers;
 mod workload;
 mod world;
+
+use std::path::Path;
+use std::thread;
+use world::{World, original};
+
+/// Ours, started by the flags of the original.
+const OURS: &str = env!("CARGO_BIN_EXE_cloudlysis-nats-server");
+
+/// Runs a test on both brokers, at once: it waits far more than it works. Who fails is the thread's name.
+fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F + Sync) {
+    let test = &test;
+    thread::scope(|scope| {
+        for broker in [original(), Path::new(OURS)] {
+            let name = format!("on {}", broker.display());
+            let run = || {
+                let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+                runtime.expect("a runtime").block_on(async { test(World::on(broker).await).await });
+            };
+            thread::Builder::new().name(name).spawn_scoped(scope, run).expect("a thread");
+        }
+    });
+}
+
+/// Each test on both brokers.
+macro_rules! on_both_brokers {
+    ($($module:ident::$test:ident),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            on_both($module::$test);
+        })*
+    };
+}
+
+on_both_brokers!(
+    orders::an_order_is_placed_and_shipped,
+    orders::an_order_cancelled_while_its_card_is_charged_is_refunded,
+    orders::a_refusal_is_a_problem_with_a_code,
+    orders::a_list_comes_in_pages,
+    kill::killed_again_and_again_nothing_is_lost_and_nothing_happens_twice,
+    broker_away::without_its_broker_a_node_waits_quietly_and_then_goes_on,
+    drain::a_terminated_process_drains_and_the_next_one_goes_on,
+    drain::a_call_under_way_is_waited_for,
+    quarantine::a_charge_that_fails_releases_the_stock_and_cancels_the_order,
+    quarantine::an_event_nobody_can_read_holds_back_only_its_own_order,
+    ids::any_text_is_an_id_and_no_two_are_mixed_up,
+    ids::what_is_no_id_is_refused_by_name,
+    ids::a_payload_over_the_limit_is_refused_and_the_node_goes_on,
+    strangers::a_stream_that_would_lose_messages_is_refused_and_left_alone,
+    strangers::a_data_directory_does_not_go_on_with_another_stream_of_the_same_name,
+    strangers::a_second_process_is_kept_out_of_a_data_directory,
+    strangers::a_second_data_directory_does_not_take_the_consumers_over_unasked,
+    separate::four_processes_ship_an_order,
+    separate::streams_are_created_only_on_request,
+);

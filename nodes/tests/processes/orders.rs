@@ -4,9 +4,7 @@ use crate::world::shop::Command;
 use crate::world::{SOON, World, eventually};
 use serde_json::json;
 
-#[tokio::test]
-async fn an_order_is_placed_and_shipped() {
-    let world = World::new().await;
+pub(crate) async fn an_order_is_placed_and_shipped(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
@@ -38,9 +36,7 @@ async fn an_order_is_placed_and_shipped() {
     assert_eq!(shop.row("globex", "order_summary", "o-1").await, Ok(None), "another tenant's");
 }
 
-#[tokio::test]
-async fn an_order_cancelled_while_its_card_is_charged_is_refunded() {
-    let world = World::new().await;
+pub(crate) async fn an_order_cancelled_while_its_card_is_charged_is_refunded(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
@@ -62,9 +58,7 @@ async fn an_order_cancelled_while_its_card_is_charged_is_refunded() {
     assert_eq!(quarantine["keys"], json!([]));
 }
 
-#[tokio::test]
-async fn a_refusal_is_a_problem_with_a_code() {
-    let world = World::new().await;
+pub(crate) async fn a_refusal_is_a_problem_with_a_code(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     let place = Command::place("", "o-1");
@@ -99,9 +93,7 @@ async fn a_refusal_is_a_problem_with_a_code() {
     assert_eq!((answer.status, answer.problem()), (404, "unknown_route"));
 }
 
-#[tokio::test]
-async fn a_list_comes_in_pages() {
-    let world = World::new().await;
+pub(crate) async fn a_list_comes_in_pages(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     for sku in ["coffee", "rice", "tea"] {

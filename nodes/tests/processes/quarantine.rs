@@ -6,9 +6,7 @@ use cloudlysis_core::wire::answer::PublishAnswer;
 use cloudlysis_core::wire::headers::Headers;
 use serde_json::{Value, json};
 
-#[tokio::test]
-async fn a_charge_that_fails_releases_the_stock_and_cancels_the_order() {
-    let world = World::new().await;
+pub(crate) async fn a_charge_that_fails_releases_the_stock_and_cancels_the_order(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
@@ -39,10 +37,8 @@ async fn quarantined(shop: &Shop, node: &str, messages: u64) -> Vec<Value> {
     .await
 }
 
-#[tokio::test]
-async fn an_event_nobody_can_read_holds_back_only_its_own_order() {
+pub(crate) async fn an_event_nobody_can_read_holds_back_only_its_own_order(world: World) {
     const SUBJECT: &str = "tenant.acme.aggregate.order.o-poison";
-    let world = World::new().await;
     let mut node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;

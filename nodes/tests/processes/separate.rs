@@ -6,9 +6,7 @@ use crate::world::{SOON, World, cloudlysis};
 /// The broker reserves the room it promises.
 const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
 
-#[tokio::test]
-async fn four_processes_ship_an_order() {
-    let world = World::new().await;
+pub(crate) async fn four_processes_ship_an_order(world: World) {
     let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
     let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
     let mut projection = world.serve("projection", "data", &ROOM).await;
@@ -38,9 +36,7 @@ async fn four_processes_ship_an_order() {
     }
 }
 
-#[tokio::test]
-async fn streams_are_created_only_on_request() {
-    let world = World::new().await;
+pub(crate) async fn streams_are_created_only_on_request(world: World) {
     let data = world.data("data");
     let data = data.to_str().expect("a path that is text");
     let arguments = ["serve", "aggregate", crate::world::SHOP, "--data", data, "--listen", "127.0.0.1:0"];

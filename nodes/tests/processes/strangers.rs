@@ -43,9 +43,7 @@ async fn stop(mut node: Node) {
     assert!(node.exit(SOON).await.success(), "{}", node.log());
 }
 
-#[tokio::test]
-async fn a_stream_that_would_lose_messages_is_refused_and_left_alone() {
-    let world = World::new().await;
+pub(crate) async fn a_stream_that_would_lose_messages_is_refused_and_left_alone(world: World) {
     let broker = world.broker().await;
     let stream = PlatformStream::AggregateEvents;
     let wrong = StreamConfig {
@@ -66,9 +64,7 @@ async fn a_stream_that_would_lose_messages_is_refused_and_left_alone() {
     assert_eq!(after.config, before.config);
 }
 
-#[tokio::test]
-async fn a_data_directory_does_not_go_on_with_another_stream_of_the_same_name() {
-    let world = World::new().await;
+pub(crate) async fn a_data_directory_does_not_go_on_with_another_stream_of_the_same_name(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
@@ -107,9 +103,7 @@ async fn a_data_directory_does_not_go_on_with_another_stream_of_the_same_name() 
     }
 }
 
-#[tokio::test]
-async fn a_second_process_is_kept_out_of_a_data_directory() {
-    let world = World::new().await;
+pub(crate) async fn a_second_process_is_kept_out_of_a_data_directory(world: World) {
     let node = world.dev("data").await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
@@ -120,9 +114,7 @@ async fn a_second_process_is_kept_out_of_a_data_directory() {
     shop.order_becomes("acme", "o-1", "shipped").await;
 }
 
-#[tokio::test]
-async fn a_second_data_directory_does_not_take_the_consumers_over_unasked() {
-    let world = World::new().await;
+pub(crate) async fn a_second_data_directory_does_not_take_the_consumers_over_unasked(world: World) {
     let first = world.dev("first").await;
     let shop = first.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;

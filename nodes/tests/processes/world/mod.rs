@@ -7,9 +7,9 @@ pub(crate) mod shop;
 #[path = "../../../../io-nats/tests/nats_server/mod.rs"]
 mod nats_server;
 
-pub(crate) use nats_server::NatsServer;
 pub(crate) use nats_server::patience::eventually;
 pub(crate) use nats_server::process::Process;
+pub(crate) use nats_server::{NatsServer, original};
 pub(crate) use node::{Node, cloudlysis};
 pub(crate) use services::Services;
 
@@ -33,11 +33,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new() -> Self {
+    /// With this program as its broker.
+    pub(crate) async fn on(broker: &Path) -> Self {
         cloudlysis_io_nats::install_tls_provider();
         let dir = tempfile::tempdir().expect("a directory");
         let services = Services::start(dir.path()).await;
-        let nats = NatsServer::start(dir.path()).await;
+        let nats = NatsServer::start(broker, dir.path()).await;
         Self { nats, services, dir }
     }
 
