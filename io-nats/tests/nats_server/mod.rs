@@ -16,6 +16,9 @@ const READY: &str = "Server is ready";
 /// Installing is far quicker; a machine under load is not.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
+/// What else a server is told, if there is such a file in its directory.
+const CONFIGURATION: &str = "nats-server.conf";
+
 /// A server with JetStream, restarted on the same store and port as often as a test likes.
 #[derive(Debug)]
 pub(crate) struct NatsServer {
@@ -26,7 +29,8 @@ pub(crate) struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts one that keeps everything in `dir`: [`original`], or what takes the same flags.
+    /// Starts one that keeps everything in `dir`: [`original`], or what takes the same flags. A file [`CONFIGURATION`] in
+    /// it is read.
     pub(crate) async fn start(program: &Path, dir: &Path) -> Self {
         let mut process = launch(program, dir, "-1");
         ready(&mut process).await.unwrap_or_else(|why| panic!("{why}"));
@@ -70,7 +74,11 @@ impl NatsServer {
 
 fn launch(program: &Path, dir: &Path, port: &str) -> Process {
     let path = dir.to_str().expect("a path that is text");
-    let arguments = ["-js", "-sd", path, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", path];
+    let mut arguments = vec!["-js", "-sd", path, "-a", "127.0.0.1", "-p", port, "--ports_file_dir", path];
+    let configuration = dir.join(CONFIGURATION);
+    if configuration.exists() {
+        arguments.extend(["-c", configuration.to_str().expect("a path that is text")]);
+    }
     Process::start(name(program), program, &arguments, dir)
 }
 

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | [`killed`] | SIGKILL under load: nothing acknowledged is lost |
 //! | [`differential`] | random scripts: thousands of operations, the same answers |
+//! | [`recorded`] | the core protocol: what was recorded is still so, over TCP |
 //! | [`servers`], [`client`] | the processes, and a client that hides nothing |
 
 mod client;
 mod differential;
 mod killed;
+mod recorded;
 mod servers;
 
 #[expect(dead_code, reason = "nobody kills the original here")]
@@ -55,6 +57,13 @@ async fn a_killed_broker_has_everything_it_acknowledged() {
     assert!(published > 0 && acked > 0, "nothing was tried");
     // Acks are flushed a tenth of a second later, as the original does.
     assert!(again < acked / 4, "acks are forgotten");
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_still_so() {
+    let (differences, scripts) = recorded::differences().await;
+    assert!(scripts > 150, "{scripts} scripts");
+    assert!(differences.is_empty(), "{} differences:\n{}", differences.len(), differences.join("\n"));
 }
 
 /// Figures of a run: shown with a failure, or with `--nocapture`.

@@ -5,5 +5,6 @@ mod recorded;
 mod routing;
 mod serving;
 mod talk;
+mod transcript;
 mod who;
 mod writing;
