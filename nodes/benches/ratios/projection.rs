@@ -34,7 +34,7 @@ pub(crate) async fn run(scale: Scale) {
         streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false)
             .await
             .expect("streams");
-        let client = async_nats::connect(world.nats.url()).await.expect("the broker is there");
+        let client = async_nats::connect(world.broker_url()).await.expect("the broker is there");
         fill(&client, events, rows).await;
         let (mut bare, mut projection) = (Vec::new(), Vec::new());
         for round in 0..scale.rounds {

@@ -43,7 +43,7 @@ pub(crate) async fn run(scale: Scale) {
         shop.accepted(&Command::add_stock(TENANT, &sku(customer), 1_000_000)).await;
     }
     let waiting = Waiting::default();
-    let client = async_nats::connect(world.nats.url()).await.expect("the broker is there");
+    let client = async_nats::connect(world.broker_url()).await.expect("the broker is there");
     let subject = format!("tenant.{TENANT}.aggregate.order.*");
     let mut events = client.subscribe(subject).await.expect("subscribed");
     let shipped = waiting.clone();

@@ -3,7 +3,7 @@
 
 use crate::workload::{Order, TENANTS, Workload};
 use crate::world::shop::Shop;
-use crate::world::{LATER, World, eventually};
+use crate::world::{LATER, Node, World, eventually};
 use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_io_nats::broker::{ApiAnswer, Broker, Which};
@@ -31,9 +31,9 @@ pub(crate) struct Books {
 
 impl Books {
     /// Waits until nothing moves any more, then reads them.
-    pub(crate) async fn close(world: &World, shop: &Shop) -> Self {
-        let broker = world.broker().await;
-        quiet(&broker, shop).await;
+    pub(crate) async fn close(world: &World, node: &Node) -> Self {
+        let (broker, shop) = (node.broker().await, node.shop());
+        quiet(&broker, &shop).await;
         let (mut orders, mut stock) = (BTreeMap::new(), BTreeMap::new());
         for tenant in TENANTS {
             for (view, rows) in [("order_summary", &mut orders), ("stock_level", &mut stock)] {

@@ -24,7 +24,7 @@ pub(crate) async fn without_its_broker_a_node_waits_quietly_and_then_goes_on(mut
     let outage = async {
         let at_least = 10 + usize::try_from(dice.roll(20)).expect("an index");
         watched.wait_for(|placed| *placed >= at_least).await.expect("orders are being placed");
-        world.nats.kill();
+        world.broker_process().kill();
         eventually("the node is not ready", SOON, async || {
             let (status, body) = shop.get("/ready").await?;
             let says_why = body["reasons"].to_string().contains("broker_disconnected");
@@ -42,10 +42,10 @@ pub(crate) async fn without_its_broker_a_node_waits_quietly_and_then_goes_on(mut
         assert_eq!(shop.get("/ready").await.map(|(status, _)| status), Ok(503));
         assert!(cpu < AWAY / 5, "{cpu:?} of processor in {AWAY:?}: it spins");
         assert!(lines < LOG_LINES_MAX, "{lines} lines of log in {AWAY:?}:\n{}", node.log());
-        world.nats.restart().await;
+        world.broker_process().restart().await;
     };
     let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), outage);
-    let books = Books::close(&world, &shop).await;
+    let books = Books::close(&world, &node).await;
     note(&format!("{repeated} answers repeated; {books}"));
     books.assert_balanced(&workload);
 }

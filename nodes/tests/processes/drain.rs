@@ -29,7 +29,7 @@ pub(crate) async fn a_terminated_process_drains_and_the_next_one_goes_on(world: 
         node.restart().await;
     };
     let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), stop);
-    let books = Books::close(&world, &shop).await;
+    let books = Books::close(&world, &node).await;
     note(&format!("{repeated} answers repeated; {books}"));
     books.assert_balanced(&workload);
 }

@@ -38,7 +38,7 @@ pub(crate) async fn killed_again_and_again_nothing_is_lost_and_nothing_happens_t
         }
     };
     let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), kills);
-    let books = Books::close(&world, &shop).await;
+    let books = Books::close(&world, &node).await;
     note(&format!("killed after {moments:?}; {repeated} answers repeated; {books}; {:?}", started.elapsed()));
     books.assert_balanced(&workload);
 }

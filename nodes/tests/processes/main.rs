@@ -8,14 +8,17 @@
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
+//! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 //!
-//! Whatever needs a broker runs on two at once: on the real `nats-server`, and on our own in its place.
+//! Whatever needs a broker runs on two at once: on the real `nats-server`, and on our own in its place. Some run on the
+//! broker that `dev` brings along, too.
 
 mod audit;
 mod broker_away;
+mod clients;
 mod drain;
 mod ids;
 mod kill;
@@ -49,6 +52,18 @@ fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F + Sync) {
     });
 }
 
+/// What kills the nodes kills the broker too.
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_together_with_its_broker() {
+    kill::killed_again_and_again_nothing_is_lost_and_nothing_happens_twice(World::without_broker().await)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn published_clients_use_the_broker_that_comes_along() {
+    clients::published_clients_use_the_broker_of_a_running_shop(World::without_broker().await).await;
+}
+
 /// Each test on both brokers.
 macro_rules! on_both_brokers {
     ($($module:ident::$test:ident),* $(,)?) => {
@@ -77,6 +92,7 @@ on_both_brokers!(
     strangers::a_data_directory_does_not_go_on_with_another_stream_of_the_same_name,
     strangers::a_second_process_is_kept_out_of_a_data_directory,
     strangers::a_second_data_directory_does_not_take_the_consumers_over_unasked,
+    clients::published_clients_use_the_broker_of_a_running_shop,
     separate::four_processes_ship_an_order,
     separate::streams_are_created_only_on_request,
 );

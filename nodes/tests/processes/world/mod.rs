@@ -14,7 +14,6 @@ pub(crate) use node::{Node, cloudlysis};
 pub(crate) use services::Services;
 
 use cloudlysis_io_nats::broker::Broker;
-use cloudlysis_io_nats::connect::{Connection, Options};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -27,7 +26,8 @@ pub(crate) const LATER: Duration = Duration::from_secs(90);
 /// Everything around the nodes. Dropped in this order: processes first, then their files.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) nats: NatsServer,
+    /// Without one, `dev` has one of its own.
+    broker: Option<NatsServer>,
     pub(crate) services: Services,
     dir: TempDir,
 }
@@ -35,11 +35,27 @@ pub(crate) struct World {
 impl World {
     /// With this program as its broker.
     pub(crate) async fn on(broker: &Path) -> Self {
+        let mut world = Self::without_broker().await;
+        world.broker = Some(NatsServer::start(broker, world.dir()).await);
+        world
+    }
+
+    /// With what `dev` brings along.
+    pub(crate) async fn without_broker() -> Self {
         cloudlysis_io_nats::install_tls_provider();
         let dir = tempfile::tempdir().expect("a directory");
         let services = Services::start(dir.path()).await;
-        let nats = NatsServer::start(broker, dir.path()).await;
-        Self { nats, services, dir }
+        Self { broker: None, services, dir }
+    }
+
+    /// Where the broker listens.
+    pub(crate) fn broker_url(&self) -> String {
+        self.broker.as_ref().expect("a broker of its own").url()
+    }
+
+    /// The broker's process.
+    pub(crate) fn broker_process(&mut self) -> &mut NatsServer {
+        self.broker.as_mut().expect("a broker of its own")
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -84,21 +100,18 @@ impl World {
     pub(crate) fn with_surroundings(&self, arguments: &[&str]) -> Vec<String> {
         let services = &self.services.url;
         let host = services.trim_start_matches("http://");
-        let mut arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        for (flag, value) in [
-            ("--broker", self.nats.url()),
-            ("--var", format!("services={services}")),
-            ("--var", format!("services_host={host}")),
-        ] {
-            arguments.extend([flag.to_owned(), value]);
-        }
-        arguments
+        let broker = match &self.broker {
+            Some(server) => ["--broker".to_owned(), server.url()],
+            None => ["--broker-listen".to_owned(), "127.0.0.1:0".to_owned()],
+        };
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).chain(broker);
+        let vars = [format!("services={services}"), format!("services_host={host}")];
+        arguments.chain(vars.into_iter().flat_map(|var| ["--var".to_owned(), var])).collect()
     }
 
     /// A connection of the test's own to the broker.
     pub(crate) async fn broker(&self) -> Broker {
-        let options = Options { url: self.nats.url(), name: "test".into(), fail_fast: true, seed: 0 };
-        Broker::new(Connection::open(&options).await.expect("the broker is there"))
+        node::connected(self.broker_url()).await
     }
 }
 

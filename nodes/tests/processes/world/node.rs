@@ -2,6 +2,8 @@
 
 use super::shop::{Address, Shop};
 use super::{Process, SOON, eventually};
+use cloudlysis_io_nats::broker::Broker;
+use cloudlysis_io_nats::connect::{Connection, Options};
 use std::path::Path;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -25,6 +27,12 @@ pub(super) async fn announced(process: &mut Process) -> String {
         }
     })
     .await
+}
+
+/// A connection of the test's own.
+pub(super) async fn connected(url: String) -> Broker {
+    let options = Options { url, name: "test".into(), fail_fast: true, seed: 0 };
+    Broker::new(Connection::open(&options).await.expect("the broker is there"))
 }
 
 /// A process with nodes in it that listens, and how to start it again.
@@ -59,6 +67,19 @@ impl Node {
 
     pub(crate) fn url(&self) -> String {
         self.address.get()
+    }
+
+    /// Where its broker is, as `dev` announces it.
+    pub(crate) fn broker_url(&self) -> String {
+        let out = self.out();
+        let url =
+            out.lines().find_map(|line| line.split_whitespace().find(|word| word.starts_with("nats://")));
+        url.unwrap_or_else(|| panic!("no broker is named: {out}")).to_owned()
+    }
+
+    /// A connection of the test's own to its broker.
+    pub(crate) async fn broker(&self) -> Broker {
+        connected(self.broker_url()).await
     }
 
     /// Waits until `/ready` says so.
