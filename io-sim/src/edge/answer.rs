@@ -70,8 +70,7 @@ impl Edge {
 
     fn answered(&mut self, to: &str, answer: Answer) -> Next {
         let id = to.strip_prefix(&self.inbox_prefix()).and_then(|rest| rest.strip_prefix('c')?.parse().ok());
-        let Some((id, conversation)) = id.and_then(|id: u64| Some((id, self.conversations.remove(&id)?)))
-        else {
+        let Some(conversation) = id.and_then(|id: u64| self.conversations.remove(&id)) else {
             return Next::Ignored;
         };
         match conversation {
@@ -94,12 +93,12 @@ impl Edge {
                     found: Vec::new(),
                     consumer: None,
                 };
-                let Some(consumer) = consumer else { return self.look_further(id, inspection, facts) };
+                let Some(consumer) = consumer else { return self.look_further(inspection, facts) };
                 let request = Request::ConsumerInfo { stream: inspection.stream.name().to_owned(), consumer };
-                self.ask_again(id, Conversation::ConsumerInfo { inspection, facts }, request)
+                self.ask_again(Conversation::ConsumerInfo { inspection, facts }, request)
             }
             Conversation::ConsumerInfo { inspection, facts } => match consumer_facts(facts, answer) {
-                Some(facts) => self.look_further(id, inspection, facts),
+                Some(facts) => self.look_further(inspection, facts),
                 None => Next::Done(inspection.ends(Outcome::Unknown)),
             },
             Conversation::Sighting { inspection, mut facts, seq } => {
@@ -113,7 +112,7 @@ impl Edge {
                     return Next::Done(inspection.ends(Outcome::Unknown));
                 };
                 facts.found.push(Sighting { seq, witness });
-                self.look_further(id, inspection, facts)
+                self.look_further(inspection, facts)
             }
             Conversation::Deleting { gate, token, stream, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
@@ -124,7 +123,7 @@ impl Edge {
                         action: ConsumerAction::Create,
                         pedantic: false,
                     };
-                    return self.ask_again(id, Conversation::Creating { gate, token }, request);
+                    return self.ask_again(Conversation::Creating { gate, token }, request);
                 }
                 let outcome = refused_or_unknown(answer);
                 Next::Done(Fact::Gate(gate, GateInput::Positioned { token, outcome }))
@@ -136,13 +135,13 @@ impl Edge {
             }
             Conversation::Look { token } => Next::Done(Fact::Looked(token, found(answer))),
             Conversation::Load { token, subject, left, messages } => {
-                self.loaded(id, Load { token, subject, left, messages }, answer)
+                self.loaded(Load { token, subject, left, messages }, answer)
             }
         }
     }
 
     /// One more message of a tail, or its end.
-    fn loaded(&mut self, id: u64, load: Load, answer: Answer) -> Next {
+    fn loaded(&mut self, load: Load, answer: Answer) -> Next {
         let Load { token, subject, left, mut messages } = load;
         let done = |outcome| Next::Done(Fact::Loaded(token, outcome));
         if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
@@ -156,22 +155,22 @@ impl Edge {
         }
         let by = MessageBy::NextBySubject { subject: subject.clone(), seq: seq + 1 };
         let next = Conversation::Load { token, subject, left: left - 1, messages };
-        self.ask_again(id, next, message_get(PlatformStream::AggregateEvents, by))
+        self.ask_again(next, message_get(PlatformStream::AggregateEvents, by))
     }
 
     /// Looks at the next sequence of an inspection, or ends it.
-    fn look_further(&mut self, id: u64, mut inspection: Inspection, facts: StreamFacts) -> Next {
+    fn look_further(&mut self, mut inspection: Inspection, facts: StreamFacts) -> Next {
         let Some(seq) = inspection.look_at.pop() else {
             return Next::Done(inspection.ends(Outcome::Done(facts)));
         };
         let request = message_get(inspection.stream, MessageBy::Seq(seq));
-        self.ask_again(id, Conversation::Sighting { inspection, facts, seq }, request)
+        self.ask_again(Conversation::Sighting { inspection, facts, seq }, request)
     }
 
-    /// Goes on with a conversation under the same name and deadline.
-    fn ask_again(&mut self, id: u64, next: Conversation, request: Request) -> Next {
-        self.conversations.insert(id, next);
-        Next::Ask(requested(self.reply(id), request))
+    /// Goes on with a request of its own, and a deadline of its own.
+    fn ask_again(&mut self, next: Conversation, request: Request) -> Next {
+        let (id, reply) = self.open(next);
+        Next::Ask(id, requested(reply, request))
     }
 }
 

@@ -82,8 +82,8 @@ enum Conversation {
 /// What an answer leads to.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Next {
-    /// Another request of the same conversation.
-    Ask(BrokerInput),
+    /// Another request of the same conversation, under a name of its own.
+    Ask(u64, BrokerInput),
     /// The end of the conversation.
     Done(Fact),
     /// Nothing: nobody listens any more.

@@ -238,7 +238,7 @@ impl World {
             return;
         }
         match self.edge(id).received(effect) {
-            Next::Ask(input) => self.send(id, connection, input),
+            Next::Ask(conversation, input) => self.ask(id, connection, (conversation, input)),
             Next::Done(fact) => self.push_fact_to(id, fact),
             Next::Ignored => {}
         }
