@@ -38,6 +38,7 @@ marks! {
     GateTailGap = "gate_tail_gap", "a heartbeat named a later delivery than was seen";
     GateBindUnknown = "gate_bind_unknown", "inspecting or positioning had no answer and was tried again";
     GateMoved = "gate_moved", "the consumer's leader changed: the gate bound anew, and looked whether the log is the same";
+    GateLostSight = "gate_lost_sight", "a look at the stream had no answer: the gate bound anew before it went on";
     GateDoubted = "gate_doubted", "the stream contradicted what was seen of it: the gate looked again";
     GateAdopted = "gate_adopted", "a stream that is another one by now was adopted and read from its beginning";
     OutboxRetryUnknown = "outbox_retry_unknown", "a dispatch without an answer was tried again under the same id";
@@ -47,6 +48,7 @@ marks! {
     OutboxForeign = "outbox_foreign", "the subject of a unique id holds somebody else's message";
     OutboxWindowFull = "outbox_window_full", "the window of tracked entries was full: the rest waits on disk";
     OutboxLaneBlocked = "outbox_lane_blocked", "an entry waited for an earlier one of its lane";
+    OutboxHeld = "outbox_held", "something was stored while its stream was not known to be ours: it is looked at again";
     SagaDuplicateCause = "saga_duplicate_cause", "an event that was already applied to its saga was ignored";
     SagaAbsorbed = "saga_absorbed", "an event for a finished saga was ignored";
     SagaCompensated = "saga_compensated", "a saga finished by compensating";

@@ -75,6 +75,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::OutboxFreshIdPerAttempt, Scenario::Network, 300, &[Invariant::Once1]),
     mutant(Quirk::OutboxAcceptStale, Scenario::Outside, 100, &[Invariant::Out2]),
     mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 300, &[Invariant::Live1]),
+    mutant(Quirk::OutboxNeverHeld, Scenario::Disaster, 3_000, &[Invariant::Div1]),
     mutant(Quirk::OutboxIgnoreLane, Scenario::Calm, 100, &[Invariant::Out1]),
     mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 300, &[Invariant::Live1]),
     mutant(Quirk::SagaSkipDedupe, Scenario::Operators, 100, &[Invariant::Saga1]),

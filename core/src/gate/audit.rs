@@ -58,7 +58,7 @@ impl Gate {
                 });
                 Audit::Asked { token, give_up_at, seen }
             }
-            Audit::Asked { .. } => Audit::Due { at: now.mono.plus_ms(limits.audit_ms) },
+            Audit::Asked { .. } => return self.lose_sight(now, cx),
         };
     }
 
@@ -79,9 +79,18 @@ impl Gate {
         let compared = match outcome {
             Outcome::Done(facts) => self.compare(&seen, &facts),
             Outcome::Refused(NoStream) => Err(self.gone()),
-            Outcome::Unknown => return Ok(()),
+            Outcome::Unknown => {
+                self.lose_sight(now, cx);
+                return Ok(());
+            }
         };
         compared.or_else(|fence| self.doubt(now, 1, fence, cx))
+    }
+
+    /// Nobody answered for the stream: it may be another one when somebody does again.
+    fn lose_sight<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) {
+        cx.mark(Mark::GateLostSight);
+        self.rebind_later(now, 1);
     }
 
     /// The stream contradicts what was seen: takes nothing in until that is explained, or certain.

@@ -17,6 +17,10 @@
 //! Entries of one lane (one saga instance, one effect command) leave in order and one at a time; lanes do not wait for
 //! each other. At most `tracked_max` entries are in memory; the rest waits on disk, in order.
 //!
+//! While its owner is not sure that the streams are the ones it knows, it holds the relay: nothing leaves, and an answer
+//! that something is stored counts for nothing. What is stored is evidence of the log it is stored in, and evidence of
+//! another log must not take the place of what was known (docs/decisions/0007).
+//!
 //! Durable: `outbox` rows, the tail. Derived on recovery: how many rows there are. Lost on purpose: attempts, pauses.
 //!
 //! - INV-OUT-1: the entries of one lane leave in order, one at a time.
@@ -254,6 +258,8 @@ pub struct Outbox {
     due: BTreeSet<(Mono, u64)>,
     in_flight: usize,
     live: BTreeMap<Token, u64>,
+    /// Lost on purpose: whoever recovers holds it anew.
+    held: bool,
 }
 
 impl Outbox {
@@ -301,6 +307,7 @@ impl Outbox {
             due: BTreeSet::new(),
             in_flight: 0,
             live: BTreeMap::new(),
+            held: false,
         })
     }
 
@@ -339,7 +346,8 @@ impl Outbox {
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
         let fillable = self.is_behind() && self.has_room();
-        let startable = !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
+        let startable =
+            !self.held && !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
         if fillable || startable {
             return Some((Mono::ZERO, Timer::Retry));
         }
@@ -356,6 +364,11 @@ impl Outbox {
 
     fn has_room(&self) -> bool {
         self.tracked.len() < self.config.limits.tracked_max
+    }
+
+    /// Whether the streams may be other ones than those it knows. Released, it goes on at its next tick.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held && !self.config.quirks.has(Quirk::OutboxNeverHeld);
     }
 
     /// Entries that have not left for good.

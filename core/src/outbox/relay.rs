@@ -101,6 +101,14 @@ impl Outbox {
         })?;
         let entry = Entry::decode(row)?;
         let settled = match answer {
+            Answer::End(End::Accepted(_) | End::Published { .. })
+            | Answer::Conflict
+            | Answer::Looked(Outcome::Done(_))
+                if self.held =>
+            {
+                cx.mark(Mark::OutboxHeld);
+                None
+            }
             Answer::End(end) => Some(end),
             Answer::Unknown => {
                 cx.mark(Mark::OutboxRetryUnknown);
@@ -231,7 +239,7 @@ impl Outbox {
         {
             cx.mark(Mark::OutboxLaneBlocked);
         }
-        while self.in_flight < self.config.limits.in_flight_max {
+        while !self.held && self.in_flight < self.config.limits.in_flight_max {
             let Some(position) = self.ready.pop_first() else { break };
             match fresh {
                 Some((fresh, entry)) if fresh == position => self.dispatch(now, position, entry, cx),

@@ -306,6 +306,7 @@ impl Machine for Runner {
             };
             gates.insert(source, Gate::recover(gate, incarnation, view)?);
         }
+        let held = !gates.is_empty();
         let outbox =
             outbox::Config { limits: config.outbox_limits, seed: config.seed, quirks: config.quirks };
         let effects = effect::Config {
@@ -317,10 +318,12 @@ impl Machine for Runner {
         };
         let sagas =
             SagaConfig { definitions: config.sagas.clone(), gas_max: config.gas_max, quirks: config.quirks };
+        let mut outbox = Outbox::recover(outbox, incarnation, view)?;
+        outbox.hold(held);
         Ok(Self {
             gates,
             sagas: Sagas::new(sagas),
-            outbox: Outbox::recover(outbox, incarnation, view)?,
+            outbox,
             effects: Effects::recover(effects, incarnation, view)?,
             quarantine: Quarantine::recover(config.parked_max, config.quirks, view)?,
             drain: Drain::Running,
@@ -330,45 +333,9 @@ impl Machine for Runner {
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
-        match input {
-            Input::Delivered { source, delivery } => self.on_delivered(now, source, &delivery, cx),
-            Input::Gate { source, input } => {
-                let Some(gate) = self.gates.get_mut(&source) else { return Ok(()) };
-                gate_cx(source, cx, |cx| gate.handle(now, input, cx))
-            }
-            Input::Outbox(input) => {
-                let settlement =
-                    cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.handle(now, input, cx))?;
-                settlement.map_or(Ok(()), |settlement| self.on_settled(settlement, cx))
-            }
-            Input::Effect(input) => {
-                let result =
-                    cx.child(Input::Effect, Effect::Effect, |cx| self.effects.handle(now, input, cx))?;
-                if let Some(result) = result {
-                    cx.then(Input::Enqueued(Box::new(result)));
-                }
-                Ok(())
-            }
-            Input::ConnectionChanged { connected } => {
-                for (source, gate) in &mut self.gates {
-                    let input = gate::Input::ConnectionChanged { connected };
-                    gate_cx(*source, cx, |cx| gate.handle(now, input, cx))?;
-                }
-                Ok(())
-            }
-            Input::Stopped { deadline_ms } => {
-                self.drain.stop(now, deadline_ms);
-                self.gates.values_mut().for_each(Gate::stop);
-                Ok(())
-            }
-            Input::SagaHappened(happened) => self.on_saga_happened(now, &happened, cx),
-            Input::SagaWorkEnded(ended) => self.on_saga_work_ended(now, &ended, cx),
-            Input::Enqueued(entry) => {
-                cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.enqueue(now, &entry, cx))
-            }
-            Input::Caused(settling) => self.on_caused(settling, cx),
-            Input::Tick(Tick) => self.on_tick(now, cx),
-        }
+        self.answer(now, input, cx)?;
+        self.hold_outbox();
+        Ok(())
     }
 
     fn deadline(&self) -> Option<(Mono, Timer)> {
@@ -410,6 +377,56 @@ fn gate_cx<R>(
 }
 
 impl Runner {
+    fn answer(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        match input {
+            Input::Delivered { source, delivery } => self.on_delivered(now, source, &delivery, cx),
+            Input::Gate { source, input } => {
+                let Some(gate) = self.gates.get_mut(&source) else { return Ok(()) };
+                gate_cx(source, cx, |cx| gate.handle(now, input, cx))
+            }
+            Input::Outbox(input) => {
+                let settlement =
+                    cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.handle(now, input, cx))?;
+                settlement.map_or(Ok(()), |settlement| self.on_settled(settlement, cx))
+            }
+            Input::Effect(input) => {
+                let result =
+                    cx.child(Input::Effect, Effect::Effect, |cx| self.effects.handle(now, input, cx))?;
+                if let Some(result) = result {
+                    cx.then(Input::Enqueued(Box::new(result)));
+                }
+                Ok(())
+            }
+            Input::ConnectionChanged { connected } => {
+                for (source, gate) in &mut self.gates {
+                    let input = gate::Input::ConnectionChanged { connected };
+                    gate_cx(*source, cx, |cx| gate.handle(now, input, cx))?;
+                }
+                Ok(())
+            }
+            Input::Stopped { deadline_ms } => {
+                self.drain.stop(now, deadline_ms);
+                self.gates.values_mut().for_each(Gate::stop);
+                Ok(())
+            }
+            Input::SagaHappened(happened) => self.on_saga_happened(now, &happened, cx),
+            Input::SagaWorkEnded(ended) => self.on_saga_work_ended(now, &ended, cx),
+            Input::Enqueued(entry) => {
+                cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.enqueue(now, &entry, cx))
+            }
+            Input::Caused(settling) => self.on_caused(settling, cx),
+            Input::Tick(Tick) => self.on_tick(now, cx),
+        }
+    }
+
+    /// What the gates do not vouch for must not be added to. A drain stops the gates: what they said last holds on.
+    fn hold_outbox(&mut self) {
+        if !self.drain.is_stopping() {
+            let bound = |gate: &Gate| gate.standing() == Standing::Bound;
+            self.outbox.hold(!self.gates.values().all(bound));
+        }
+    }
+
     fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         for (source, gate) in &mut self.gates {
             gate_cx(*source, cx, |cx| gate.tick(now, cx));

@@ -8,9 +8,6 @@
 //!
 //! A log is rewritten while nobody leads it, for longer than any node goes without looking: that is the assumption on which
 //! detection rests (docs/operating.md). Holes come without a word.
-//!
-//! Limit: nothing happens before every node was ready once. What is missing when a store binds for the first time is taken
-//! for what was always missing, so what is lost of its own between its first publish and its first binding is not noticed.
 
 use super::event::{Event, NodeId};
 use super::{MS, World};
@@ -118,12 +115,6 @@ impl World {
     pub(super) fn on_struck(&mut self) -> Result<(), Violation> {
         let Some(mut calamity) = self.calamity else { return Ok(()) };
         if !self.broker.is_up() {
-            self.after(100 * MS, Event::Struck);
-            return Ok(());
-        }
-        let ready = self.node_ids().into_iter().filter(|id| self.is_up(*id) && self.is_ready(*id));
-        self.once_ready.extend(ready.collect::<Vec<_>>());
-        if self.once_ready.len() < self.node_ids().len() {
             self.after(100 * MS, Event::Struck);
             return Ok(());
         }

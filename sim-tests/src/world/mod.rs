@@ -148,8 +148,6 @@ pub struct World {
     /// Nodes that stopped for good, and why.
     halted: BTreeMap<NodeId, String>,
     power_lost: bool,
-    /// Nodes that were ready before the disaster.
-    once_ready: BTreeSet<NodeId>,
     /// Messages that a disaster made up.
     ghosts: u64,
     healed_at: Option<u64>,
@@ -209,7 +207,6 @@ impl World {
             held: BTreeMap::new(),
             halted: BTreeMap::new(),
             power_lost: false,
-            once_ready: BTreeSet::new(),
             ghosts: 0,
             healed_at: None,
             ended: false,

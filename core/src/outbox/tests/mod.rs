@@ -35,6 +35,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxAcceptStale, script::an_answer_that_names_no_attempt_changes_nothing),
     (Quirk::OutboxConflictIsForeign, script::a_conflict_is_looked_into_before_it_is_believed),
     (Quirk::OutboxIgnoreLane, script::the_entries_of_one_lane_leave_in_order_and_one_at_a_time),
+    (Quirk::OutboxNeverHeld, script::while_it_is_held_nothing_leaves_and_nothing_counts_as_stored),
     (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
 ];
 
@@ -59,6 +60,8 @@ struct Relay(Outbox);
 enum Input {
     Enqueued(Box<Entry>),
     Outbox(super::Input),
+    /// The owner holds the relay, or no longer does.
+    Held(bool),
     Tick(Tick),
 }
 
@@ -88,6 +91,10 @@ impl Machine for Relay {
                     let line = format!("{} {}", name(&origin), show(&end));
                     cx.put(Table::View, &keys::position(at), line.as_bytes());
                 }
+                Ok(())
+            }
+            Input::Held(held) => {
+                self.0.hold(held);
                 Ok(())
             }
             Input::Tick(Tick) => self.0.tick(now, cx),

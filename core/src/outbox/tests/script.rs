@@ -331,3 +331,40 @@ fn a_window_of_one_still_gets_everything_out() {
     }
     assert_eq!(settled(&bench), ["w-1 published 1", "w-2 published 1", "w-3 result published 1"]);
 }
+
+#[test]
+pub(super) fn while_it_is_held_nothing_leaves_and_nothing_counts_as_stored() {
+    let mut bench = bench();
+    let effects = enqueue(&mut bench, [message("o-1", "w-1"), command("o-2", "w-2")]);
+    assert_eq!(words(&effects), ["publish w-1", "submit w-2"]);
+    assert_eq!(bench.turn([Input::Held(true), done(&effects[0], 7), done(&effects[1], 8)]), []);
+    assert_eq!(enqueue(&mut bench, [message("o-3", "w-3")]), []);
+    assert_eq!((bench.marked(Mark::OutboxHeld), waiting(&bench).len()), (2, 3), "INV-OUT-2");
+    assert_eq!(bench.advance(LIMITS.backoff_ms_max), [], "held back, and not spinning");
+    assert_eq!(bench.deadline(), None);
+
+    let effects = bench.turn([Input::Held(false)]);
+    assert_eq!(words(&effects), ["publish w-1", "submit w-2"]);
+    let look = only(bench.turn([conflict(&effects[0])]));
+    assert_eq!(words(std::slice::from_ref(&look)), ["look w-1"]);
+    let third = bench.turn([done(&look, 7), done(&effects[1], 8)]);
+    assert_eq!(
+        (words(&third), settled(&bench)),
+        (vec!["publish w-3".into()], vec!["w-1 published 7".into(), "w-2 accepted 8 v8".into()])
+    );
+    bench.turn([done(&third[0], 9)]);
+    nothing_waits(&bench);
+}
+
+#[test]
+fn a_refusal_ends_an_entry_that_is_held_and_a_look_does_not() {
+    let mut bench = bench();
+    let publish = only(enqueue(&mut bench, [message("o-1", "w-1")]));
+    let look = only(bench.turn([conflict(&publish)]));
+    assert_eq!(bench.turn([Input::Held(true), done(&look, 7)]), []);
+    assert_eq!((settled(&bench), bench.marked(Mark::OutboxHeld)), (vec![], 1));
+    assert_eq!(bench.turn([Input::Held(false)]), []);
+    let publish = next_attempt(&mut bench);
+    bench.turn([Input::Held(true), refused(&publish, PublishRefused::TooLarge)]);
+    assert_eq!(settled(&bench), ["w-1 refused too_large"]);
+}
