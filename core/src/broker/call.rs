@@ -4,6 +4,7 @@
 //!  $JS.API.…            a call of the API          (also $JS.<domain>.API.…)
 //!  $JS.ACK.…            an answer to a delivery
 //!  $JS.FC.…             an answer to a flow control request
+//!  $JS.SNAPSHOT.…       a chunk of a snapshot was received, a piece of an archive to restore
 //!  anything else        a message for the stream that captures it
 //! ```
 
@@ -58,6 +59,7 @@ pub(super) enum Call {
 const API: &str = "$JS.API.";
 const ACK: &str = "$JS.ACK.";
 const FLOW_CONTROL: &str = "$JS.FC.";
+const SNAPSHOT: &str = "$JS.SNAPSHOT.";
 
 /// The part of an API subject behind its prefix.
 fn api_of<'s>(domain: Option<&str>, subject: &'s str) -> Option<&'s str> {
@@ -67,11 +69,13 @@ fn api_of<'s>(domain: Option<&str>, subject: &'s str) -> Option<&'s str> {
     })
 }
 
-/// Where the push consumer delivers that a call is about to create or change.
+/// Where the push consumer or the snapshot delivers that a call is about to create or change.
 pub(super) fn deliver_subject(input: &jetstream::Input) -> Option<String> {
-    let jetstream::Input::Requested { request: Request::ConsumerCreate { config, .. }, .. } = input else {
-        return None;
-    };
+    let jetstream::Input::Requested { request, .. } = input else { return None };
+    if let Request::StreamSnapshot { asked, .. } = request {
+        return Some(asked.deliver_subject.clone());
+    }
+    let Request::ConsumerCreate { config, .. } = request else { return None };
     config.deliver_subject.clone()
 }
 
@@ -81,8 +85,19 @@ pub(super) fn is_wanted(engine: &JetStream, domain: Option<&str>, subject: &[u8]
     let is_own = subject.starts_with("$JS.")
         && (subject.starts_with(ACK)
             || subject.starts_with(FLOW_CONTROL)
+            || archive_of(subject).is_some()
             || api_of(domain, subject).is_some());
     is_own || engine.captures(subject)
+}
+
+/// Whether a message is an ack, and the snapshot or the restore it belongs to.
+fn archive_of(subject: &str) -> Option<(bool, &str)> {
+    let tokens: Vec<&str> = subject.strip_prefix(SNAPSHOT)?.splitn(5, '.').collect();
+    match tokens[..] {
+        ["ACK", _, id, _, _] => Some((true, id)),
+        ["RESTORE", _, id] => Some((false, id)),
+        _ => None,
+    }
 }
 
 /// Reads what a client wants.
@@ -97,6 +112,15 @@ pub(super) fn read(domain: Option<&str>, publish: &Publish) -> Call {
         if let Some(delivery) = AckSubject::parse(subject) {
             let kind = AckKind::parse(&publish.payload);
             return Call::Engine(jetstream::Input::Acked { delivery, kind, reply });
+        }
+        if let Some((is_ack, id)) = archive_of(subject) {
+            let id = id.to_owned();
+            return Call::Engine(if is_ack {
+                jetstream::Input::SnapshotAcked { snapshot: id, reply }
+            } else {
+                let payload = publish.payload.clone();
+                jetstream::Input::RestoreChunk { restore: id, reply, payload }
+            });
         }
         if let Some(rest) = subject.strip_prefix(FLOW_CONTROL) {
             let mut tokens = rest.split('.').map(str::to_owned);

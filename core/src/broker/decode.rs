@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod archives;
 mod consumers;
 
 fn error(code: u16, err_code: u32, description: impl Into<String>) -> ApiError {
@@ -24,14 +25,6 @@ fn invalid_json(why: impl std::fmt::Display) -> ApiError {
 /// What a single server says to calls that only a cluster can answer, whatever they ask.
 fn not_clustered() -> ApiError {
     error(503, 10_010, "JetStream clustering support required")
-}
-
-/// Streams are neither written to archives nor read from them here; a call that says nothing is told that first.
-fn not_archived(body: &[u8], err_code: u32, what: &str) -> ApiError {
-    if no_body(body).is_ok() {
-        return error(400, 10_003, "bad request");
-    }
-    error(500, err_code, format!("{what} failed: not supported by this broker"))
 }
 
 /// Reads a call whose subject is `$JS.API.<call>`.
@@ -62,8 +55,8 @@ pub(super) fn decode(call: &str, reply: Option<String>, publish: &Publish) -> Ca
         ["STREAM", "PURGE", stream] => ask(Api::StreamPurge, stream_purge(stream, body)),
         ["STREAM", "NAMES"] => ask(Api::StreamNames, stream_names(body)),
         ["STREAM", "LIST"] => ask(Api::StreamList, stream_list(body)),
-        ["STREAM", "SNAPSHOT", _] => ask(Api::StreamSnapshot, Err(not_archived(body, 10_064, "snapshot"))),
-        ["STREAM", "RESTORE", _] => ask(Api::StreamRestore, Err(not_archived(body, 10_062, "restore"))),
+        ["STREAM", "SNAPSHOT", stream] => ask(Api::StreamSnapshot, archives::snapshot(stream, body)),
+        ["STREAM", "RESTORE", stream] => ask(Api::StreamRestore, archives::restore(stream, body)),
         ["STREAM", "LEADER", "STEPDOWN", _] => ask(Api::StreamStepdown, Err(not_clustered())),
         ["STREAM", "PEER", "REMOVE", _] => ask(Api::StreamPeerRemove, Err(not_clustered())),
         ["STREAM", "MSG", "GET", stream] => ask(Api::MessageGet, message_get(stream, body)),

@@ -155,6 +155,20 @@ pub(super) fn answer(leader: &str, api: Api, answer: Answer) -> Vec<(Bytes, Byte
             }
             envelope(api, Described { subjects, info, cluster: json!({ "leader": leader }) })
         }
+        Answer::SnapshotBegun { config, state } => {
+            #[derive(Serialize)]
+            struct Begun<C, S> {
+                config: C,
+                state: S,
+            }
+            envelope(api, Begun { config, state })
+        }
+        Answer::RestoreBegun { deliver_subject } => {
+            envelope(api, json!({ "deliver_subject": deliver_subject }))
+        }
+        // It is told where the last chunk is answered, not where the restore was asked for.
+        Answer::Restored(Ok(info)) => envelope(Api::StreamCreate, info),
+        Answer::Restored(Err(error)) => failed(Api::StreamCreate, &error),
         Answer::Account(info) => envelope(api, info),
         Answer::Streams(page) => paged(api, "streams", &page),
         Answer::StreamNames(page) => paged(api, "streams", &page),

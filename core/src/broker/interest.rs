@@ -27,7 +27,15 @@ impl Broker {
         }
     }
 
-    /// A push consumer that was just created is served at once, if somebody listens already.
+    /// A stream was restored: somebody may listen already where its consumers deliver.
+    pub(super) fn greet_all(&self, cx: &mut Cx<'_, Input, server::Effect>) {
+        let subjects = self.engine.iter().flat_map(|engine| engine.deliver_subjects().map(str::to_owned));
+        for subject in subjects.collect::<Vec<_>>() {
+            self.greet(Some(subject), cx);
+        }
+    }
+
+    /// A push consumer or a snapshot that just began is served at once, if somebody listens already.
     pub(super) fn greet(&self, subject: Option<String>, cx: &mut Cx<'_, Input, server::Effect>) {
         if let Some(subject) = subject.filter(|subject| self.server.has_listener(subject.as_bytes())) {
             cx.then(Input::Engine(Box::new(jetstream::Input::InterestGained { subject })));

@@ -7,6 +7,7 @@ use crate::jetstream::api::ApiError;
 use crate::jetstream::{self, Answer, DirectStatus, PullStatus};
 use crate::nats::server::Sent;
 use crate::nats::{ConnectionId, Publish, server};
+use crate::wire::headers::Headers;
 use bytes::Bytes;
 
 impl Broker {
@@ -32,6 +33,13 @@ impl Broker {
                 } else {
                     self.capture(&delivery.inbox, Some(&ack), sent.headers, sent.payload, cx);
                 }
+            }
+            jetstream::Effect::Chunk { to, reply, payload } => {
+                self.publish(&to, reply.as_deref(), &NOTHING, &payload, cx);
+            }
+            jetstream::Effect::SnapshotEnded { to, end } => {
+                let headers = end.status().map(|(code, why)| encode::status(code, why, &Headers::default()));
+                self.publish(&to, None, headers.as_ref().unwrap_or(&NOTHING), &NOTHING, cx);
             }
             jetstream::Effect::Status { inbox, status } => self.send_status(&inbox, &status, asked),
             jetstream::Effect::Republish { subject, headers, payload } => {
@@ -95,6 +103,9 @@ impl Broker {
                 self.unheard(asked.from, asked.publish);
             }
             return;
+        }
+        if let Answer::Restored(_) = answer {
+            self.greet_all(cx);
         }
         let api = asked.and_then(|asked| asked.api).unwrap_or(Api::Bare);
         for (headers, payload) in encode::answer(&self.name, api, answer) {

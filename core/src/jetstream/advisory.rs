@@ -3,6 +3,7 @@
 //! They go to `$JS.EVENT.ADVISORY.…` and `$JS.EVENT.METRIC.…` as plain messages: nothing is stored, and nothing here may
 //! depend on somebody having heard them.
 
+use super::api::StreamState;
 use super::stream::rfc3339_ns;
 use super::{Effect, Input, JetStream};
 use crate::cx::Cx;
@@ -69,6 +70,41 @@ pub enum Event {
         stream: String,
         /// Which of these.
         action: Action,
+    },
+    /// A snapshot of a stream begins.
+    SnapshotCreated {
+        /// The stream.
+        stream: String,
+        /// What it holds.
+        state: Box<StreamState>,
+    },
+    /// A snapshot of a stream is over.
+    SnapshotCompleted {
+        /// The stream.
+        stream: String,
+        /// When it began, RFC 3339.
+        start: String,
+        /// When it was over.
+        end: String,
+        /// Why it is not whole.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A stream is to be restored.
+    RestoreCreated {
+        /// The stream.
+        stream: String,
+    },
+    /// A restore is over, well or not.
+    RestoreCompleted {
+        /// The stream.
+        stream: String,
+        /// When it began, RFC 3339.
+        start: String,
+        /// When it was over.
+        end: String,
+        /// How much was sent.
+        bytes: u64,
     },
     /// A batch was begun and is not stored.
     BatchAbandoned {
@@ -200,6 +236,10 @@ impl Event {
                 about(&format!("CONSUMER.{}", action.past()), stream, consumer)
             }
             Self::Stream { stream, action } => format!("{ADVISORY}.STREAM.{}.{stream}", action.past()),
+            Self::SnapshotCreated { stream, .. } => format!("{ADVISORY}.STREAM.SNAPSHOT_CREATE.{stream}"),
+            Self::SnapshotCompleted { stream, .. } => format!("{ADVISORY}.STREAM.SNAPSHOT_COMPLETE.{stream}"),
+            Self::RestoreCreated { stream } => format!("{ADVISORY}.STREAM.RESTORE_CREATE.{stream}"),
+            Self::RestoreCompleted { stream, .. } => format!("{ADVISORY}.STREAM.RESTORE_COMPLETE.{stream}"),
             Self::BatchAbandoned { stream, .. } => format!("{ADVISORY}.STREAM.BATCH_ABANDONED.{stream}"),
             Self::MaxDeliveries { stream, consumer, .. } => {
                 about("CONSUMER.MAX_DELIVERIES", stream, consumer)
@@ -221,6 +261,10 @@ impl Event {
         match self {
             Self::Consumer { .. } => "io.nats.jetstream.advisory.v1.consumer_action",
             Self::Stream { .. } => "io.nats.jetstream.advisory.v1.stream_action",
+            Self::SnapshotCreated { .. } => "io.nats.jetstream.advisory.v1.snapshot_create",
+            Self::SnapshotCompleted { .. } => "io.nats.jetstream.advisory.v1.snapshot_complete",
+            Self::RestoreCreated { .. } => "io.nats.jetstream.advisory.v1.restore_create",
+            Self::RestoreCompleted { .. } => "io.nats.jetstream.advisory.v1.restore_complete",
             Self::BatchAbandoned { .. } => "io.nats.jetstream.advisory.v1.stream_batch_abandoned",
             Self::MaxDeliveries { .. } => "io.nats.jetstream.advisory.v1.max_deliver",
             Self::Naked(_) => "io.nats.jetstream.advisory.v1.nak",

@@ -1,4 +1,4 @@
-//! When whom to wake: one entry for every stream and consumer that waits for time to pass.
+//! When whom to wake: one entry for every stream, consumer and archive that waits for time to pass.
 //!
 //! Each owner knows its own next moment; this is the index that finds the earliest of all without asking everybody.
 
@@ -12,6 +12,8 @@ use std::sync::Arc;
 pub(super) enum Owner {
     Stream(Arc<str>),
     Consumer(ConsumerKey),
+    /// A snapshot or a restore.
+    Archive(String),
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]

@@ -441,6 +441,13 @@ impl Consumer {
 
     /// Its state, to be written.
     pub(super) fn flush(&mut self, now: Now) {
+        self.flushed = self.state(now);
+        self.changed = false;
+        self.flush_due = None;
+    }
+
+    /// Its state as it would be written now.
+    pub(super) fn state(&self, now: Now) -> ConsumerState {
         let due = |wait| match wait {
             Wait::Until(at) => {
                 let left_ns = at.as_ns().saturating_sub(now.mono.as_ns());
@@ -452,15 +459,13 @@ impl Consumer {
             let Pending { consumer_seq, deliveries, wait } = *own;
             (*seq, PendingState { consumer_seq, deliveries, due: due(wait) })
         });
-        self.flushed = ConsumerState {
+        ConsumerState {
             delivered: self.delivered(),
             ack_floor: self.floor,
             pending: pending.collect(),
             exhausted: self.exhausted.clone(),
             last_per_subject: self.last_per_subject.clone().map(|own| (own.seqs, own.chosen_from)),
-        };
-        self.changed = false;
-        self.flush_due = None;
+        }
     }
 
     /// The last delivery.
@@ -470,9 +475,7 @@ impl Consumer {
 
     /// How long the ack of the nth delivery may take.
     pub(super) fn ack_wait_ns(&self, deliveries: u64) -> u64 {
-        let nth = usize::try_from(deliveries.saturating_sub(1)).unwrap_or(usize::MAX);
-        let backoff = &self.config.backoff_ns;
-        backoff.get(nth).or(backoff.last()).copied().unwrap_or(self.config.ack_wait_ns)
+        self.config.ack_wait_of_ns(deliveries)
     }
 }
 

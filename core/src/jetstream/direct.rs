@@ -201,7 +201,8 @@ impl JetStream {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let mut say = |answer| cx.emit(Effect::Reply { to: reply.to_owned(), answer });
-        let Some(stream) = self.streams.get(name).filter(|own| own.config.allow_direct) else {
+        let Some(stream) = self.streams.get(name).filter(|own| own.config.allow_direct && !own.is_closed)
+        else {
             say(Answer::NoResponders { subject: format!("$JS.API.DIRECT.GET.{name}") });
             return Ok(());
         };

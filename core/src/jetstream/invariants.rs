@@ -54,6 +54,7 @@ impl JetStream {
                 Owner::Consumer(key) => {
                     self.streams.get(&key.stream).is_some_and(|own| own.consumers.contains_key(&key.consumer))
                 }
+                Owner::Archive(id) => self.archives.contains(id),
             };
             invariant!(exists, Brk2, "an alarm for {owner:?}, which is not there");
         }

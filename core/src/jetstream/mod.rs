@@ -33,6 +33,8 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
+//! Archives are written and read a piece at a time: see [`archives`].
+//!
 //! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
 //! [`Input::Abandoned`]); replication.
 
@@ -41,6 +43,8 @@ mod admit;
 pub mod advisory;
 mod alarm;
 pub mod api;
+mod archive;
+mod archives;
 mod batch;
 mod capture;
 mod consumer;
@@ -52,6 +56,7 @@ mod deliver;
 mod direct;
 mod directives;
 mod duration;
+mod effect;
 mod error;
 mod expiry;
 mod fault;
@@ -72,8 +77,10 @@ mod record;
 mod recover;
 mod remove;
 mod requests;
+mod restore;
 mod retention;
 mod rules;
+mod snapshot;
 mod stream;
 mod stream_config;
 mod stream_requests;
@@ -86,6 +93,7 @@ mod upstream;
 
 pub use ack::{AckKind, AckSubject};
 pub use direct::{DirectMessage, DirectPlace, DirectStatus};
+pub use effect::{Delivery, Effect, StoredMessage};
 pub use expiry::Life as MessageLife;
 pub use fault::Fault;
 pub use listing::API_LEVEL;
@@ -95,16 +103,16 @@ pub use pull_status::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
+pub use snapshot::{SnapshotEnd, SnapshotRequest};
 pub use upstream::Position as SourcePosition;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::store::View;
-use crate::time::{Mono, Now, Wall};
-use crate::wire::header_block::HeaderBlock;
-use advisory::Advisory;
+use crate::time::{Mono, Now};
 use alarm::{Alarms, Owner};
 use api::{AccountApi, PullRequest};
+use archives::Archives;
 use bytes::Bytes;
 use capture::Captures;
 use nuid::Nuid;
@@ -193,6 +201,24 @@ pub enum Input {
         /// What it was asked with.
         token: String,
     },
+    /// A client has a chunk of a snapshot, on `$JS.SNAPSHOT.ACK.<stream>.<snapshot>.<bytes>.<chunk>`.
+    SnapshotAcked {
+        /// The snapshot.
+        snapshot: String,
+        /// Where nobody is, if there is no such snapshot.
+        reply: Option<String>,
+    },
+    /// A client sent a piece of an archive, on `$JS.SNAPSHOT.RESTORE.<stream>.<restore>`.
+    RestoreChunk {
+        /// The restore.
+        restore: String,
+        /// Where the piece is acknowledged.
+        reply: Option<String>,
+        /// The piece; when it is empty, that was all.
+        payload: Bytes,
+    },
+    /// Archives are to be written on, or read on. The broker tells itself, so that what a step before stored is there.
+    ArchivesDue,
     /// Consumers have something to do. The broker tells itself, so that a message is read back only after the step
     /// that stored it; from anybody else it changes nothing.
     Signalled,
@@ -212,73 +238,6 @@ impl From<Tick> for Input {
     }
 }
 
-/// What the broker sends.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Effect {
-    /// An answer to a publish, an API request or an ack.
-    Reply {
-        /// Where to.
-        to: String,
-        /// What.
-        answer: Answer,
-    },
-    /// A message for a pull request, or for the deliver subject of a push consumer.
-    Deliver(Box<Delivery>),
-    /// A stored message, for whoever listens: the stream republishes.
-    Republish {
-        /// On this subject.
-        subject: String,
-        /// Its headers, and where it is stored.
-        headers: HeaderBlock,
-        /// Its payload, unless the stream republishes headers only.
-        payload: Bytes,
-    },
-    /// A pull request is alive, or over; a push consumer is alive, or wants to know whether its messages arrive.
-    Status {
-        /// Where to.
-        inbox: String,
-        /// Which. It may have a [reply](PullStatus::reply).
-        status: PullStatus,
-    },
-    /// Something happened that may interest somebody.
-    Advise {
-        /// Where it is told.
-        subject: String,
-        /// What.
-        body: Box<Advisory>,
-    },
-}
-
-/// A message on its way to a client.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Delivery {
-    /// Where to.
-    pub inbox: String,
-    /// What the client answers to: its text is the message's reply subject.
-    pub ack: AckSubject,
-    /// The subject it was published on.
-    pub subject: Arc<str>,
-    /// Its headers, as they were received.
-    pub headers: HeaderBlock,
-    /// Its payload.
-    pub payload: Bytes,
-}
-
-/// A message as the log holds it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredMessage {
-    /// Its sequence.
-    pub seq: u64,
-    /// The subject it was published on.
-    pub subject: Arc<str>,
-    /// Its headers, as they were received.
-    pub headers: HeaderBlock,
-    /// Its payload.
-    pub payload: Bytes,
-    /// When it was stored.
-    pub stored_at: Wall,
-}
-
 /// What the broker waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Timer {
@@ -288,6 +247,8 @@ pub enum Timer {
     Delivery,
     /// There is more to copy than one step may.
     Copying,
+    /// There is more to archive or to restore than one step may, or the client of an archive is silent.
+    Archiving,
     /// A delivery was not settled in time.
     AckWait,
     /// A pull request ends.
@@ -349,6 +310,8 @@ pub struct JetStream {
     copiers: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     /// Streams that may have something to copy; lost.
     copying: BTreeSet<Arc<str>>,
+    /// Snapshots and restores under way; lost.
+    archives: Archives,
 }
 
 impl Machine for JetStream {
@@ -380,6 +343,11 @@ impl Machine for JetStream {
             Input::Faulted(fault) => self.on_faulted(now, &fault, cx)?,
             Input::Tick(Tick) => self.on_tick(now, cx),
             Input::Signalled => return self.on_signalled(now, cx),
+            Input::SnapshotAcked { snapshot, reply } => self.on_snapshot_acked(snapshot, reply, cx),
+            Input::RestoreChunk { restore, reply, payload } => {
+                self.on_restore_chunk(now, &restore, reply, payload, cx);
+            }
+            Input::ArchivesDue => return self.on_archives_due(now, cx),
             Input::CopiesDue => {
                 self.on_copies_due(now, cx)?;
                 if !self.ready.is_empty() {
@@ -387,6 +355,9 @@ impl Machine for JetStream {
                 }
                 return Ok(());
             }
+        }
+        if self.archives.is_due() {
+            cx.then(Input::ArchivesDue);
         }
         if !self.copying.is_empty() {
             cx.then(Input::CopiesDue);
@@ -404,6 +375,9 @@ impl Machine for JetStream {
         }
         if !self.copying.is_empty() {
             return Some((clock.mono, Timer::Copying));
+        }
+        if self.archives.is_due() {
+            return Some((clock.mono, Timer::Archiving));
         }
         self.alarms.first()
     }

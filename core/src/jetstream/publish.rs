@@ -45,6 +45,10 @@ impl JetStream {
             no_responders(publish.reply, || publish.subject, cx);
             return Ok(());
         };
+        if stream.is_closed {
+            no_responders(publish.reply, || publish.subject, cx);
+            return Ok(());
+        }
         let name = name.clone();
         if stream.config.no_ack {
             publish.reply = None;
@@ -187,9 +191,16 @@ impl JetStream {
             stream.lives.insert(seq, life);
         }
         stream.keep_message(message, cx);
+        self.tell_stored(name, &subject, seq);
+        seq
+    }
+
+    /// Tells whoever waits for what is stored.
+    pub(super) fn tell_stored(&mut self, name: &Arc<str>, subject: &Arc<str>, seq: u64) {
+        let Some(stream) = self.streams.get_mut(name) else { return };
         let mut waiting = Vec::new();
         for (consumer, own) in &mut stream.consumers {
-            if own.on_stored(seq, &subject) && own.is_asked() {
+            if own.on_stored(seq, subject) && own.is_asked() {
                 waiting.push(consumer.clone());
             }
         }
@@ -199,7 +210,6 @@ impl JetStream {
         if !self.copiers.is_empty() {
             self.note_copiers(name);
         }
-        seq
     }
 }
 

@@ -211,9 +211,9 @@ impl Push {
 }
 
 impl JetStream {
-    /// The subjects push consumers deliver on: somebody should tell whether anybody listens there.
+    /// The subjects push consumers and snapshots deliver on: somebody should tell whether anybody listens there.
     pub fn deliver_subjects(&self) -> impl Iterator<Item = &str> {
-        self.deliver_subjects.keys().map(AsRef::as_ref)
+        self.deliver_subjects.keys().map(AsRef::as_ref).chain(self.snapshot_subjects())
     }
 
     /// The subject a flow control request is answered on.
@@ -222,6 +222,7 @@ impl JetStream {
     }
 
     pub(super) fn on_interest_gained(&mut self, now: Now, subject: String) {
+        self.note_listener(&subject, true);
         let Some(keys) = self.deliver_subjects.get(subject.as_str()) else {
             self.heard_of = Some(subject);
             return;
@@ -233,6 +234,7 @@ impl JetStream {
 
     pub(super) fn unbind(&mut self, now: Now, subject: &str) {
         self.heard_of.take_if(|own| own == subject);
+        self.note_listener(subject, false);
         for key in self.deliver_subjects.get(subject).cloned().unwrap_or_default() {
             self.bind(now, &key, false);
         }

@@ -4,6 +4,7 @@
 //! their rows say, until the first input brings the clocks and wakes them.
 
 use super::api::{AccountApi, ConsumerConfig, StreamConfig};
+use super::archives::Archives;
 use super::capture::Captures;
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
@@ -96,6 +97,7 @@ impl JetStream {
             api: AccountApi::default(),
             copiers: BTreeMap::new(),
             copying: BTreeSet::new(),
+            archives: Archives::default(),
         })
     }
 
@@ -165,6 +167,7 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let mut stream = Stream {
         config,
         rules,
+        is_closed: false,
         created_ns,
         log,
         bodies,

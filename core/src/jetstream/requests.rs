@@ -2,9 +2,11 @@
 
 use super::api::{
     AccountInfo, ApiError, ConsumerConfig, ConsumerInfo, MessageGet, Page, Paging, StreamConfig, StreamInfo,
+    StreamState,
 };
 use super::direct::{DirectMessage, DirectStatus};
 use super::error::stream_not_found;
+use super::snapshot::SnapshotRequest;
 use super::stream::Stream;
 use super::{Effect, Input, JetStream, StoredMessage, keep};
 use crate::cx::Cx;
@@ -91,6 +93,18 @@ pub enum Request {
         seq: Option<u64>,
         /// But for so many of the last ones.
         keep: Option<u64>,
+    },
+    /// Archives a stream.
+    StreamSnapshot {
+        /// The stream.
+        stream: String,
+        /// How, and where to.
+        asked: SnapshotRequest,
+    },
+    /// Makes a stream of an archive.
+    StreamRestore {
+        /// How it shall be.
+        config: Box<StreamConfig>,
     },
     /// Names the streams; those that capture a subject, if one is given.
     StreamNames {
@@ -253,6 +267,20 @@ pub enum Answer {
         /// How many.
         messages: u64,
     },
+    /// A snapshot begins.
+    SnapshotBegun {
+        /// How the stream is configured: the archive does not have it.
+        config: Box<StreamConfig>,
+        /// What it holds.
+        state: Box<StreamState>,
+    },
+    /// A restore begins.
+    RestoreBegun {
+        /// Where the archive goes.
+        deliver_subject: String,
+    },
+    /// A restore is over.
+    Restored(Result<Box<StreamInfo>, ApiError>),
     /// A message.
     Message(Box<StoredMessage>),
     /// A message, read from any replica: sent as it is, with its [`headers`](DirectMessage::headers).
@@ -320,6 +348,8 @@ impl JetStream {
             Request::StreamPurge { stream, filter, seq, keep } => {
                 self.purge_stream(now, &stream, filter.as_deref(), seq, keep, cx)
             }
+            Request::StreamSnapshot { stream, asked } => self.snapshot_stream(now, &stream, asked, cx),
+            Request::StreamRestore { config } => self.restore_stream(now, *config, cx),
             Request::StreamNames { subject, offset } => {
                 Ok(self.stream_names_page(subject.as_deref(), offset))
             }

@@ -21,6 +21,8 @@ pub(super) struct Stream {
     pub(super) config: StreamConfig,
     /// Derived from the configuration.
     pub(super) rules: Rules,
+    /// It is being restored: it takes nothing from anybody else; lost.
+    pub(super) is_closed: bool,
     /// Durable: with the name, which stream this is.
     pub(super) created_ns: u64,
     /// Derived from the rows of its messages.

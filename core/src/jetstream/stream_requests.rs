@@ -41,6 +41,18 @@ impl JetStream {
                 Err(error(400, err_code::STREAM_NAME_EXISTS, why))
             };
         }
+        let name = self.insert_stream(now, config, cx)?;
+        let (_, own) = self.stream_of(&name)?;
+        Ok(Answer::Stream(Box::new(self.info(own))))
+    }
+
+    /// A configuration that was checked becomes a stream. Returns its name.
+    pub(super) fn insert_stream(
+        &mut self,
+        now: Now,
+        config: StreamConfig,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Arc<str>, ApiError> {
         if self.streams.len() >= self.limits.streams_max {
             return Err(error(400, 10_027, "maximum number of streams reached"));
         }
@@ -52,6 +64,7 @@ impl JetStream {
         }
         let stream = Stream {
             rules,
+            is_closed: false,
             created_ns: self.created_ns(now),
             log,
             bodies: Bodies::new(),
@@ -64,17 +77,16 @@ impl JetStream {
             config,
         };
         stream.stage(cx);
-        let info = self.info(&stream);
         let stream_name = stream.config.name.clone();
         let name: Arc<str> = stream_name.as_str().into();
         self.captures.insert(&stream.rules.subjects, &name);
-        self.streams.insert(name, stream);
+        self.streams.insert(name.clone(), stream);
         self.connect_copiers();
         self.advise(Event::Stream { stream: stream_name, action: Action::Create }, cx);
-        Ok(Answer::Stream(Box::new(info)))
+        Ok(name)
     }
 
-    fn normalise(&self, config: StreamConfig, pedantic: bool) -> Result<StreamConfig, ApiError> {
+    pub(super) fn normalise(&self, config: StreamConfig, pedantic: bool) -> Result<StreamConfig, ApiError> {
         let known = |name: &str| self.streams.get(name).map(|stream| &stream.config);
         stream_config::normalise(config, pedantic, &known)
     }

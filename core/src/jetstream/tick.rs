@@ -13,6 +13,7 @@ impl JetStream {
             match owner {
                 Owner::Stream(name) => self.wake_stream(now, &name, cx),
                 Owner::Consumer(key) => self.wake_consumer(now, &key, cx),
+                Owner::Archive(id) => self.archives.set_due(&id),
             }
         }
     }

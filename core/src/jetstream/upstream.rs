@@ -287,6 +287,9 @@ impl JetStream {
                 return Ok(());
             };
             let own = &self.streams[name];
+            if own.is_closed {
+                return Ok(());
+            }
             let upstream = &own.upstreams[nth];
             let next = upstream.next(&own.log, origin);
             let found = origin.log.next_matching(&upstream.filters, next);

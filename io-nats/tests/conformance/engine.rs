@@ -106,6 +106,8 @@ impl Engine {
             | Effect::Deliver(_)
             | Effect::Status { .. }
             | Effect::Advise { .. }
+            | Effect::Chunk { .. }
+            | Effect::SnapshotEnded { .. }
             | Effect::Republish { .. } => None,
         })
     }
@@ -131,6 +133,8 @@ impl Engine {
             | Effect::Status { .. }
             | Effect::Reply { .. }
             | Effect::Advise { .. }
+            | Effect::Chunk { .. }
+            | Effect::SnapshotEnded { .. }
             | Effect::Republish { .. } => None,
         })
     }
@@ -227,6 +231,8 @@ impl Side for Engine {
                 }
                 Effect::Advise { .. }
                 | Effect::Deliver(_)
+                | Effect::Chunk { .. }
+                | Effect::SnapshotEnded { .. }
                 | Effect::Republish { .. }
                 | Effect::Status { .. }
                 | Effect::Reply { .. } => None,

@@ -94,6 +94,9 @@ fn wire(request: &Request) -> (String, Value) {
             (format!("STREAM.INFO.{stream}"), body)
         }
         Request::StreamDelete { stream } => (format!("STREAM.DELETE.{stream}"), Value::Null),
+        Request::StreamSnapshot { .. } | Request::StreamRestore { .. } => {
+            unreachable!("archives have a test of their own, among those of nodes")
+        }
         Request::StreamPurge { stream, filter, seq, keep } => {
             let body = json!({ "filter": filter, "seq": seq, "keep": keep });
             (format!("STREAM.PURGE.{stream}"), body)
@@ -221,6 +224,7 @@ fn answer(request: &Request, answer: &Value) -> Answer {
         Request::StreamNames { .. } => Answer::StreamNames(page(answer, "streams")),
         Request::StreamList { .. } => Answer::Streams(page(answer, "streams")),
         Request::MessageGet { .. } => Answer::Message(Box::new(message(&answer["message"]))),
+        Request::StreamSnapshot { .. } | Request::StreamRestore { .. } => unreachable!("never asked"),
         Request::DirectGet { .. } => unreachable!("not answered with JSON"),
         Request::MessageDelete { .. } => Answer::MessageDeleted,
         Request::ConsumerCreate { .. } | Request::ConsumerInfo { .. } => {

@@ -190,6 +190,9 @@ pub(crate) fn text(answer: Answer) -> String {
         }
         Answer::NoResponders { .. } => "503".to_owned(),
         done @ (Answer::StreamDeleted
+        | Answer::SnapshotBegun { .. }
+        | Answer::RestoreBegun { .. }
+        | Answer::Restored(_)
         | Answer::Purged { .. }
         | Answer::Staged
         | Answer::DirectStatus(_)

@@ -54,7 +54,10 @@ impl Edge {
                 let Some((gate, generation, pull)) = self.listening(&inbox) else { return Next::Ignored };
                 Next::Done(Fact::Gate(gate, pull_status(generation, pull, &status)))
             }
-            jetstream::Effect::Advise { .. } | jetstream::Effect::Republish { .. } => Next::Ignored,
+            jetstream::Effect::Advise { .. }
+            | jetstream::Effect::Republish { .. }
+            | jetstream::Effect::Chunk { .. }
+            | jetstream::Effect::SnapshotEnded { .. } => Next::Ignored,
         }
     }
 

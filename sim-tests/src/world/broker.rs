@@ -118,6 +118,9 @@ impl World {
             | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::CopiesDue
+            | Input::ArchivesDue
+            | Input::SnapshotAcked { .. }
+            | Input::RestoreChunk { .. }
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_) => None,
@@ -150,6 +153,9 @@ impl World {
             | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::CopiesDue
+            | Input::ArchivesDue
+            | Input::SnapshotAcked { .. }
+            | Input::RestoreChunk { .. }
             | Input::Stopping
             | Input::Faulted(_)
             | Input::Tick(_)) => other,
@@ -216,7 +222,10 @@ impl World {
             Effect::Deliver(delivery) => &delivery.inbox,
             Effect::Status { inbox, .. } => inbox,
             // Nobody of ours listens.
-            Effect::Advise { .. } | Effect::Republish { .. } => return,
+            Effect::Advise { .. }
+            | Effect::Republish { .. }
+            | Effect::Chunk { .. }
+            | Effect::SnapshotEnded { .. } => return,
         };
         let Some((number, connection)) = Edge::owner_of(to) else { return };
         let Some(node) = NodeId::of_number(number) else { return };

@@ -66,6 +66,8 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
             | Request::StreamUpdate { .. }
             | Request::StreamDelete { .. }
             | Request::StreamPurge { .. }
+            | Request::StreamSnapshot { .. }
+            | Request::StreamRestore { .. }
             | Request::StreamNames { .. }
             | Request::StreamList { .. }
             | Request::DirectGet { .. }
@@ -82,6 +84,9 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
         | Input::Signalled
         | Input::Stopping
         | Input::CopiesDue
+        | Input::ArchivesDue
+        | Input::SnapshotAcked { .. }
+        | Input::RestoreChunk { .. }
         | Input::Faulted(_)
         | Input::Tick(_) => None,
     }
@@ -211,6 +216,9 @@ impl World {
             | Input::Signalled
             | Input::Stopping
             | Input::CopiesDue
+            | Input::ArchivesDue
+            | Input::SnapshotAcked { .. }
+            | Input::RestoreChunk { .. }
             | Input::Faulted(_)
             | Input::Tick(_) => {}
         }
@@ -285,6 +293,8 @@ impl World {
             Effect::Status { .. }
             | Effect::Reply { .. }
             | Effect::Advise { .. }
+            | Effect::Chunk { .. }
+            | Effect::SnapshotEnded { .. }
             | Effect::Republish { .. } => false,
         }
     }

@@ -116,20 +116,6 @@ fn what_only_a_cluster_can_do_is_refused_as_a_single_server_does() {
 }
 
 #[test]
-fn an_archive_is_refused_and_not_left_unanswered() {
-    let mut talk = Talk::new();
-    for (call, body, expected) in [
-        ("STREAM.SNAPSHOT.S", "", r#""err_code":10003"#),
-        ("STREAM.SNAPSHOT.S", r#"{"deliver_subject":"d"}"#, r#""err_code":10064"#),
-        ("STREAM.RESTORE.S", r#"{"config":{"name":"S"}}"#, r#""err_code":10062"#),
-        ("STREAM.RESTORE.S", "{}", r#""deliver_subject":"""#),
-    ] {
-        let answer = talk.ask(call, body);
-        assert!(answer.contains(expected), "{call}: {answer}");
-    }
-}
-
-#[test]
 fn a_batch_is_acknowledged_once() {
     let mut talk = Talk::new();
     talk.ask("STREAM.CREATE.S", r#"{"name":"S","subjects":["s.>"],"allow_atomic":true}"#);

@@ -1,5 +1,6 @@
 //! A broker and its clients, who speak bytes and print what they hear.
 
+mod archives;
 mod asking;
 mod consuming;
 mod interest;

@@ -178,6 +178,15 @@ pub struct ConsumerConfig {
     pub priority_timeout_ns: u64,
 }
 
+impl ConsumerConfig {
+    /// How long the ack of the nth delivery may take, in nanoseconds.
+    #[must_use]
+    pub fn ack_wait_of_ns(&self, nth: u64) -> u64 {
+        let nth = usize::try_from(nth.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.backoff_ns.get(nth).or(self.backoff_ns.last()).copied().unwrap_or(self.ack_wait_ns)
+    }
+}
+
 /// A position in both counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct SequencePair {

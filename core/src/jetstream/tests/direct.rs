@@ -35,6 +35,9 @@ fn read_all(bench: &mut Bench, get: MessageGet) -> Vec<String> {
         | Answer::StreamDescribed { .. }
         | Answer::Streams(_)
         | Answer::StreamNames(_)
+        | Answer::SnapshotBegun { .. }
+        | Answer::RestoreBegun { .. }
+        | Answer::Restored(_)
         | Answer::StreamDeleted
         | Answer::Purged { .. }
         | Answer::Message(_)

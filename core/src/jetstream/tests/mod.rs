@@ -2,6 +2,7 @@
 //! see as the probe scripts of the reference do.
 
 mod acks;
+mod archives;
 mod batches;
 mod consumers;
 mod copies;
@@ -368,6 +369,8 @@ pub(super) fn answers(effects: Vec<Effect>, inbox: &str) -> Vec<Answer> {
         | Effect::Deliver(_)
         | Effect::Status { .. }
         | Effect::Advise { .. }
+        | Effect::Chunk { .. }
+        | Effect::SnapshotEnded { .. }
         | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(answer).collect()
@@ -380,6 +383,8 @@ pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
         | Effect::Reply { .. }
         | Effect::Status { .. }
         | Effect::Advise { .. }
+        | Effect::Chunk { .. }
+        | Effect::SnapshotEnded { .. }
         | Effect::Republish { .. } => None,
     };
     effects.into_iter().filter_map(delivery).collect()
@@ -389,7 +394,12 @@ pub(super) fn deliveries(effects: Vec<Effect>, inbox: &str) -> Vec<Delivery> {
 pub(super) fn told(effects: &[Effect]) -> Vec<String> {
     let subject = |effect: &Effect| match effect {
         Effect::Advise { subject, .. } => subject.strip_prefix("$JS.EVENT.ADVISORY.").map(str::to_owned),
-        Effect::Deliver(_) | Effect::Reply { .. } | Effect::Republish { .. } | Effect::Status { .. } => None,
+        Effect::Deliver(_)
+        | Effect::Reply { .. }
+        | Effect::Republish { .. }
+        | Effect::Chunk { .. }
+        | Effect::SnapshotEnded { .. }
+        | Effect::Status { .. } => None,
     };
     effects.iter().filter_map(subject).collect()
 }
@@ -407,6 +417,8 @@ pub(super) fn seen(effects: &[Effect], inbox: &str) -> Vec<String> {
         | Effect::Status { .. }
         | Effect::Reply { .. }
         | Effect::Advise { .. }
+        | Effect::Chunk { .. }
+        | Effect::SnapshotEnded { .. }
         | Effect::Republish { .. } => None,
     };
     effects.iter().filter_map(line).collect()

@@ -42,6 +42,9 @@ fn create(bench: &mut Bench, stream: &str, config: ConsumerConfig) -> Result<Str
         | Answer::StreamDescribed { .. }
         | Answer::Streams(_)
         | Answer::StreamNames(_)
+        | Answer::SnapshotBegun { .. }
+        | Answer::RestoreBegun { .. }
+        | Answer::Restored(_)
         | Answer::StreamDeleted
         | Answer::Purged { .. }
         | Answer::Message(_)
