@@ -2,11 +2,13 @@
 //!
 //! | module | what it shows |
 //! |---|---|
+//! | [`archives`] | what one archives the other restores |
 //! | [`killed`] | SIGKILL under load: nothing acknowledged is lost |
 //! | [`differential`] | random scripts: thousands of operations, the same answers |
 //! | [`recorded`] | the core protocol: what was recorded is still so, over TCP |
 //! | [`servers`], [`client`] | the processes, and a client that hides nothing |
 
+mod archives;
 mod client;
 mod differential;
 mod killed;
