@@ -4,7 +4,7 @@
 //! configuration from the answer, and sends the chunks back.
 
 use crate::client::{Client, Message};
-use crate::nats_server::NatsServer;
+use crate::nats_server::{NatsServer, original};
 use crate::servers::Ours;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -201,53 +201,53 @@ fn assert_same(shown: &[Value], expected: &[Value]) {
 }
 
 async fn both(dir: &std::path::Path) -> (NatsServer, Ours, Talk, Talk) {
-    let real = NatsServer::start(dir).await;
+    let real = NatsServer::start(original(), dir).await;
     let ours = Ours::start(dir).await;
     let port = real.url().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
-    let (original, own) = (Talk::with(port).await, Talk::with(ours.port()).await);
-    (real, ours, original, own)
+    let (theirs, own) = (Talk::with(port).await, Talk::with(ours.port()).await);
+    (real, ours, theirs, own)
 }
 
 #[tokio::test]
 async fn archives_cross_in_both_directions() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (_real, _ours, mut original, mut own) = both(dir.path()).await;
-    original.fill().await;
+    let (_real, _ours, mut theirs, mut own) = both(dir.path()).await;
+    theirs.fill().await;
     own.fill().await;
     let from_own = own.shown().await;
     // In chunks of a kilobyte the window is full again and again.
     for asked in [json!({}), json!({ "chunk_size": 1024, "window_size": 8192 })] {
-        let from_original = original.shown().await;
-        let archive = original.archive(asked.clone()).await;
+        let from_original = theirs.shown().await;
+        let archive = theirs.archive(asked.clone()).await;
         let restored = own.restore(&archive.config, &archive.bytes).await;
         assert!(restored["error"].is_null(), "{restored}");
         assert_same(&own.shown().await, &from_original);
         // And back again.
         let returned = own.archive(asked.clone()).await;
         assert_eq!(returned.end, archive.end);
-        let restored = original.restore(&returned.config, &returned.bytes).await;
+        let restored = theirs.restore(&returned.config, &returned.bytes).await;
         assert!(restored["error"].is_null(), "{restored}");
-        assert_same(&original.shown().await, &from_original);
+        assert_same(&theirs.shown().await, &from_original);
 
         own.fill().await;
         let archive = own.archive(asked).await;
         let ratio = archive.bytes.len() * 100 / returned.bytes.len();
         assert!((80..120).contains(&ratio), "{ratio} %");
-        let (before, restored) = (own.shown().await, original.restore(&archive.config, &archive.bytes).await);
+        let (before, restored) = (own.shown().await, theirs.restore(&archive.config, &archive.bytes).await);
         assert!(restored["error"].is_null(), "{restored}");
-        assert_same(&original.shown().await, &before);
+        assert_same(&theirs.shown().await, &before);
         assert_eq!(before[2..4], from_own[2..4], "the same consumers");
         // The consumers go on where they were.
-        let (here, there) = (own.next().await, original.next().await);
+        let (here, there) = (own.next().await, theirs.next().await);
         assert_eq!((here.subject, here.payload), (there.subject, there.payload));
-        original.fill().await;
+        theirs.fill().await;
     }
 }
 
 #[tokio::test]
 async fn both_refuse_the_same_archives_and_keep_the_same_of_them() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (_real, _ours, mut original, mut own) = both(dir.path()).await;
+    let (_real, _ours, mut theirs, mut own) = both(dir.path()).await;
     own.fill().await;
     let archive = own.archive(json!({})).await;
     let bytes = &archive.bytes;
@@ -274,14 +274,14 @@ async fn both_refuse_the_same_archives_and_keep_the_same_of_them() {
         ("what has lived", with("max_age", json!(100_000_000)), &bytes[..]),
         ("in memory", with("storage", json!("memory")), &bytes[..]),
     ] {
-        let answers = [original.restore(&config, bytes).await, own.restore(&config, bytes).await];
-        let [theirs, ours] =
+        let answers = [theirs.restore(&config, bytes).await, own.restore(&config, bytes).await];
+        let [their, our] =
             answers.map(|answer| (answer["error"]["err_code"].clone(), answer["type"].clone()));
-        assert_eq!(ours, theirs, "{what}");
+        assert_eq!(our, their, "{what}");
         // What has lived is gone a moment later.
         tokio::time::sleep(Duration::from_millis(300)).await;
         let mut states = Vec::new();
-        for talk in [&mut original, &mut own] {
+        for talk in [&mut theirs, &mut own] {
             let info = talk.ask("STREAM.INFO.A", Value::Null).await;
             let state = ["messages", "first_seq", "last_seq", "num_deleted", "consumer_count"]
                 .map(|name| info["state"][name].clone());
