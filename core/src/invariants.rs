@@ -60,6 +60,10 @@ invariants! {
     Eff3 = "INV-EFF-3", "an effect has at most one live attempt";
     Eff4 = "INV-EFF-4", "an effect is settled once, and its result commits with that";
     Eff5 = "INV-EFF-5", "an effect that may happen at most once is not repeated after an attempt without an answer";
+    Sch1 = "INV-SCH-1", "the tables of timers name the same timers";
+    Sch2 = "INV-SCH-2", "a timer that was set fires once, or is cancelled";
+    Sch3 = "INV-SCH-3", "no timer fires before its time by the wall clock";
+    Sch4 = "INV-SCH-4", "no more timers fire in one step than the bound allows";
     Agg1 = "INV-AGG-1", "the versions of an aggregate are contiguous from one";
     Agg2 = "INV-AGG-2", "a command id has one outcome";
     Agg3 = "INV-AGG-3", "after an unknown append or a conflict, the stream is looked at before deciding again";

@@ -72,6 +72,7 @@ pub mod query;
 pub mod quirks;
 pub mod runner;
 pub mod saga;
+pub mod schedule;
 pub mod store;
 pub mod time;
 pub mod wire;

@@ -60,6 +60,8 @@ marks! {
     EffectStale = "effect_stale", "the answer to an earlier attempt was dropped";
     EffectParked = "effect_parked", "an effect ran out of attempts, or may not be repeated, and waits for a person";
     EffectQueued = "effect_queued", "an effect waited on disk for a place among the running ones";
+    ScheduleCrowded = "schedule_crowded", "more timers were due than fire in one step";
+    TimerStale = "timer_stale", "a timer fired that its saga no longer waits for";
     QuarantineParked = "quarantine_parked", "a message that cannot be applied was parked";
     QuarantineFollowed = "quarantine_followed", "a later message of a quarantined key was parked behind it";
     AggregateDuplicate = "aggregate_duplicate", "a command id that was already answered got the same answer";

@@ -251,6 +251,17 @@ impl Quarantine {
         Ok(())
     }
 
+    /// What is held back under a key.
+    ///
+    /// # Errors
+    /// When the row cannot be read.
+    pub fn find(view: &dyn View, key: &QuarantineKey) -> Result<Option<QuarantinedKey>, Halt> {
+        let Some(row) = view.get(Table::ParkedKey, &key.0)? else { return Ok(None) };
+        let row = decode(row)?;
+        let key = String::from_utf8_lossy(&key.0).into_owned();
+        Ok(Some(QuarantinedKey { key, messages: row.messages, since: row.since, cause: row.cause }))
+    }
+
     /// The quarantined keys, at most `max`.
     ///
     /// # Errors

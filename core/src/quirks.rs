@@ -70,6 +70,9 @@ quirks! {
     ProjectionStaleRow = "a view's row is computed from what the row was at the start of the turn";
     ProjectionSkipDedupe = "a view does not remember what it has applied";
     ProjectionForgetTenant = "the view key ignores the tenant";
+    ScheduleFireAndKeep = "a timer that has fired stays in its tables";
+    ScheduleTrustSleep = "a timer fires when the machine wakes up, whatever the clock says";
+    ScheduleHalfCancelled = "a cancelled timer is removed from one table only";
     QuarantineLetThrough = "a quarantined key lets later messages through";
     QuarantineKeyRunsOn = "a key goes on where a longer subject goes on";
     DrainClaimClean = "a drain reports clean with work in flight";

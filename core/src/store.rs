@@ -61,6 +61,10 @@ tables! {
     Effect = "effect",
     /// Position → effect command that is not settled yet.
     EffectOpen = "effect_open",
+    /// Time and timer → the timer, in the order in which they fall due.
+    TimerDue = "timer_due",
+    /// Timer → when it falls due.
+    Timer = "timer",
     /// Quarantined key and position → the parked message.
     Parked = "parked",
     /// Quarantined key → how many messages it holds and why.

@@ -30,9 +30,87 @@ pub enum Command {
     /// Run one node.
     #[command(subcommand)]
     Serve(Serve),
+    /// Look at saga instances of a running node, and signal them.
+    #[command(subcommand)]
+    Saga(Saga),
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
+}
+
+/// Which node is asked, and about whom.
+#[derive(Debug, Args)]
+pub struct NodeArguments {
+    /// The node.
+    #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_NODE")]
+    pub node: String,
+    /// The tenant; `saga ls` without one lists all tenants, everything else means the default one.
+    #[arg(long, env = "CLOUDLYSIS_TENANT")]
+    pub tenant: Option<String>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// An instance of a saga.
+#[derive(Debug, Args)]
+pub struct SagaInstance {
+    /// The saga.
+    pub saga: String,
+    /// The instance: what its events are correlated by.
+    pub correlation: String,
+}
+
+/// `cloudlysis saga`: what.
+#[derive(Debug, Subcommand)]
+pub enum Saga {
+    /// List instances.
+    Ls {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Of this saga only.
+        #[arg(long)]
+        saga: Option<String>,
+        /// Only those that have not ended.
+        #[arg(long)]
+        open: bool,
+    },
+    /// Show one instance: state, work, timers.
+    Show {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+    },
+    /// Say what one instance waits for.
+    Why {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+    },
+    /// Send a signal to one instance.
+    Signal {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+        /// The signal: `hurry` for `signal.hurry` in the manifest.
+        signal: String,
+        /// What comes with it, as JSON.
+        #[arg(long)]
+        payload: Option<String>,
+        /// Names the signal, so that repeating it is harmless.
+        #[arg(long)]
+        id: Option<String>,
+    },
 }
 
 /// `cloudlysis bench`: what.

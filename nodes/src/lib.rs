@@ -13,6 +13,7 @@
 //! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
 //! | [`commands`] | `dev`, `validate`, `serve` |
 
+pub mod admin;
 pub mod aggregate;
 pub mod application;
 pub mod bench;

@@ -170,7 +170,8 @@ impl Edge<Runner> for RunnerEdge {
         let (used, size) = store.usage();
         telemetry::storage("runner", used, size);
         let (outbox, effects) = (machine.outbox(), machine.effects());
-        telemetry::runner(outbox.depth(), outbox.in_flight(), effects.open(), effects.in_flight());
+        let timers = machine.schedule().pending();
+        telemetry::runner(outbox.depth(), outbox.in_flight(), effects.open(), effects.in_flight(), timers);
         let quarantine = machine.quarantine();
         telemetry::dead_letters("runner", quarantine.parked(), quarantine.keys());
         for (_, gate) in machine.gates() {

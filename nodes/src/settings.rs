@@ -1,6 +1,6 @@
 //! The bounds of a node in one place, with the reason for each number.
 
-use cloudlysis_core::{aggregate, effect, gate, outbox};
+use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
 use std::time::Duration;
 
 /// Budget of one program run.
@@ -73,6 +73,12 @@ pub const fn outbox_limits() -> outbox::Limits {
         backoff_ms: 50,
         backoff_ms_max: 5_000,
     }
+}
+
+/// Bounds of the timers of sagas.
+#[must_use]
+pub const fn schedule_limits() -> schedule::Limits {
+    schedule::Limits { fired_max: 256, look_ms_max: 1_000 }
 }
 
 /// Bounds of the effects.

@@ -82,11 +82,13 @@ pub(crate) fn runner(
     outbox_in_flight: usize,
     effects_open: u64,
     effects_in_flight: usize,
+    timers_pending: u64,
 ) {
     gauge!("cloudlysis_outbox_depth").set(outbox_depth as f64);
     gauge!("cloudlysis_outbox_in_flight").set(outbox_in_flight as f64);
     gauge!("cloudlysis_effects_open").set(effects_open as f64);
     gauge!("cloudlysis_effects_in_flight").set(effects_in_flight as f64);
+    gauge!("cloudlysis_schedule_pending").set(timers_pending as f64);
 }
 
 pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {

@@ -1,4 +1,4 @@
-//! The example application, as every simulated world runs it.
+//! The example application, as every simulated world runs it: the shop, and an alarm clock beside it.
 
 use cloudlysis_core::manifest::{App, SourceFile};
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder())));
+static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder(), &["sagas/alarm.yaml"])));
 
 /// Where the shop's manifests are.
 #[must_use]
@@ -20,11 +20,11 @@ pub fn shop() -> Arc<App> {
     Arc::clone(&SHOP)
 }
 
-/// Loads an application.
+/// Loads an application, with more manifests of our own.
 ///
 /// # Panics
 /// When it cannot be read or has faults: the example must load.
-fn load(folder: &Path) -> App {
+fn load(folder: &Path, more: &[&str]) -> App {
     let mut files = vec![read(&folder.join("app.yaml"), "app.yaml".into())];
     for kind in ["aggregates", "projections", "sagas", "effects"] {
         let entries = fs::read_dir(folder.join(kind)).unwrap_or_else(|error| panic!("{kind}: {error}"));
@@ -34,6 +34,8 @@ fn load(folder: &Path) -> App {
             files.push(read(&path, format!("{kind}/{name}")));
         }
     }
+    let own = |name: &&str| read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name), (*name).to_owned());
+    files.extend(more.iter().map(own));
     App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"))
 }
 

@@ -6,7 +6,7 @@
 use crate::world::disaster::Disaster;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::wire::stream::PlatformStream;
-use cloudlysis_core::{aggregate, effect, gate, outbox};
+use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
 use cloudlysis_io_sim::network::Delays;
 use cloudlysis_io_sim::outside::Keys;
 use cloudlysis_io_sim::rng::Rng;
@@ -194,6 +194,8 @@ pub struct Plan {
     pub outbox: outbox::Limits,
     /// Bounds of the effects.
     pub effect: effect::Limits,
+    /// Bounds of the timers.
+    pub schedule: schedule::Limits,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
     /// The fault that is planted, if any.
@@ -277,6 +279,7 @@ impl Plan {
                 tracked_max: *rng.pick(&[2, 8, 256]),
                 answer_slack_ms: 500,
             },
+            schedule: schedule::Limits { fired_max: *rng.pick(&[1, 4, 64]), look_ms_max: 1_000 },
             disaster,
             quirks,
         }

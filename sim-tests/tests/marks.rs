@@ -12,8 +12,10 @@ const OF_FORGED_MESSAGES: [Mark; 2] = [Mark::OutboxForeign, Mark::SagaUncorrelat
 
 #[test]
 fn every_registered_mark_is_hit() {
-    let jobs = jobs(1, 600, &Scenario::ALL, None);
-    let summary = report::run(&mut io::stdout(), &jobs).expect("standard output");
+    let mut worlds = jobs(1, 500, &Scenario::CONTRACT, None);
+    // Some are reached only by what few disasters do.
+    worlds.extend(jobs(1, 300, &[Scenario::Disaster], None));
+    let summary = report::run(&mut io::stdout(), &worlds).expect("standard output");
     assert!(summary.failed.is_empty(), "the story is above");
     assert_eq!(summary.missed_marks(), OF_FORGED_MESSAGES);
 }

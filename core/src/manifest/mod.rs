@@ -5,7 +5,7 @@
 //!   app.yaml             name, variables, egress allow-list, services for development
 //!   aggregates/*.yaml    state, commands (decide), events (evolve)
 //!   projections/*.yaml   which events feed which view, and how
-//!   sagas/*.yaml         correlation, on_event, compensation
+//!   sagas/*.yaml         correlation, on_event, timers, signals, compensation
 //!   effects/*.yaml       HTTP calls: request, timeout, retry, meaning of statuses
 //! ```
 //!
@@ -22,6 +22,7 @@ mod projection;
 pub mod reader;
 mod saga;
 pub mod suggest;
+mod timer;
 pub mod yaml;
 
 #[cfg(test)]

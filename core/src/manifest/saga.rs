@@ -20,10 +20,12 @@
 //!     work: [{ name: release, command: { aggregate: stock, id: = state.sku, name: release } }]
 //! ```
 //!
-//! `work.accepted` and `work.refused` answer commands; `work.succeeded` and `work.failed` answer effects.
+//! `work.accepted` and `work.refused` answer commands; `work.succeeded` and `work.failed` answer effects; timers and
+//! signals are in [`timer`].
 
 use super::projection::event_key;
 use super::reader::{Fields, Reader};
+use super::timer::{self, FIRED, SIGNAL};
 use super::yaml::{Key, Node, Span, Yaml};
 use crate::program::contract::{COMPENSATION, ON_EVENT};
 use crate::program::dag::{DagProgram, Expression};
@@ -46,6 +48,16 @@ pub enum Trigger {
         work: Name,
         /// How it ended.
         outcome: WorkOutcome,
+    },
+    /// One of its own timers fired.
+    Timer {
+        /// The timer.
+        timer: Name,
+    },
+    /// A signal from outside.
+    Signal {
+        /// The signal.
+        signal: Name,
     },
 }
 
@@ -142,6 +154,14 @@ impl SagaDef {
                 collect_works(program, &mut works, reader);
             }
         }
+        let mut timers = BTreeMap::new();
+        let programs = on_event_node.map(|node| reader.entries(node)).unwrap_or_default();
+        for (_, program) in programs {
+            timer::collect(program, &mut timers, reader);
+        }
+        for (_, program) in programs {
+            timer::check_cancelled(program, &timers, reader);
+        }
         let mut correlate = BTreeMap::new();
         for (key, source) in correlate_node.map(|node| reader.entries(node)).unwrap_or_default() {
             match (event_key(&key.text), Expression::compile(source, &["event"], reader)) {
@@ -168,8 +188,16 @@ impl SagaDef {
         let mut on_event = BTreeMap::new();
         for (key, program) in on_event_node.map(|node| reader.entries(node)).unwrap_or_default() {
             let compiled = DagProgram::compile(program, ON_EVENT, reader);
-            if let Some(trigger) = read_trigger(key, &works, &correlate, reader) {
+            if let Some(trigger) =
+                read_trigger(key, &Known { works: &works, timers: &timers, correlate: &correlate }, reader)
+            {
                 on_event.insert(trigger, compiled);
+            }
+        }
+        for (name, span) in &timers {
+            if !on_event.contains_key(&Trigger::Timer { timer: name.clone() }) {
+                let help = format!("say what to do under `{name}.{FIRED}`");
+                reader.fault(*span, format!("nothing reacts to timer `{name}`"), Some(help));
             }
         }
         let mut compensation = BTreeMap::new();
@@ -212,17 +240,33 @@ fn unknown_work(key: &Key, works: &BTreeMap<Name, (WorkKind, Span)>, reader: &mu
     reader.fault(key.span, format!("no case asks for work named `{}`", key.text), help);
 }
 
-fn read_trigger(
-    key: &Key,
-    works: &BTreeMap<Name, (WorkKind, Span)>,
-    correlate: &BTreeMap<(Name, Name), Expression>,
-    reader: &mut Reader<'_>,
-) -> Option<Trigger> {
+/// What a saga can react to.
+struct Known<'s> {
+    works: &'s BTreeMap<Name, (WorkKind, Span)>,
+    timers: &'s BTreeMap<Name, Span>,
+    correlate: &'s BTreeMap<(Name, Name), Expression>,
+}
+
+fn read_trigger(key: &Key, known: &Known<'_>, reader: &mut Reader<'_>) -> Option<Trigger> {
+    let Known { works, timers, correlate } = known;
     let Some((first, second)) = event_key(&key.text) else {
-        let message = format!("`{}` is neither `aggregate.event` nor `work.outcome`", key.text);
+        let message = format!(
+            "`{}` is neither `aggregate.event`, `work.outcome`, `timer.{FIRED}` nor `{SIGNAL}.name`",
+            key.text
+        );
         reader.fault(key.span, message, None);
         return None;
     };
+    if first.as_str() == SIGNAL {
+        return Some(Trigger::Signal { signal: second });
+    }
+    if second.as_str() == FIRED && !correlate.contains_key(&(first.clone(), second.clone())) {
+        if !timers.contains_key(&first) {
+            timer::unknown(&first, key.span, timers, reader);
+            return None;
+        }
+        return Some(Trigger::Timer { timer: first });
+    }
     if let Some((kind, _)) = works.get(&first) {
         let allowed: [WorkOutcome; 2] = match kind {
             WorkKind::Command { .. } => [WorkOutcome::Accepted, WorkOutcome::Refused],

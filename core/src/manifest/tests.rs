@@ -102,6 +102,19 @@ fn references_across_files_must_resolve() {
     );
 }
 
+/// A saga that sets these timers, and reacts to `late`.
+fn timers(timers: &str) -> String {
+    format!(
+        "saga: s\ncorrelate: {{ order.order_placed: event.aggregate_id }}\nstarts_on: [order.order_placed]\non_event:\n  order.order_placed: {{ timers: [{timers}] }}\n  late.fired: {{ complete: true }}\n  signal.now: {{ complete: true }}\n"
+    )
+}
+
+#[test]
+fn timers_and_signals_are_what_a_saga_may_wait_for() {
+    assert_eq!(faults_with("sagas/s.yaml", &timers("{ name: late, after: 2h 30m }")), [""; 0]);
+    assert_eq!(faults_with("sagas/s.yaml", &timers("{ name: late, at: = event.payload.until }")), [""; 0]);
+}
+
 #[test]
 fn what_a_manifest_cannot_say() {
     for (path, text, expected) in [
@@ -122,6 +135,23 @@ fn what_a_manifest_cannot_say() {
             "sagas/s.yaml",
             "saga: s\ncorrelate: { order.order_placed: event.aggregate_id }\nstarts_on: []\non_event:\n  order.order_placed: { work: [{ name: x, effect: { name: ship_parcel }, command: {} }] }\n",
             "either a `command` or an `effect`",
+        ),
+        ("sagas/s.yaml", &timers("{ name: late, after: soon }"), "@soon: \"soon\" is not a duration"),
+        ("sagas/s.yaml", &timers("{ name: late }"), "a timer has either `after` or `at`"),
+        (
+            "sagas/s.yaml",
+            &timers("{ name: lat, after: 5m }"),
+            "no case sets a timer named `late` (did you mean `lat`?)",
+        ),
+        (
+            "sagas/s.yaml",
+            &timers("{ name: late, after: 5m }, { name: x, after: 1s }"),
+            "nothing reacts to timer `x`",
+        ),
+        (
+            "sagas/s.yaml",
+            &timers("{ name: late, after: 5m }").replace("complete: true", "cancel: [ltae]"),
+            "no case sets a timer named `ltae` (did you mean `late`?)",
         ),
         (
             "aggregates/other.yaml",

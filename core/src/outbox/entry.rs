@@ -1,9 +1,11 @@
 //! What waits to leave.
 
 use crate::halt::Halt;
+use crate::schedule::Timer;
 use crate::store::Table;
+use crate::time::Now;
 use crate::wire::context::Context;
-use crate::wire::envelope::{Command, EffectCommand, EffectResult, SagaRef};
+use crate::wire::envelope::{Command, EffectCommand, EffectResult, Occurrence, SagaRef, WorkflowEvent};
 use crate::wire::headers::{self, Headers};
 use crate::wire::id::{CommandId, TenantId};
 use crate::wire::stream::PlatformStream;
@@ -32,6 +34,13 @@ pub enum Origin {
         tenant: TenantId,
         /// The command it answers.
         command_id: CommandId,
+    },
+    /// A timer that fired.
+    Reminder {
+        /// Whose.
+        tenant: TenantId,
+        /// The timer.
+        timer_id: CommandId,
     },
 }
 
@@ -73,7 +82,7 @@ pub enum Body {
 pub enum Destination {
     /// Effect commands.
     Commands,
-    /// Effect results.
+    /// Effect results and reminders.
     Events,
 }
 
@@ -123,7 +132,31 @@ impl Entry {
         Self { origin, body }
     }
 
-    /// Entries of one lane leave in order: one saga instance, or one effect command.
+    /// A timer that fired, on its way to its saga instance.
+    #[must_use]
+    pub fn reminder(now: Now, timer: Timer) -> Self {
+        let origin = Origin::Reminder { tenant: timer.tenant.clone(), timer_id: timer.id.clone() };
+        let event = WorkflowEvent {
+            what: Occurrence::Reminder { timer: timer.name, due_at: timer.due.rfc3339() },
+            context: timer.context.caused_by(timer.id.as_str()),
+            tenant: timer.tenant,
+            saga: timer.saga,
+            correlation: timer.correlation,
+            id: timer.id,
+            timestamp: Some(now.wall.rfc3339()),
+        };
+        let body = Body::Message {
+            stream: Destination::Events,
+            subject: event.route().subject().to_string(),
+            payload: String::from_utf8(event.encode()).expect("JSON is text"),
+            tenant: event.tenant,
+            context: event.context,
+        };
+        Self { origin, body }
+    }
+
+    /// Entries of one lane leave in order: one saga instance, one effect command, or one timer. A reminder does not wait
+    /// behind the work of its instance, which it may be there to give up.
     pub(super) fn lane(&self) -> String {
         match &self.origin {
             Origin::Command(WorkRef { tenant, saga, .. })
@@ -133,6 +166,7 @@ impl Entry {
             Origin::EffectResult { tenant, command_id } => {
                 format!("e:{}:{}", tenant.token(), command_id.token())
             }
+            Origin::Reminder { tenant, timer_id } => format!("t:{}:{}", tenant.token(), timer_id.token()),
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::dag::{Contract, Section};
 use super::{Gas, Inputs, Program, ProgramError};
+use crate::time::{Wall, ns_of_rfc3339};
 use crate::wire::envelope::{Event, PAYLOAD_BYTES_MAX};
 use crate::wire::id::{EntityId, Name};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,10 @@ use serde_json::{Map, Value};
 pub const EVENTS_MAX: usize = 16;
 /// Most work items of one reaction.
 pub const WORK_MAX: usize = 16;
+/// Most timers one reaction sets.
+pub const TIMERS_MAX: usize = 16;
+/// The longest a timer may wait: ten years, in milliseconds.
+pub const TIMER_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
 /// Largest state or row, as JSON, in bytes.
 pub const STATE_BYTES_MAX: usize = 256 << 10;
 
@@ -35,13 +40,15 @@ pub const PROJECT: Contract = Contract {
     sections: &[Section::Template("view"), Section::Template("set"), Section::Expression("delete")],
 };
 
-/// `on_event {state, event} → {state, work, complete | compensate}`; `set` replaces single fields.
+/// `on_event {state, event} → {state, work, timers, cancel, complete | compensate}`; `set` replaces single fields.
 pub const ON_EVENT: Contract = Contract {
     inputs: &["state", "event"],
     sections: &[
         Section::Template("state"),
         Section::Template("set"),
         Section::Template("work"),
+        Section::Template("timers"),
+        Section::Template("cancel"),
         Section::Expression("complete"),
         Section::Expression("compensate"),
     ],
@@ -87,8 +94,30 @@ pub struct Reaction {
     pub state: Value,
     /// What it wants done.
     pub work: Vec<WorkItem>,
+    /// What it wants to be reminded of.
+    pub timers: Vec<TimerItem>,
+    /// The timers it no longer waits for.
+    pub cancel: Vec<Name>,
     /// Whether it goes on.
     pub then: Then,
+}
+
+/// A timer a saga sets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TimerItem {
+    /// Its name in the manifest.
+    pub name: Name,
+    /// When it falls due.
+    pub due: TimerDue,
+}
+
+/// When a timer falls due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimerDue {
+    /// This many milliseconds after the reaction.
+    AfterMs(u64),
+    /// At this time.
+    At(Wall),
 }
 
 /// Whether a saga goes on after a reaction.
@@ -292,6 +321,50 @@ fn work_items(sections: &mut Map<String, Value>) -> Result<Vec<WorkItem>, Progra
         .collect()
 }
 
+/// Milliseconds of a duration as manifests write it: `500ms`, `90s`, `15m`, `2h 30m`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn after_ms(text: &str) -> Result<u64, String> {
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|error| format!("{text:?} is not a duration: {error}"))?;
+    u64::try_from(duration.as_millis())
+        .ok()
+        .filter(|ms| *ms <= TIMER_MS_MAX)
+        .ok_or_else(|| format!("{text:?} is negative, or longer than ten years"))
+}
+
+fn timer_items(sections: &mut Map<String, Value>) -> Result<Vec<TimerItem>, ProgramError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Wanted {
+        name: Name,
+        #[serde(default)]
+        after: Option<String>,
+        #[serde(default)]
+        at: Option<String>,
+    }
+    let Some(timers) = sections.remove("timers") else { return Ok(Vec::new()) };
+    let timers: Vec<Wanted> =
+        serde_json::from_value(timers).map_err(|error| output(format!("`timers`: {error}")))?;
+    if timers.len() > TIMERS_MAX {
+        return Err(output(format!("{} timers; at most {TIMERS_MAX} are allowed", timers.len())));
+    }
+    let due = |wanted: &Wanted| match (&wanted.after, &wanted.at) {
+        (Some(after), None) => after_ms(after).map(TimerDue::AfterMs).map_err(output),
+        (None, Some(at)) => ns_of_rfc3339(at)
+            .map(|ns| TimerDue::At(Wall::from_ms(ns.div_ceil(1_000_000))))
+            .ok_or_else(|| output(format!("`timers`: {at:?} is not an RFC 3339 time"))),
+        (None, None) | (Some(_), Some(_)) => Err(output("`timers`: either `after` or `at`")),
+    };
+    timers.into_iter().map(|wanted| Ok(TimerItem { due: due(&wanted)?, name: wanted.name })).collect()
+}
+
+fn cancelled(sections: &mut Map<String, Value>) -> Result<Vec<Name>, ProgramError> {
+    let Some(names) = sections.remove("cancel") else { return Ok(Vec::new()) };
+    serde_json::from_value(names).map_err(|error| output(format!("`cancel`: {error}")))
+}
+
 /// Runs `on_event`.
 ///
 /// # Errors
@@ -311,7 +384,9 @@ pub fn react(
     };
     let next = next_value(&mut sections, "state", state)?.unwrap_or_else(|| state.clone());
     let work = work_items(&mut sections)?;
-    Ok(Reaction { state: next, work, then })
+    let timers = timer_items(&mut sections)?;
+    let cancel = cancelled(&mut sections)?;
+    Ok(Reaction { state: next, work, timers, cancel, then })
 }
 
 /// Runs the compensation of one work item.
@@ -403,6 +478,23 @@ mod tests {
             matches!(&reaction.work[1].target, Target::Effect { name, .. } if name.as_str() == "charge_card")
         );
         assert!(react(json!({ "complete": true, "compensate": true })).is_err());
+        let timers = json!([{ "name": "late", "after": "2h 30m" }, { "name": "pay", "at": "1970-01-01T00:00:01.0001Z" }]);
+        let reaction = react(json!({ "timers": timers, "cancel": ["other"] })).expect("a reaction");
+        let due: Vec<TimerDue> = reaction.timers.iter().map(|timer| timer.due).collect();
+        assert_eq!(due, [TimerDue::AfterMs(9_000_000), TimerDue::At(Wall::from_ms(1_001))], "never early");
+        assert_eq!(reaction.cancel[0].as_str(), "other");
+        for wrong in [
+            json!({ "timers": [{ "name": "late" }] }),
+            json!({ "timers": [{ "name": "late", "after": "1s", "at": "1970-01-01T00:00:01Z" }] }),
+            json!({ "timers": [{ "name": "late", "after": "-1s" }] }),
+            json!({ "timers": [{ "name": "late", "after": "100000h" }] }),
+            json!({ "timers": [{ "name": "late", "after": "soon" }] }),
+            json!({ "timers": [{ "name": "late", "at": "tomorrow" }] }),
+            json!({ "timers": vec![json!({ "name": "late", "after": "1s" }); TIMERS_MAX + 1] }),
+            json!({ "cancel": [7] }),
+        ] {
+            assert!(matches!(react(wrong), Err(ProgramError::Output { .. })));
+        }
         assert!(react(json!({ "work": [{ "name": "x" }] })).is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Quirk;
 use crate::bench::Exam;
-use crate::{aggregate, drain, driver, effect, gate, outbox, projection, quarantine, saga, wire};
+use crate::{aggregate, drain, driver, effect, gate, outbox, projection, quarantine, saga, schedule, wire};
 use std::collections::BTreeMap;
 
 const EXAMS: &[Exam] = &[
@@ -11,6 +11,7 @@ const EXAMS: &[Exam] = &[
     gate::tests::EXAM,
     outbox::tests::EXAM,
     saga::tests::EXAM,
+    schedule::tests::EXAM,
     effect::tests::EXAM,
     aggregate::tests::EXAM,
     projection::tests::EXAM,

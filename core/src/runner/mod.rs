@@ -1,10 +1,11 @@
-//! The runner: sagas, outbox, effects and quarantine of one partition, moving in one commit.
+//! The runner: sagas, timers, outbox, effects and quarantine of one partition, moving in one commit.
 //!
 //! ```text
 //! AGGREGATE_EVENTS ──► gate ─┐                         ┌─► commands to aggregates
 //! WORKFLOW_EVENTS ───► gate ─┼─► saga ──work──► outbox ┤
 //!                            │    ▲               │    └─► WORKFLOW_COMMANDS, WORKFLOW_EVENTS
-//!                            │    └──settlement───┘                      ▲
+//!                            │    ├──settlement───┤                      ▲
+//!                            │    └──timers ──────┘ reminders            │
 //! WORKFLOW_COMMANDS ─► gate ─┴─► effects ───────── result ───────────────┘
 //! ```
 //!
@@ -29,7 +30,8 @@ use crate::manifest::{EffectDef, SagaDef};
 use crate::outbox::{self, Entry, Outbox, Settlement};
 use crate::quarantine::Quarantine;
 use crate::quirks::Quirks;
-use crate::saga::{Happened, SagaConfig, Sagas, WorkEnded};
+use crate::saga::{Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
+use crate::schedule::{self, Schedule};
 use crate::store::View;
 use crate::time::{Mono, Now};
 use crate::wire::id::Name;
@@ -57,6 +59,8 @@ pub struct Config {
     pub outbox_limits: outbox::Limits,
     /// Bounds of the effects.
     pub effect_limits: effect::Limits,
+    /// Bounds of the timers.
+    pub schedule_limits: schedule::Limits,
     /// Most messages parked.
     pub parked_max: u64,
     /// Budget of one program run.
@@ -145,6 +149,10 @@ pub enum Input {
     SagaHappened(Box<Happened>),
     /// A saga's work ended. Only this machine sends it.
     SagaWorkEnded(Box<WorkEnded>),
+    /// A saga's timer fired. Only this machine sends it.
+    SagaTimerFired(Box<TimerFired>),
+    /// A saga sets or cancels a timer. Only this machine sends it.
+    TimerChanged(Box<TimerChange>),
     /// Work must leave. Only this machine sends it.
     Enqueued(Box<Entry>),
     /// Everything a delivery caused is staged. Only this machine sends it.
@@ -186,6 +194,8 @@ pub enum Timer {
     Outbox(outbox::Timer),
     /// The effects.
     Effect(effect::Timer),
+    /// The timers of sagas.
+    Schedule(schedule::Waiting),
     /// The end of a drain.
     Drain,
 }
@@ -199,6 +209,8 @@ pub struct Durable {
     pub outbox: (u64, u64),
     /// Tail and open effects.
     pub effects: (u64, u64),
+    /// Timers that have not fired.
+    pub timers: u64,
     /// Messages and keys held back.
     pub quarantine: (u64, u64),
 }
@@ -211,6 +223,7 @@ pub struct Runner {
     sagas: Sagas,
     outbox: Outbox,
     effects: Effects,
+    schedule: Schedule,
     quarantine: Quarantine,
     drain: Drain,
     /// Why the delivery in hand cannot be applied; set and taken within one turn.
@@ -233,6 +246,12 @@ impl Runner {
     #[must_use]
     pub const fn effects(&self) -> &Effects {
         &self.effects
+    }
+
+    /// The timers, to look at.
+    #[must_use]
+    pub const fn schedule(&self) -> &Schedule {
+        &self.schedule
     }
 
     /// What is held back.
@@ -273,7 +292,7 @@ fn filters(source: Source, config: &Config) -> Vec<Filter> {
             let kinds: BTreeSet<Name> = config.sagas.values().flat_map(|saga| saga.aggregates()).collect();
             kinds.iter().map(Filter::aggregates).collect()
         }
-        Source::Results => vec![parse("tenant.*.effect_result.>")],
+        Source::Results => vec![parse("tenant.*.effect_result.>"), parse("tenant.*.workflow_event.*.*")],
         Source::Commands => vec![parse("tenant.*.effect.>")],
     }
 }
@@ -325,6 +344,10 @@ impl Machine for Runner {
             sagas: Sagas::new(sagas),
             outbox,
             effects: Effects::recover(effects, incarnation, view)?,
+            schedule: Schedule::recover(
+                schedule::Config { limits: config.schedule_limits, quirks: config.quirks },
+                view,
+            )?,
             quarantine: Quarantine::recover(config.parked_max, config.quirks, view)?,
             drain: Drain::Running,
             poison: None,
@@ -343,8 +366,10 @@ impl Machine for Runner {
             self.gates.values().filter_map(Gate::deadline).map(|(at, timer)| (at, Timer::Gate(timer)));
         let outbox = self.outbox.deadline().map(|(at, timer)| (at, Timer::Outbox(timer)));
         let effects = self.effects.deadline().map(|(at, timer)| (at, Timer::Effect(timer)));
+        let schedule = if self.drain.is_stopping() { None } else { self.schedule.deadline() };
+        let schedule = schedule.map(|(at, timer)| (at, Timer::Schedule(timer)));
         let drain = self.drain.deadline(self.left()).map(|at| (at, Timer::Drain));
-        gates.chain(outbox).chain(effects).chain(drain).min_by_key(|(at, _)| *at)
+        gates.chain(outbox).chain(effects).chain(schedule).chain(drain).min_by_key(|(at, _)| *at)
     }
 
     fn durable(&self) -> Durable {
@@ -356,6 +381,7 @@ impl Machine for Runner {
                 .collect(),
             outbox: self.outbox.durable(),
             effects: self.effects.durable(),
+            timers: self.schedule.durable(),
             quarantine: self.quarantine.durable(),
         }
     }
@@ -364,6 +390,7 @@ impl Machine for Runner {
         self.gates.values().try_for_each(|gate| gate.check(view))?;
         self.outbox.check(view)?;
         self.effects.check(view)?;
+        self.schedule.check(view)?;
         self.quarantine.check(view)
     }
 }
@@ -411,6 +438,11 @@ impl Runner {
             }
             Input::SagaHappened(happened) => self.on_saga_happened(now, &happened, cx),
             Input::SagaWorkEnded(ended) => self.on_saga_work_ended(now, &ended, cx),
+            Input::SagaTimerFired(fired) => self.on_saga_timer_fired(now, &fired, cx),
+            Input::TimerChanged(change) => match *change {
+                TimerChange::Set(timer) => self.schedule.set(now, &timer, cx),
+                TimerChange::Cancelled { tenant, id } => self.schedule.cancel(&tenant, &id, cx),
+            },
             Input::Enqueued(entry) => {
                 cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.enqueue(now, &entry, cx))
             }
@@ -433,6 +465,11 @@ impl Runner {
         }
         cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.tick(now, cx))?;
         cx.child(Input::Effect, Effect::Effect, |cx| self.effects.tick(now, cx))?;
+        if !self.drain.is_stopping() {
+            for timer in self.schedule.tick(now, cx)? {
+                cx.then(Input::Enqueued(Box::new(Entry::reminder(now, timer))));
+            }
+        }
         if let Some(report) = self.drain.observe(now, self.left(), self.config.quirks, cx) {
             cx.emit(Effect::Drained(report));
         }

@@ -9,11 +9,14 @@ use crate::marks::Mark;
 use crate::outbox::{End, Origin, Settlement, WorkRef};
 use crate::program::Gas;
 use crate::quarantine::{Cause, Parked, QuarantineKey};
-use crate::saga::{Happened, Reacted, WorkEnded};
+use crate::saga::{Asked, Happened, Reacted, TimerFired, WorkEnded};
 use crate::time::Now;
-use crate::wire::envelope::{DecodeError, EffectCommand, EffectOutcome, EffectResult, EventMessage};
+use crate::wire::envelope::{
+    DecodeError, EffectCommand, EffectOutcome, EffectResult, EventMessage, Occurrence, WorkflowEvent,
+};
 use crate::wire::headers::Headers;
 use crate::wire::id::EntityId;
+use crate::wire::subject::Route;
 use serde_json::{Value, json};
 
 impl Runner {
@@ -46,6 +49,11 @@ impl Runner {
             Source::Events => EventMessage::decode(subject, headers, payload, &position)
                 .map_err(unreadable)
                 .and_then(|message| self.to_sagas(&message, delivery.stream_seq, cx)),
+            Source::Results if is_workflow_event(subject) => {
+                WorkflowEvent::decode(subject, headers, payload, &position)
+                    .map_err(unreadable)
+                    .map(|event| event_to_saga(event, cx))
+            }
             Source::Results => EffectResult::decode(subject, headers, payload, &position)
                 .map_err(unreadable)
                 .map(|result| result_to_saga(result, cx)),
@@ -169,6 +177,23 @@ impl Runner {
         self.on_reacted(now, key.as_ref(), &body, reacted, cx)
     }
 
+    pub(super) fn on_saga_timer_fired(
+        &mut self,
+        now: Now,
+        fired: &TimerFired,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        let key = QuarantineKey::instance(&fired.tenant, &fired.saga, &fired.correlation);
+        let body = json!({ "timer_id": fired.id, "timer": fired.timer, "due_at": fired.due_at });
+        if let Some(key) = &key
+            && self.quarantine.holds(key, cx.view())?
+        {
+            return self.park_internal(now, key, &body, None, cx);
+        }
+        let reacted = self.sagas.on_timer_fired(now, fired, cx)?;
+        self.on_reacted(now, key.as_ref(), &body, reacted, cx)
+    }
+
     /// What a saga asks for goes to the outbox; what poisons it is parked, and its instance held back.
     fn on_reacted(
         &mut self,
@@ -179,8 +204,11 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         match reacted {
-            Reacted::Applied(entries) => {
-                for entry in entries {
+            Reacted::Applied(Asked { work, timers }) => {
+                for change in timers {
+                    cx.then(Input::TimerChanged(Box::new(change)));
+                }
+                for entry in work {
                     cx.then(Input::Enqueued(Box::new(entry)));
                 }
                 Ok(())
@@ -255,6 +283,34 @@ fn reason(cause: &Cause) -> String {
     format!("{}: {}", cause.kind, cause.detail)
 }
 
+fn is_workflow_event(subject: &str) -> bool {
+    matches!(Route::parse(subject), Some(Route::WorkflowEvent { .. }))
+}
+
+/// A reminder or a signal is for one instance.
+fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
+    let WorkflowEvent { tenant, saga, correlation, id, what, context, .. } = event;
+    match what {
+        Occurrence::Reminder { timer, due_at } => {
+            let fired = TimerFired { tenant, saga, correlation, timer, id, due_at };
+            cx.then(Input::SagaTimerFired(Box::new(fired)));
+        }
+        Occurrence::Signal { signal, payload } => {
+            let seen = json!({ "type": format!("signal.{signal}"), "signal": signal, "payload": payload });
+            cx.then(Input::SagaHappened(Box::new(Happened {
+                tenant,
+                saga,
+                correlation,
+                cause: format!("signal/{id}"),
+                trigger: Trigger::Signal { signal },
+                starts: false,
+                event: seen,
+                context,
+            })));
+        }
+    }
+}
+
 /// The result of an effect is the end of the work that asked for it.
 fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect>) {
     let Some(saga) = result.saga else {
@@ -279,7 +335,7 @@ pub(super) fn work_ended(settlement: Settlement) -> Option<WorkEnded> {
     let (WorkRef { tenant, saga, work_id }, refused) = match settlement.origin {
         Origin::Command(work) => (work, WorkOutcome::Refused),
         Origin::EffectCommand(work) => (work, WorkOutcome::Failed),
-        Origin::EffectResult { .. } => return None,
+        Origin::EffectResult { .. } | Origin::Reminder { .. } => return None,
     };
     let (outcome, payload) = match settlement.end {
         End::Accepted(accepted) => {

@@ -2,6 +2,7 @@
 
 use crate::halt::Halt;
 use crate::store::Table;
+use crate::time::Wall;
 use crate::wire::context::Context;
 use crate::wire::id::{CommandId, Name};
 use serde::{Deserialize, Serialize};
@@ -18,8 +19,22 @@ pub struct Instance {
     pub state: Value,
     /// Everything it asked for, in order.
     pub works: Vec<Work>,
+    /// The timers it waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timers: Vec<PendingTimer>,
     /// What it belongs to.
     pub context: Context,
+}
+
+/// A timer an instance waits for.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct PendingTimer {
+    /// Its id in the schedule.
+    pub id: CommandId,
+    /// Its name in the manifest.
+    pub name: Name,
+    /// When it falls due.
+    pub due: Wall,
 }
 
 /// Where an instance stands.

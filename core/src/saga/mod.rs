@@ -1,7 +1,7 @@
 //! Saga transitions: what belongs together decides what happens next, and how to undo it.
 //!
 //! ```text
-//!              event, work ended                      complete
+//!              event, work ended, timer fired         complete
 //! (none) ─ starts_on ─► Running ──────────────────────────────────────► Completed
 //!                          │ compensate
 //!                          ▼
@@ -23,32 +23,63 @@
 //! - INV-SAGA-1: a cause is applied to an instance at most once.
 //! - INV-SAGA-2: a finished instance absorbs every later event.
 //! - INV-SAGA-3: compensation undoes, last first, what was done or may have been, and waits for what is in flight.
-//! - INV-SAGA-4: work items commit with the state or not at all (they are returned, never emitted).
+//! - INV-SAGA-4: work items and timers commit with the state or not at all (they are returned, never emitted).
 //!
 //! Limits: work items per instance ([`WORKS_MAX`]), state size and items per reaction (the program contract).
 //!
-//! Not here: timers, signals, several versions of a definition at once.
+//! Not here: when timers fire, several versions of a definition at once.
 
 mod compensate;
 mod instance;
+pub mod look;
 #[cfg(test)]
 pub(crate) mod tests;
+mod timers;
 mod transition;
 
-pub use instance::{Instance, Status, Work, WorkState};
+pub use instance::{Instance, PendingTimer, Status, Work, WorkState};
+pub use timers::TimerFired;
 pub use transition::{Happened, SagaConfig, Sagas, WorkEnded};
 
 use crate::outbox::Entry;
 use crate::quarantine::Cause;
+use crate::schedule::Timer;
+use crate::wire::id::{CommandId, TenantId};
 
 /// Most work items of one instance over its life.
 pub const WORKS_MAX: usize = 256;
 
+/// Most timers an instance waits for at once.
+pub const TIMERS_MAX: usize = 64;
+
+/// What a reaction wants from the rest of the partition, in the same commit.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Asked {
+    /// Work that must leave, in order.
+    pub work: Vec<Entry>,
+    /// What changes in the schedule, in order.
+    pub timers: Vec<TimerChange>,
+}
+
+/// A change to the schedule.
+#[derive(Clone, PartialEq, Debug)]
+pub enum TimerChange {
+    /// A timer is to fire at its time.
+    Set(Timer),
+    /// A timer is not to fire any more.
+    Cancelled {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        id: CommandId,
+    },
+}
+
 /// What a saga made of something that happened.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reacted {
-    /// It was applied, or absorbed; this work must leave.
-    Applied(Vec<Entry>),
+    /// It was applied, or absorbed; this is wanted.
+    Applied(Asked),
     /// It cannot be applied: the instance must be quarantined.
     Poisoned(Cause),
 }

@@ -1,7 +1,7 @@
 //! One transition: something happened, the program reacts, row and work move together.
 
 use super::instance::{Instance, Status, Work, WorkState};
-use super::{Reacted, WORKS_MAX};
+use super::{Asked, Reacted, WORKS_MAX};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::{SagaDef, Trigger, WorkOutcome};
@@ -112,7 +112,7 @@ impl Sagas {
         cx: &mut Cx<'_, I, E>,
     ) -> Result<Reacted, Halt> {
         let Some(definition) = self.config.definitions.get(&happened.saga) else {
-            return Ok(Reacted::Applied(Vec::new()));
+            return Ok(Reacted::Applied(Asked::default()));
         };
         let Happened { tenant, saga, correlation, cause, .. } = happened;
         let key = keys::saga(tenant, saga, correlation);
@@ -124,34 +124,48 @@ impl Sagas {
                 status: Status::Running,
                 state: Value::Null,
                 works: Vec::new(),
+                timers: Vec::new(),
                 context: happened.context.clone(),
             },
             None => {
                 cx.mark(Mark::SagaUncorrelated);
-                return Ok(Reacted::Applied(Vec::new()));
+                return Ok(Reacted::Applied(Asked::default()));
             }
         };
         if instance.status.is_final() && !self.config.quirks.has(Quirk::SagaReactWhenFinished) {
             cx.mark(Mark::SagaAbsorbed);
-            return Ok(Reacted::Applied(Vec::new()));
+            return Ok(Reacted::Applied(Asked::default()));
         }
         let seen = cx.view().get(Table::SagaCause, &cause_key)?.is_some();
         if seen && !self.config.quirks.has(Quirk::SagaSkipDedupe) {
             cx.mark(Mark::SagaDuplicateCause);
-            return Ok(Reacted::Applied(Vec::new()));
+            return Ok(Reacted::Applied(Asked::default()));
         }
         let subject = Subject { tenant, saga, correlation, definition, cause };
         let Happened { trigger, event, .. } = happened;
-        let entries = match self.react(now, &subject, &mut instance, trigger, event, cx) {
-            Ok(entries) => entries,
+        let asked = match self.react(now, &subject, &mut instance, trigger, event, cx) {
+            Ok(asked) => asked,
             Err(cause) => return Ok(Reacted::Poisoned(cause)),
         };
         cx.put(Table::SagaCause, &cause_key, b"");
-        cx.put(Table::Saga, &key, &instance.encode());
+        self.write(&subject, &key, &instance, Some(&cause_key), cx)?;
+        Ok(Reacted::Applied(asked))
+    }
+
+    /// Stages the row; `staged` is the mark of a cause that this very step put.
+    pub(super) fn write<I, E>(
+        &self,
+        subject: &Subject<'_>,
+        key: &[u8],
+        instance: &Instance,
+        staged: Option<&[u8]>,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<(), Halt> {
+        cx.put(Table::Saga, key, &instance.encode());
         if instance.status.is_final() {
-            forget_causes(&subject, Some(&cause_key), cx)?;
+            forget_causes(subject, staged, cx)?;
         }
-        Ok(Reacted::Applied(entries))
+        Ok(())
     }
 
     /// A work item ended.
@@ -171,16 +185,16 @@ impl Sagas {
             (self.config.definitions.get(saga), cx.view().get(Table::Saga, &key)?)
         else {
             cx.mark(Mark::SagaUncorrelated);
-            return Ok(Reacted::Applied(Vec::new()));
+            return Ok(Reacted::Applied(Asked::default()));
         };
         let mut instance = Instance::decode(row)?;
         let Some(work) = instance.works.iter_mut().find(|work| work.id == *work_id) else {
             cx.mark(Mark::SagaUncorrelated);
-            return Ok(Reacted::Applied(Vec::new()));
+            return Ok(Reacted::Applied(Asked::default()));
         };
         if work.state != WorkState::InFlight && !self.config.quirks.has(Quirk::SagaSkipDedupe) {
             cx.mark(Mark::SagaDuplicateCause);
-            return Ok(Reacted::Applied(Vec::new()));
+            return Ok(Reacted::Applied(Asked::default()));
         }
         work.state = if outcome.is_done() { WorkState::Done } else { WorkState::NotDone };
         let compensates = work.compensates;
@@ -193,28 +207,28 @@ impl Sagas {
             "command_id": work_id,
             "payload": payload,
         });
-        let entries = match &instance.status {
+        let asked = match &instance.status {
             Status::Completed | Status::Compensated => {
                 cx.mark(Mark::SagaAbsorbed);
-                Ok(Vec::new())
+                Ok(Asked::default())
             }
             Status::Compensating { .. } if compensates && !outcome.is_done() => Err(Cause {
                 kind: "compensation_refused".into(),
                 detail: format!("`{name}` was refused: {payload}"),
             }),
             Status::Compensating { .. } => match self.keep_state(&subject, &mut instance, &trigger, &event) {
-                Ok(()) => self.continue_compensation(now, &subject, &mut instance, cx),
+                Ok(()) => {
+                    let work = self.continue_compensation(now, &subject, &mut instance, cx);
+                    work.map(|work| Asked { work, timers: Vec::new() })
+                }
                 Err(cause) => Err(cause),
             },
             Status::Running => self.react(now, &subject, &mut instance, &trigger, &event, cx),
         };
-        match entries {
-            Ok(entries) => {
-                cx.put(Table::Saga, &key, &instance.encode());
-                if instance.status.is_final() {
-                    forget_causes(&subject, None, cx)?;
-                }
-                Ok(Reacted::Applied(entries))
+        match asked {
+            Ok(asked) => {
+                self.write(&subject, &key, &instance, None, cx)?;
+                Ok(Reacted::Applied(asked))
             }
             Err(cause) => Ok(Reacted::Poisoned(cause)),
         }
@@ -240,7 +254,7 @@ impl Sagas {
     }
 
     /// Runs the program for a trigger and applies what it says to the instance.
-    fn react<I, E>(
+    pub(super) fn react<I, E>(
         &self,
         now: Now,
         subject: &Subject<'_>,
@@ -248,27 +262,32 @@ impl Sagas {
         trigger: &Trigger,
         event: &Value,
         cx: &mut Cx<'_, I, E>,
-    ) -> Result<Vec<Entry>, Cause> {
+    ) -> Result<Asked, Cause> {
         if matches!(instance.status, Status::Compensating { .. }) {
             // Undoing does not look at what else happens; it has its own order.
-            return Ok(Vec::new());
+            return Ok(Asked::default());
         }
-        let Some(program) = subject.definition.on_event.get(trigger) else { return Ok(Vec::new()) };
+        let Some(program) = subject.definition.on_event.get(trigger) else { return Ok(Asked::default()) };
         let mut gas = Gas::new(self.config.gas_max);
         let reaction = contract::react(program, &instance.state, event, &mut gas)
             .map_err(|error| program_cause(subject.saga, &error))?;
         instance.state = reaction.state;
-        let mut entries = self.ask(now, subject, instance, reaction.work, false)?;
+        let mut timers = instance.change_timers(now, subject, &reaction.cancel, reaction.timers)?;
+        let mut work = self.ask(now, subject, instance, reaction.work, false)?;
         match reaction.then {
             Then::Continue => {}
-            Then::Complete => instance.status = Status::Completed,
+            Then::Complete => {
+                instance.release_timers(subject, &mut timers);
+                instance.status = Status::Completed;
+            }
             Then::Compensate => {
                 instance.status =
                     Status::Compensating { event: event.clone(), remaining: instance.works.len() };
-                entries.extend(self.continue_compensation(now, subject, instance, cx)?);
+                instance.release_timers(subject, &mut timers);
+                work.extend(self.continue_compensation(now, subject, instance, cx)?);
             }
         }
-        Ok(entries)
+        Ok(Asked { work, timers })
     }
 
     /// Turns work items into entries and remembers them.

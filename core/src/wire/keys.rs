@@ -7,6 +7,7 @@
 use super::id::{CommandId, EntityId, Name, TenantId, derive_hex};
 use super::stream::ConsumerName;
 use super::token;
+use crate::time::Wall;
 
 fn compose(space: &str, parts: &[&str]) -> Vec<u8> {
     let mut out = String::with_capacity(96);
@@ -93,6 +94,15 @@ pub fn saga(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Vec<u8> {
     compose("saga", &[tenant.as_str(), saga.as_str(), correlation.as_str()])
 }
 
+/// Reads the key of a saga instance back.
+#[must_use]
+pub fn parse_saga(key: &[u8]) -> Option<(TenantId, Name, EntityId)> {
+    let mut parts = std::str::from_utf8(key).ok()?.strip_prefix("saga:")?.split(':');
+    let tenant = TenantId::from_token(parts.next()?)?;
+    let (saga, correlation) = (Name::from_token(parts.next()?)?, EntityId::from_token(parts.next()?)?);
+    parts.next().is_none().then_some((tenant, saga, correlation))
+}
+
 /// The mark that a cause was applied to a saga instance. Causes are hashed: they may be longer than a key.
 #[must_use]
 pub fn saga_cause(tenant: &TenantId, saga: &Name, correlation: &EntityId, cause: &str) -> Vec<u8> {
@@ -104,6 +114,20 @@ pub fn saga_cause(tenant: &TenantId, saga: &Name, correlation: &EntityId, cause:
 pub fn saga_cause_prefix(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Vec<u8> {
     let mut key = compose("dedupe", &[tenant.as_str(), saga.as_str(), correlation.as_str()]);
     key.push(b':');
+    key
+}
+
+/// A timer, by its id.
+#[must_use]
+pub fn timer(tenant: &TenantId, id: &CommandId) -> Vec<u8> {
+    compose("timer", &[tenant.as_str(), id.as_str()])
+}
+
+/// A timer, in the order in which timers fall due.
+#[must_use]
+pub fn timer_due(due: Wall, tenant: &TenantId, id: &CommandId) -> Vec<u8> {
+    let mut key = position(due.as_ms()).to_vec();
+    key.extend_from_slice(&timer(tenant, id));
     key
 }
 
@@ -141,6 +165,7 @@ mod tests {
             view(&tenant, &name, &id),
             view_source(&tenant, &name, &name, &id),
             effect(&tenant, &command_id),
+            timer_due(Wall::from_ms(u64::MAX), &tenant, &command_id),
         ] {
             assert!(key.len() <= KEY_BYTES_MAX, "{} bytes", key.len());
         }
@@ -153,8 +178,9 @@ mod tests {
         let id = EntityId::parse("a:b").expect("id");
         let key = view(&tenant, &name, &id);
         assert!(key.starts_with(&view_prefix(&tenant, &name)));
-        assert_eq!(view_id(&key), Some(id));
+        assert_eq!(view_id(&key), Some(id.clone()));
         let command_id = CommandId::parse("a:effect:b").expect("id");
+        assert_eq!(parse_saga(&saga(&tenant, &name, &id)), Some((tenant.clone(), name, id)));
         assert_eq!(parse_effect(&effect(&tenant, &command_id)), Some((tenant, command_id)));
     }
 

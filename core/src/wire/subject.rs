@@ -4,6 +4,7 @@
 //! tenant.<t>.aggregate.<type>.<id>               events of one aggregate         AGGREGATE_EVENTS
 //! tenant.<t>.effect.<name>.<command_id>          one effect command              WORKFLOW_COMMANDS
 //! tenant.<t>.effect_result.<name>.<command_id>   the result of that command      WORKFLOW_EVENTS
+//! tenant.<t>.workflow_event.<saga>.<id>          a reminder or a signal          WORKFLOW_EVENTS
 //! ```
 //!
 //! Producers publish concrete subjects only; every component is a [`token`]. Consumers may filter with
@@ -45,6 +46,15 @@ pub enum Route {
         /// The command.
         command: CommandId,
     },
+    /// A reminder or a signal for an instance of a saga.
+    WorkflowEvent {
+        /// Whose.
+        tenant: TenantId,
+        /// The saga.
+        saga: Name,
+        /// The timer, or the signal.
+        id: CommandId,
+    },
 }
 
 impl Route {
@@ -54,7 +64,8 @@ impl Route {
         match self {
             Self::Aggregate { tenant, .. }
             | Self::Effect { tenant, .. }
-            | Self::EffectResult { tenant, .. } => tenant,
+            | Self::EffectResult { tenant, .. }
+            | Self::WorkflowEvent { tenant, .. } => tenant,
         }
     }
 
@@ -67,6 +78,7 @@ impl Route {
             Self::EffectResult { tenant, effect, command } => {
                 (tenant, "effect_result", effect, command.as_str())
             }
+            Self::WorkflowEvent { tenant, saga, id } => (tenant, "workflow_event", saga, id.as_str()),
         };
         let mut out = String::with_capacity(48);
         out.push_str("tenant.");
@@ -99,6 +111,9 @@ impl Route {
             "effect" => Some(Self::Effect { tenant, effect: name, command: CommandId::from_token(last)? }),
             "effect_result" => {
                 Some(Self::EffectResult { tenant, effect: name, command: CommandId::from_token(last)? })
+            }
+            "workflow_event" => {
+                Some(Self::WorkflowEvent { tenant, saga: name, id: CommandId::from_token(last)? })
             }
             _ => None,
         }
@@ -317,13 +332,14 @@ mod tests {
             tenant in "[A-Za-z0-9_-]{0,12}",
             name in "[A-Za-z][A-Za-z0-9_-]{0,12}",
             id in "[a-z.*> =_:é\u{1F980}-]{1,16}",
-            which in 0..3,
+            which in 0..4,
         ) {
             let tenant = TenantId::parse(&tenant).expect("tenant");
             let name = Name::parse(&name).expect("name");
             let route = match which {
                 0 => Route::Aggregate { tenant, kind: name, id: EntityId::parse(&id).expect("id") },
                 1 => Route::Effect { tenant, effect: name, command: CommandId::parse(&id).expect("id") },
+                2 => Route::WorkflowEvent { tenant, saga: name, id: CommandId::parse(&id).expect("id") },
                 _ => Route::EffectResult { tenant, effect: name, command: CommandId::parse(&id).expect("id") },
             };
             let subject = route.subject();

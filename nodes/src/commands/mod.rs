@@ -4,6 +4,7 @@ mod bench;
 mod dev;
 mod embedded;
 mod node;
+mod saga;
 mod serve;
 mod services;
 mod validate;
@@ -17,6 +18,7 @@ use cloudlysis_io_nats::connect::ConnectError;
 use cloudlysis_io_nats::http::SetupError;
 use cloudlysis_io_nats::store::OpenError;
 use cloudlysis_io_nats::streams::StreamsError;
+use saga::AskError;
 use std::process::ExitCode;
 use thiserror::Error;
 
@@ -83,6 +85,9 @@ pub enum CommandError {
     /// A partition stopped.
     #[error("{0}")]
     Halted(String),
+    /// A running node was asked in vain.
+    #[error("{0}")]
+    Ask(#[from] AskError),
 }
 
 impl CommandError {
@@ -104,6 +109,7 @@ impl CommandError {
             | Self::Listen(ListenError::Bind { .. })
             | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
             Self::Connect(_) => 6,
+            Self::Ask(error) => error.exit_code(),
             Self::Streams(error) => match error {
                 StreamsError::NoAnswer(_) => 6,
                 StreamsError::Missing(_) => 3,
@@ -113,13 +119,14 @@ impl CommandError {
     }
 }
 
-/// Runs a command. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 6 unavailable.
+/// Runs a command. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unauthorised, 6 unavailable.
 pub async fn run(cli: Cli) -> ExitCode {
     crate::telemetry::logs(cli.log_format);
     let done = match cli.command {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Serve(node) => serve::run(node).await,
+        Command::Saga(what) => saga::run(what).await,
         Command::Bench(what) => bench::run(what).await,
     };
     match done {

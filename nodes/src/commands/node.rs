@@ -1,6 +1,8 @@
 //! Building nodes: store, machine, partition, services.
 
 use super::CommandError;
+use crate::admin::quarantine;
+use crate::admin::sagas::{self, Sagas};
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::command::command_service_server::CommandServiceServer;
@@ -8,18 +10,17 @@ use crate::proto::query::query_service_server::QueryServiceServer;
 use crate::runner::{RunnerEdge, Targets};
 use crate::settings::{
     DRAIN_DEADLINE, GAS_MAX, PARKED_MAX, aggregate_limits, effect_limits, gate_limits, outbox_limits,
+    schedule_limits,
 };
 use crate::{server, shutdown};
 use axum::Router;
-use axum::routing::get;
 use cloudlysis_core::manifest::App;
-use cloudlysis_core::quarantine::Quarantine;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::http::HttpProvider;
-use cloudlysis_io_nats::store::{HeedStore, MapSize, Snapshots};
+use cloudlysis_io_nats::store::{HeedStore, MapSize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -29,9 +30,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
 use tonic::transport::{Channel, Endpoint};
-
-/// Quarantined keys shown at once.
-const QUARANTINE_SHOWN_MAX: usize = 1_000;
 
 /// What every node needs.
 #[derive(Clone)]
@@ -198,7 +196,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
-    let admin = quarantine_route("/admin/projection/quarantine", snapshots);
+    let admin = quarantine::route("/admin/projection/quarantine", snapshots);
     Ok(finish("projection", partition, (services, admin), info, |deadline_ms| projection::Input::Stopped {
         deadline_ms,
     }))
@@ -227,6 +225,7 @@ pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Re
         gate_limits: gate_limits(),
         outbox_limits: outbox_limits(),
         effect_limits: effect_limits(),
+        schedule_limits: schedule_limits(),
         parked_max: PARKED_MAX,
         gas_max: GAS_MAX,
         seed,
@@ -235,25 +234,15 @@ pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Re
     let parts = Parts { name: "runner", store, config };
     let partition =
         partition::start::<runner::Runner, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
-    let admin = quarantine_route("/admin/runner/quarantine", snapshots);
+    let instances = Sagas {
+        definitions: common.app.sagas.clone(),
+        snapshots: snapshots.clone(),
+        broker: common.broker.clone(),
+    };
+    let admin = quarantine::route("/admin/runner/quarantine", snapshots).merge(sagas::router(instances));
     Ok(finish("runner", partition, (Router::new(), admin), info, |deadline_ms| runner::Input::Stopped {
         deadline_ms,
     }))
-}
-
-/// Shows what is held back, and why.
-fn quarantine_route(path: &str, snapshots: Snapshots) -> Router {
-    let show = move || async move {
-        let keys = snapshots.read(|view| Quarantine::list(view, QUARANTINE_SHOWN_MAX));
-        match keys {
-            Ok(Ok(keys)) => {
-                axum::Json(json!({ "complete": keys.len() < QUARANTINE_SHOWN_MAX, "keys": keys }))
-            }
-            Ok(Err(halt)) => axum::Json(json!({ "error": halt.to_string() })),
-            Err(fault) => axum::Json(json!({ "error": fault.to_string() })),
-        }
-    };
-    Router::new().route(path, get(show))
 }
 
 /// A channel to another node; it connects when it is first used, and again whenever it must.

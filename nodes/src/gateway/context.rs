@@ -6,13 +6,13 @@ use cloudlysis_core::wire::context::{Context, TraceParent};
 use cloudlysis_core::wire::id::TenantId;
 
 /// Whose request it is.
-pub(super) const TENANT_HEADER: &str = "x-tenant-id";
+pub(crate) const TENANT_HEADER: &str = "x-tenant-id";
 
 /// Who asks, and what it belongs to.
 #[derive(Clone, Debug)]
-pub(super) struct RequestContext {
-    pub(super) tenant: TenantId,
-    pub(super) context: Context,
+pub(crate) struct RequestContext {
+    pub(crate) tenant: TenantId,
+    pub(crate) context: Context,
 }
 
 impl RequestContext {
@@ -20,7 +20,7 @@ impl RequestContext {
     ///
     /// # Errors
     /// A problem when the tenant id is not one.
-    pub(super) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
         let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let tenant = match headers.get(TENANT_HEADER) {
             None => TenantId::default_tenant(),

@@ -11,7 +11,7 @@
 //! lets the caller decide. What went wrong is an RFC 9457 problem.
 
 mod commands;
-mod context;
+pub(crate) mod context;
 pub mod problem;
 mod queries;
 mod relay;

@@ -7,6 +7,7 @@
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
+//! | [`timers`] | timers and signals of sagas |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
@@ -27,6 +28,7 @@ mod orders;
 mod quarantine;
 mod separate;
 mod strangers;
+mod timers;
 mod workload;
 mod world;
 
@@ -93,6 +95,7 @@ on_both_brokers!(
     strangers::a_second_process_is_kept_out_of_a_data_directory,
     strangers::a_second_data_directory_does_not_take_the_consumers_over_unasked,
     clients::published_clients_use_the_broker_of_a_running_shop,
+    timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     separate::four_processes_ship_an_order,
     separate::streams_are_created_only_on_request,
 );

@@ -1,6 +1,6 @@
 //! `validate`: what is wrong with an application, and where.
 
-use crate::world::{Process, SHOP, SOON, cloudlysis};
+use crate::world::{Process, SHOP, SOON, cloudlysis, copy_folder};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -8,25 +8,12 @@ use tempfile::TempDir;
 /// A copy of the shop with one file changed.
 fn shop_with(file: &str, from: &str, to: &str) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
-    copy(Path::new(SHOP), dir.path());
+    copy_folder(Path::new(SHOP), dir.path());
     let path = dir.path().join(file);
     let text = std::fs::read_to_string(&path).expect("a manifest");
     assert!(text.contains(from), "{file} has no {from:?}");
     std::fs::write(&path, text.replacen(from, to, 1)).expect("written");
     dir
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).expect("a folder") {
-        let entry = entry.expect("an entry");
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            std::fs::create_dir_all(&target).expect("created");
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), &target).expect("copied");
-        }
-    }
 }
 
 async fn validate(app: &TempDir, further: &[&str]) -> (Option<i32>, Process) {

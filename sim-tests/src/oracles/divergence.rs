@@ -130,6 +130,7 @@ impl Present {
                 self.results.insert(command);
                 String::new()
             }
+            Some(Route::WorkflowEvent { .. }) => String::new(),
             None => return,
         };
         self.last.insert((stream, kind), message.seq);
@@ -246,10 +247,16 @@ impl Present {
             });
             out
         };
-        each(rows, Table::Saga, |_, row| {
+        each(rows, Table::Saga, |key, row| {
             let instance = Instance::decode(row).ok()?;
             if instance.status.is_final() {
                 return None;
+            }
+            if let Some(timer) = instance.timers.first() {
+                // What is pending comes; a reminder that has left was lost with its log.
+                let pending =
+                    rows.get(Table::Timer, &keys::timer(&keys::parse_saga(key)?.0, &timer.id)).ok()?;
+                return pending.map(|_| format!("waits for {}: {instance:?}", timer.name));
             }
             let mut open = instance.works.iter().filter(|work| work.state == WorkState::InFlight).peekable();
             if open.peek().is_none() {
@@ -330,6 +337,13 @@ fn was_applied(rows: &Committed<'_>, subject: &str) -> bool {
                     .then(|| format!("{command} ended"))
             });
             ended.is_some()
+        }
+        Some(Route::WorkflowEvent { id, .. }) => {
+            let waits = each(rows, Table::Saga, |_, row| {
+                let instance = Instance::decode(row).ok()?;
+                instance.timers.iter().any(|timer| timer.id == id).then(|| format!("waits for {id}"))
+            });
+            waits.is_none()
         }
         Some(Route::Aggregate { .. }) | None => false,
     }

@@ -5,6 +5,7 @@
 //! | [`logs`] | every message the broker stores | INV-AGG-1, INV-AGG-2, INV-ONCE-1, INV-TEN-1 |
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
 //! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
+//! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
@@ -20,6 +21,7 @@ pub mod divergence;
 pub mod end;
 pub mod logs;
 pub mod rows;
+pub mod timers;
 pub mod views;
 
 pub use answers::{Definite, of_definite};
@@ -41,6 +43,7 @@ use cloudlysis_io_sim::store::{Change, Committed};
 use logs::Logs;
 use rows::Rows;
 use std::fmt;
+use timers::Timers;
 use views::Views;
 
 /// An invariant that did not hold.
@@ -119,6 +122,7 @@ pub struct Oracles {
     logs: Logs,
     answers: Answers,
     rows: Rows,
+    timers: Timers,
     views: Views,
     departed: Departed,
     /// The logs are other ones than those that were followed: only divergence can be judged.
@@ -133,6 +137,7 @@ impl Oracles {
             logs: Logs::default(),
             answers: Answers::of(plan),
             rows: Rows::new(),
+            timers: Timers::default(),
             views: Views::new(),
             departed: Departed::default(),
             suspended: false,
@@ -151,6 +156,7 @@ impl Oracles {
             return Ok(());
         }
         self.rows.on_changes(seen, changes, &self.logs, &self.answers)?;
+        self.timers.on_changes(seen, changes)?;
         if seen.node == NodeId::Projection { self.views.on_changes(seen, changes) } else { Ok(()) }
     }
 

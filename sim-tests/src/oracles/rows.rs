@@ -7,10 +7,10 @@ use crate::world::event::NodeId;
 use crate::world::nemesis::consumers;
 use cloudlysis_core::aggregate::{CommandRow, Record};
 use cloudlysis_core::effect::{self, LedgerRow, Phase};
-use cloudlysis_core::jetstream::AckSubject;
+use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
 use cloudlysis_core::outbox::{Body, Destination, Entry};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
-use cloudlysis_core::wire::envelope::EffectResult;
+use cloudlysis_core::wire::envelope::{EffectResult, WorkflowEvent};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::stream::{ConsumerName, PlatformStream};
 use cloudlysis_core::wire::subject::Route;
@@ -75,6 +75,8 @@ impl Rows {
                 | Table::View
                 | Table::ViewSource
                 | Table::SagaCause
+                | Table::TimerDue
+                | Table::Timer
                 | Table::EffectOpen
                 | Table::Parked
                 | Table::ParkedKey
@@ -114,7 +116,7 @@ impl Rows {
             return Ok(());
         }
         let messages = seen.broker.log(stream.name(), before + 1).map_err(|halt| unreadable(&halt))?;
-        for message in messages.into_iter().take_while(|message| message.seq <= after) {
+        for message in messages.iter().take_while(|message| message.seq <= after) {
             let subject = message.subject.as_ref();
             if logs.is_poisoned(subject) {
                 continue;
@@ -127,6 +129,7 @@ impl Rows {
                 Some(Route::EffectResult { .. }) => {
                     missing_result(seen, subject, &message.headers.to_headers(), &message.payload)?
                 }
+                Some(Route::WorkflowEvent { .. }) => missing_reminder(seen, message)?,
                 Some(Route::Aggregate { .. }) | None => None,
             };
             if let Some(missing) = missing {
@@ -193,6 +196,21 @@ fn missing_result(
     let work = instance.works.iter().find(|work| work.id == result.command_id);
     let waits = work.is_some_and(|work| work.state == WorkState::InFlight) && !instance.status.is_final();
     Ok(waits.then_some("a result whose work is still in flight"))
+}
+
+/// A reminder that was passed is no longer waited for.
+fn missing_reminder(seen: &Seen<'_>, message: &StoredMessage) -> Result<Option<&'static str>, Violation> {
+    let headers = message.headers.to_headers();
+    let Ok(event) = WorkflowEvent::decode(&message.subject, &headers, &message.payload, "oracle") else {
+        return Ok(None);
+    };
+    let key = keys::saga(&event.tenant, &event.saga, &event.correlation);
+    let Some(row) = seen.rows.get(Table::Saga, &key).ok().flatten() else {
+        return Ok(Some("a reminder for a saga that is not there"));
+    };
+    let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
+    let waits = instance.timers.iter().any(|timer| timer.id == event.id);
+    Ok(waits.then_some("a reminder its saga still waits for"))
 }
 
 /// INV-AGG-6: state and version are those of the log at the sequence the row was read at.

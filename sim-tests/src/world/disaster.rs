@@ -311,7 +311,7 @@ impl World {
             }
             PlatformStream::WorkflowCommands => (format!("tenant.t1.workflow.ghost.{number}"), "{}".into()),
             PlatformStream::WorkflowEvents => {
-                (format!("tenant.t1.workflow_event.ghost.{number}"), "{}".into())
+                (format!("tenant.t1.workflow_event.ghost.{number}.x"), "{}".into())
             }
         }
     }

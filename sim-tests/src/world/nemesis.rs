@@ -4,7 +4,6 @@ use super::event::{Event, NodeId};
 use super::{MS, World};
 use crate::app::shop;
 use crate::oracles::{Injected, Violation};
-use crate::plan::Faults;
 use cloudlysis_core::jetstream::{Fault, Input, PullStatus, Request, StoredMessage};
 use cloudlysis_core::runner::Source;
 use cloudlysis_core::wire::headers::{Headers, NATS_MSG_ID};
@@ -64,7 +63,7 @@ impl World {
             self.people_or_kernel(|world, id| world.drain_node(id, deadline_ms));
         }
         if self.strikes(self.faults.clock_jump) {
-            let by = i64::try_from(self.dice.faults.below(7_200_000)).unwrap_or_default() - 3_600_000;
+            let by = i64::try_from(self.dice.faults.below(1_200_000)).unwrap_or_default() - 600_000;
             self.people_or_kernel(|world, id| world.jump_clock(id, by));
         }
         if self.strikes(self.faults.republish) {
@@ -204,9 +203,7 @@ impl World {
 
     /// Faults end: whatever is away comes back.
     pub(super) fn on_healed(&mut self) -> Result<(), Violation> {
-        self.faults = Faults::default();
-        self.network.heal();
-        (self.full, self.deceived) = (None, None);
+        self.calm_down();
         self.healed_at = Some(self.now_ns);
         self.on_broker_started()?;
         self.after(MS, Event::Looked);

@@ -56,6 +56,7 @@ impl World {
         self.faults = Faults::default();
         self.network.heal();
         (self.full, self.deceived) = (None, None);
+        self.set_clocks_right();
     }
 
     /// A machine stopped for good, as the disaster wants it.

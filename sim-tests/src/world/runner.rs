@@ -24,6 +24,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
         gate_limits: plan.gate,
         outbox_limits: plan.outbox,
         effect_limits: plan.effect,
+        schedule_limits: plan.schedule,
         parked_max: PARKED_MAX,
         gas_max: GAS_MAX_DEFAULT,
         seed: plan.seed,

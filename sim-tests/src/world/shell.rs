@@ -328,6 +328,18 @@ impl World {
         }
     }
 
+    /// Every clock tells the time again.
+    pub(super) fn set_clocks_right(&mut self) {
+        for id in self.node_ids() {
+            for_node!(self.set_right(id));
+        }
+    }
+
+    fn set_right<M: Shell>(&mut self, id: NodeId) {
+        let off = M::node(&mut self.nodes, id).wall_offset_ms;
+        self.jump::<M>(id, -off);
+    }
+
     pub(super) fn is_up(&self, id: NodeId) -> bool {
         match id {
             NodeId::Aggregate(number) => {

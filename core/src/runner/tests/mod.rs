@@ -67,6 +67,7 @@ fn config() -> Config {
         gate_limits: GATE_LIMITS,
         outbox_limits: OUTBOX_LIMITS,
         effect_limits: effect::Limits { in_flight_max: 4, tracked_max: 8, answer_slack_ms: 500 },
+        schedule_limits: crate::schedule::Limits { fired_max: 3, look_ms_max: 1_000 },
         parked_max: 1_000,
         gas_max: 100_000,
         seed: 7,

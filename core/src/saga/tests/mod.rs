@@ -3,8 +3,12 @@
 mod exhaustive;
 mod properties;
 mod script;
+mod timers;
 
-use super::{Happened, Instance, Reacted, SagaConfig, Sagas, Status, Work, WorkEnded, WorkState};
+use super::{
+    Asked, Happened, Instance, Reacted, SagaConfig, Sagas, Status, TimerChange, TimerFired, Work, WorkEnded,
+    WorkState,
+};
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -59,6 +63,7 @@ struct Desk(Sagas);
 enum Input {
     Happened(Box<Happened>),
     Ended(Box<WorkEnded>),
+    Fired(Box<TimerFired>),
     Tick(Tick),
 }
 
@@ -86,12 +91,21 @@ impl Machine for Desk {
         let reacted = match input {
             Input::Happened(happened) => self.0.on_event(now, &happened, cx)?,
             Input::Ended(ended) => self.0.on_work_ended(now, &ended, cx)?,
+            Input::Fired(fired) => self.0.on_timer_fired(now, &fired, cx)?,
             Input::Tick(Tick) => return Ok(()),
         };
         match reacted {
-            Reacted::Applied(entries) => {
+            Reacted::Applied(Asked { work, timers }) => {
+                for change in timers {
+                    match change {
+                        TimerChange::Set(timer) => {
+                            cx.emit(format!("sets {} for {}", timer.name, timer.due.as_ms()))
+                        }
+                        TimerChange::Cancelled { .. } => cx.emit("cancels a timer".to_owned()),
+                    }
+                }
                 let before = rows(cx.view(), Table::Outbox).len() as u64;
-                for (at, entry) in (before..).zip(entries) {
+                for (at, entry) in (before..).zip(work) {
                     cx.put(Table::Outbox, &keys::position(at), &entry_row(&entry));
                     cx.emit(format!("asks {}", name(&entry)));
                 }
@@ -120,12 +134,12 @@ fn entry_row(entry: &Entry) -> Vec<u8> {
 fn name(entry: &Entry) -> String {
     match &entry.origin {
         Origin::Command(work) | Origin::EffectCommand(work) => work.saga.work.to_string(),
-        Origin::EffectResult { .. } => panic!("not of a saga"),
+        Origin::EffectResult { .. } | Origin::Reminder { .. } => panic!("not of a saga"),
     }
 }
 
 fn bench() -> Bench<Desk> {
-    let definitions = shop_with(&[("sagas/odd.yaml", ODD)]).sagas;
+    let definitions = shop_with(&[("sagas/odd.yaml", ODD), ("sagas/alarm.yaml", timers::ALARM)]).sagas;
     Bench::new(SagaConfig { definitions, gas_max: 100_000, quirks: quirks() })
 }
 

@@ -1,4 +1,4 @@
-//! The four envelopes: aggregate events, effect commands, effect results, and gateway commands.
+//! The five envelopes: aggregate events, effect commands, effect results, workflow events, and gateway commands.
 //!
 //! JSON, tolerant: unknown fields are ignored and optional ones may be missing. What is *not* tolerated is an envelope
 //! that contradicts its subject, because the subject is what authorisation and filters looked at (INV-WIR-2).
@@ -8,15 +8,18 @@
 //! | aggregate events: all events of one command, one message | `AGGREGATE_EVENTS` | [`EventMessage`] |
 //! | effect command | `WORKFLOW_COMMANDS` | [`EffectCommand`] |
 //! | effect result | `WORKFLOW_EVENTS` | [`EffectResult`] |
+//! | reminder or signal for a saga instance | `WORKFLOW_EVENTS` | [`WorkflowEvent`] |
 //! | gateway command | gRPC `CommandService`, HTTP | [`Command`] |
 
 mod aggregate_event;
 mod command;
 mod effect;
+mod workflow_event;
 
 pub use aggregate_event::{COMMAND_REFUSED, Event, EventMessage};
 pub use command::Command;
 pub use effect::{EffectCommand, EffectOutcome, EffectResult, SagaRef};
+pub use workflow_event::{Occurrence, WorkflowEvent};
 
 use thiserror::Error;
 

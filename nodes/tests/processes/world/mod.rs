@@ -74,6 +74,27 @@ impl World {
         node
     }
 
+    /// The shop, with more manifests.
+    pub(crate) fn application_with(&self, more: &[(&str, &str)]) -> PathBuf {
+        let folder = self.data("application");
+        std::fs::create_dir_all(&folder).expect("created");
+        copy_folder(Path::new(SHOP), &folder);
+        for (name, text) in more {
+            std::fs::write(folder.join(name), text).expect("written");
+        }
+        folder
+    }
+
+    /// Every node of an application in one process, ready.
+    pub(crate) async fn dev_of(&self, application: &Path, data: &str) -> Node {
+        let data = self.data(data);
+        let paths = [application, &data].map(|path| path.to_str().expect("a path that is text"));
+        let arguments = ["dev", paths[0], "--data", paths[1], "--listen", "127.0.0.1:0"];
+        let mut node = self.start("dev", &arguments).await;
+        node.ready().await;
+        node
+    }
+
     /// Every node in one process, listening.
     pub(crate) async fn start_dev(&self, data: &str, further: &[&str]) -> Node {
         let data = self.data(data);
@@ -112,6 +133,20 @@ impl World {
     /// A connection of the test's own to the broker.
     pub(crate) async fn broker(&self) -> Broker {
         node::connected(self.broker_url()).await
+    }
+}
+
+/// Copies a folder and everything in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&target).expect("created");
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).expect("copied");
+        }
     }
 }
 

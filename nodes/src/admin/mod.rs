@@ -1,0 +1,13 @@
+//! What operators ask a node for, over HTTP under `/admin`.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /admin/{projection,runner}/quarantine` | what is held back, and why |
+//! | `GET /admin/runner/sagas?saga=&open=&after=&limit=` | instances, a page at a time |
+//! | `GET /admin/runner/sagas/{saga}/{id}` | one instance, and what it waits for |
+//! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
+//!
+//! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
+
+pub mod quarantine;
+pub mod sagas;

@@ -1,0 +1,243 @@
+//! Saga instances: listed, shown, signalled.
+//!
+//! Reading is from committed rows, beside the machine. A signal is a message on `WORKFLOW_EVENTS`, published under an id of
+//! its own that nothing else may use: it reaches the machine as everything does, and repeating it is harmless.
+
+use crate::gateway::context::RequestContext;
+use crate::gateway::problem::Problem;
+use axum::body::Bytes;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use cloudlysis_core::manifest::{SagaDef, Trigger};
+use cloudlysis_core::quarantine::{Quarantine, QuarantineKey};
+use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::saga::look::{self, Which};
+use cloudlysis_core::wire::answer::{PublishRefused, publish_outcome};
+use cloudlysis_core::wire::envelope::{Occurrence, PAYLOAD_BYTES_MAX, WorkflowEvent};
+use cloudlysis_core::wire::headers;
+use cloudlysis_core::wire::id::{CommandId, EntityId, Name};
+use cloudlysis_core::wire::stream::PlatformStream;
+use cloudlysis_core::{Halt, Outcome, StoreFault, View};
+use cloudlysis_io_nats::broker::Broker;
+use cloudlysis_io_nats::clock::Clock;
+use cloudlysis_io_nats::store::Snapshots;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Instances in one page unless asked otherwise, and at most.
+const PAGE: (usize, usize) = (100, 1_000);
+
+/// What the routes need.
+#[derive(Clone, Debug)]
+pub struct Sagas {
+    /// The definitions.
+    pub definitions: BTreeMap<Name, Arc<SagaDef>>,
+    /// The runner's rows.
+    pub snapshots: Snapshots,
+    /// Where signals go.
+    pub broker: Broker,
+}
+
+/// The routes.
+pub fn router(sagas: Sagas) -> Router {
+    Router::new()
+        .route("/admin/runner/sagas", get(list))
+        .route("/admin/runner/sagas/{saga}/{id}", get(show))
+        .route("/admin/runner/sagas/{saga}/{id}/signals/{signal}", post(signal))
+        .with_state(sagas)
+}
+
+/// Which instances, and which page of them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageOf {
+    #[serde(default)]
+    saga: Option<Name>,
+    #[serde(default)]
+    open: bool,
+    #[serde(default)]
+    after: Option<String>,
+    #[serde(default)]
+    limit: Option<usize>,
+}
+
+fn bad(code: &str, detail: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, code, detail)
+}
+
+fn unreadable(detail: impl ToString) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unreadable", detail.to_string()).retryable(1_000)
+}
+
+impl Sagas {
+    fn read<R>(&self, read: impl FnOnce(&dyn View) -> Result<R, Halt>) -> Result<R, Problem> {
+        let answer: Result<Result<R, Halt>, StoreFault> = self.snapshots.read(read);
+        answer.map_err(unreadable)?.map_err(unreadable)
+    }
+
+    fn definition(&self, saga: &Name) -> Result<&SagaDef, Problem> {
+        self.definitions.get(saga).map(Arc::as_ref).ok_or_else(|| {
+            Problem::new(StatusCode::NOT_FOUND, "unknown_saga", format!("there is no saga `{saga}`"))
+        })
+    }
+}
+
+async fn list(
+    State(sagas): State<Sagas>,
+    page: Result<Query<PageOf>, QueryRejection>,
+    request_headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Query(PageOf { saga, open, after, limit }) =
+        page.map_err(|error| bad("invalid_query", error.body_text()))?;
+    let tenant = match request_headers.contains_key(crate::gateway::context::TENANT_HEADER) {
+        true => Some(RequestContext::read(&request_headers)?.tenant),
+        false => None,
+    };
+    let limit = limit.unwrap_or(PAGE.0).clamp(1, PAGE.1);
+    let from = after.unwrap_or_default();
+    let page = sagas.read(|view| look::list(view, &Which { tenant, saga, open }, from.as_bytes(), limit))?;
+    let next = page.next.map(|key| String::from_utf8_lossy(&key).into_owned());
+    Ok(Json(json!({ "instances": page.instances, "next": next })).into_response())
+}
+
+/// Saga and instance of a path.
+fn names(path: Result<Path<(String, String)>, PathRejection>) -> Result<(Name, EntityId), Problem> {
+    let Path((saga, id)) = path.map_err(|error| bad("invalid_path", error.body_text()))?;
+    let saga = Name::parse(&saga).map_err(|error| bad("invalid_saga", error.to_string()))?;
+    let id = EntityId::parse(&id).map_err(|error| bad("invalid_id", error.to_string()))?;
+    Ok((saga, id))
+}
+
+async fn show(
+    State(sagas): State<Sagas>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    request_headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (saga, id) = names(path)?;
+    let tenant = RequestContext::read(&request_headers)?.tenant;
+    let definition = sagas.definition(&saga)?;
+    let (instance, held) = sagas.read(|view| {
+        let held = match QuarantineKey::instance(&tenant, &saga, &id) {
+            Some(key) => Quarantine::find(view, &key)?,
+            None => None,
+        };
+        Ok((look::show(view, &tenant, &saga, &id)?, held))
+    })?;
+    let Some(instance) = instance else {
+        let detail = format!("saga `{saga}` has no instance `{id}` of this tenant");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "instance_not_found", detail));
+    };
+    let body = json!({
+        "tenant_id": tenant,
+        "saga": saga,
+        "correlation": id,
+        "status": instance.status.as_str(),
+        "definition": { "began_under": instance.definition, "current": definition.hash },
+        "state": instance.state,
+        "works": instance.works,
+        "timers": instance.timers,
+        "correlation_id": instance.context.correlation_id,
+        "waits_for": look::waits_for(definition, &instance),
+        "quarantined": held,
+    });
+    Ok(Json(body).into_response())
+}
+
+/// What comes with a signal.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Said {
+    #[serde(default)]
+    payload: Value,
+}
+
+async fn signal(
+    State(sagas): State<Sagas>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    request_headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Path((saga, id, signal)) = path.map_err(|error| bad("invalid_path", error.body_text()))?;
+    let (saga, correlation) = names(Ok(Path((saga, id))))?;
+    let signal = Name::parse(&signal).map_err(|error| bad("invalid_signal", error.to_string()))?;
+    let definition = sagas.definition(&saga)?;
+    if !definition.on_event.contains_key(&Trigger::Signal { signal: signal.clone() }) {
+        let detail = format!("saga `{saga}` does not react to `signal.{signal}`");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_signal", detail));
+    }
+    if body.len() > PAYLOAD_BYTES_MAX {
+        let detail =
+            format!("the body is {} bytes long; at most {PAYLOAD_BYTES_MAX} are allowed", body.len());
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail));
+    }
+    let Said { payload } = match body.is_empty() {
+        true => Said::default(),
+        false => serde_json::from_slice(&body).map_err(|error| bad("invalid_body", error.to_string()))?,
+    };
+    let RequestContext { tenant, context } = RequestContext::read(&request_headers)?;
+    if sagas.read(|view| look::show(view, &tenant, &saga, &correlation))?.is_none() {
+        let detail = format!("saga `{saga}` has no instance `{correlation}` of this tenant");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "instance_not_found", detail));
+    }
+    let event = WorkflowEvent {
+        id: signal_id(&request_headers)?,
+        tenant,
+        saga,
+        correlation,
+        what: Occurrence::Signal { signal, payload },
+        timestamp: Some(Clock::default().now().wall.rfc3339()),
+        context,
+    };
+    publish(&sagas.broker, &event).await
+}
+
+/// The id of a signal: the caller's, so that it may be repeated, or a new one.
+fn signal_id(request_headers: &HeaderMap) -> Result<CommandId, Problem> {
+    let Some(raw) = request_headers.get("idempotency-key") else {
+        return CommandId::parse(&uuid::Uuid::now_v7().to_string()).map_err(|error| unreadable(&error));
+    };
+    let wrong = |detail: String| bad("invalid_idempotency_key", format!("header Idempotency-Key: {detail}"));
+    let raw = raw.to_str().map_err(|_| wrong("it is not text".to_owned()))?;
+    CommandId::parse(raw).map_err(|error| wrong(error.to_string()))
+}
+
+async fn publish(broker: &Broker, event: &WorkflowEvent) -> Result<Response, Problem> {
+    let subject = event.route().subject().to_string();
+    let mut out = event.context.headers(&event.tenant);
+    out.append(headers::NATS_MSG_ID, &subject);
+    out.append(headers::NATS_EXPECTED_STREAM, PlatformStream::WorkflowEvents.name());
+    out.append(headers::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    let answer = broker.publish(subject, &out, event.encode().into()).await;
+    let stored = |seq: Option<u64>, duplicate: bool| {
+        let body = json!({ "signal_id": event.id, "stream_seq": seq, "duplicate": duplicate });
+        Ok((StatusCode::ACCEPTED, Json(body)).into_response())
+    };
+    match publish_outcome(answer, Quirks::NONE) {
+        Outcome::Done(published) => stored(Some(published.seq), published.duplicate),
+        // Something is on the subject of this id: an earlier attempt of the same caller.
+        Outcome::Refused(PublishRefused::Conflict) => stored(None, true),
+        Outcome::Refused(PublishRefused::TooLarge) => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "payload_too_large",
+            "larger than the broker allows",
+        )),
+        Outcome::Refused(PublishRefused::Full) => {
+            let detail = "the broker has no room";
+            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "broker_full", detail).retryable(1_000))
+        }
+        Outcome::Refused(PublishRefused::Misconfigured { description, .. }) => {
+            Err(Problem::new(StatusCode::BAD_GATEWAY, "broker_refused", description))
+        }
+        Outcome::Unknown => {
+            let detail =
+                format!("nobody knows whether it is stored; repeat it with Idempotency-Key: {}", event.id);
+            Err(Problem::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail).retryable(1_000))
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Timers and signals of sagas, on real processes: a timer outlives the process that set it, and fires once.
+
+use crate::world::shop::Command;
+use crate::world::{LATER, Node, SOON, World, cloudlysis, eventually, note};
+use serde_json::{Value, json};
+
+/// Rings once, and goes on until it is told to stop.
+const ALARM: &str = "
+saga: alarm
+correlate: { order.order_placed: event.aggregate_id }
+starts_on: [order.order_placed]
+on_event:
+  order.order_placed:
+    set: { rung: 0 }
+    timers: [{ name: ring, after: 2s }, { name: patience, after: 24h }]
+  ring.fired: { set: { rung: = state.rung + 1, due: = event.due_at } }
+  patience.fired: { complete: true }
+  signal.stop: { set: { stopped_by: = event.payload.who }, complete: true }
+";
+
+/// `cloudlysis saga …` about an instance of the alarm: exit code, and what it said.
+async fn saga(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
+    let url = node.url();
+    let about = ["--node", &url, "--tenant", "acme"];
+    let arguments = ["saga"].iter().chain(arguments).chain(&about).map(|own| (*own).to_owned());
+    let mut process = cloudlysis("saga", &arguments.collect::<Vec<_>>(), world.dir());
+    let code = process.exit(SOON).await.code();
+    (code, process.out() + &process.log())
+}
+
+async fn shown(world: &World, node: &Node) -> Result<Value, String> {
+    let (code, said) = saga(world, node, &["show", "alarm", "o-1"]).await;
+    if code == Some(0) { serde_json::from_str(&said).map_err(|error| error.to_string()) } else { Err(said) }
+}
+
+pub(crate) async fn a_timer_outlives_its_process_and_a_signal_is_heard_once(world: World) {
+    let app = world.application_with(&[("sagas/alarm.yaml", ALARM)]);
+    let mut node = world.dev_of(&app, "data").await;
+    let shop = node.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    shop.accepted(&Command::place("acme", "o-1")).await;
+    let set = eventually("the timer is set", SOON, async || {
+        let instance = shown(&world, &node).await?;
+        let due = instance["timers"][0]["due"].as_u64().ok_or_else(|| instance.to_string())?;
+        Ok::<_, String>((due, instance))
+    })
+    .await;
+    let ring = json!({ "kind": "timer", "name": "ring", "due": set.0 });
+    assert!(set.1["waits_for"].as_array().is_some_and(|waits| waits.contains(&ring)), "{}", set.1);
+    node.kill();
+    node.restart().await;
+
+    let rung = eventually("the timer fires", LATER, async || {
+        let instance = shown(&world, &node).await?;
+        if instance["state"]["rung"] == 1 { Ok(instance) } else { Err(instance.to_string()) }
+    })
+    .await;
+    note(&format!("due {}, {}", set.0, rung["state"]));
+    assert_eq!(rung["timers"].as_array().map(Vec::len), Some(1), "patience is left: {rung}");
+    let (code, said) = saga(&world, &node, &["why", "alarm", "o-1"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(
+        said.contains("waits for timer `patience`") && said.contains("reacts to signal `stop`"),
+        "{said}"
+    );
+
+    let stop = ["signal", "alarm", "o-1", "stop", "--payload", "{\"who\":\"me\"}", "--id", "s-1"];
+    for duplicate in [false, true] {
+        let (code, said) = saga(&world, &node, &stop).await;
+        let answer: Value = serde_json::from_str(&said).unwrap_or_default();
+        assert_eq!((code, &answer["duplicate"]), (Some(0), &json!(duplicate)), "{said}");
+    }
+    eventually("the signal is heard", SOON, async || {
+        let instance = shown(&world, &node).await?;
+        let over = instance["status"] == "completed" && instance["state"]["stopped_by"] == "me";
+        let left = [&instance["timers"], &instance["waits_for"]].map(|list| list.as_array().map(Vec::len));
+        if over && left == [Some(0), Some(0)] { Ok(()) } else { Err(instance.to_string()) }
+    })
+    .await;
+    let (code, said) = saga(&world, &node, &["ls", "--saga", "alarm"]).await;
+    assert!(code == Some(0) && said.contains("o-1") && said.contains("completed"), "{said}");
+
+    for (arguments, code) in [
+        (&["show", "alarm", "o-2"][..], 3),
+        (&["signal", "alarm", "o-1", "go"], 3),
+        (&["signal", "alarm", "o-1", "stop", "--payload", "{"], 2),
+        (&["show", "alrm", "o-1"], 3),
+    ] {
+        let (exit, said) = saga(&world, &node, arguments).await;
+        assert_eq!(exit, Some(code), "{arguments:?}: {said}");
+    }
+}
