@@ -32,6 +32,7 @@
 //! | [`manifest`], [`program`] | what an application says, and how its programs run |
 //! | [`wire`] | ids, subjects, keys, headers, envelopes |
 //! | [`cx`], [`driver`], [`store`], [`time`], [`outcome`], [`halt`] | the idiom itself |
+//! | [`packed`] | how many bits an index takes |
 //! | [`invariants`], [`marks`], [`quirks`] | the registers: what must hold, what is rare, what is planted |
 //!
 //! # What this crate never does
@@ -65,6 +66,7 @@ pub mod marks;
 pub mod nats;
 pub mod outbox;
 pub mod outcome;
+pub mod packed;
 pub mod program;
 pub mod projection;
 pub mod quarantine;

@@ -1,73 +1,70 @@
-//! What is stored at which sequence: 20 bytes a message, in chunks of 256 sequences.
+//! What is stored at which sequence, packed: some two bytes a message.
 //!
-//! Sequences come in order and may go in any. A chunk without holes is looked up by position, any other by bisection.
+//! ```text
+//!  sequence / 512 ─► packed: slot, subject, sizes, time          open: the last up to 128, behind all others
+//! ```
 //!
-//! Limits: the headers of a message take less than 16 MiB. A chunk costs about 60 bytes more than its messages.
+//! Sequences come in order and may go in any: the open ones join their chunk now and then, and a chunk is packed again when
+//! half of it is gone.
+//!
+//! Limits: a chunk costs about 150 bytes more than its messages, an open message 32.
 
+use crate::packed::{Packed, ROWS_MAX};
 use crate::time::Wall;
 use std::collections::BTreeMap;
 
-const CHUNK: u64 = 256;
+const CHUNK: u64 = ROWS_MAX as u64;
+const OPEN_MAX: usize = 128;
 
 /// A message without its subject.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Entry {
     /// Which subject, as the log numbers them.
     pub(super) subject: u32,
+    pub(super) header_bytes: u32,
     pub(super) payload_bytes: u32,
-    /// Header bytes, and in the last eight bits the place in the chunk.
-    header_bytes_and_slot: u32,
-    /// In halves, so that it does not want to stand at a multiple of eight.
-    stored_at_ms: [u32; 2],
+    pub(super) stored_at: Wall,
 }
 
-impl Entry {
-    pub(super) fn new(subject: u32, header_bytes: u32, payload_bytes: u32, stored_at: Wall) -> Self {
-        assert!(header_bytes < 1 << 24, "headers of {header_bytes} bytes");
-        let ms = stored_at.as_ms();
-        let stored_at_ms = [(ms >> 32) as u32, ms as u32];
-        Self { subject, payload_bytes, header_bytes_and_slot: header_bytes << 8, stored_at_ms }
-    }
+/// Where it is in its chunk, and itself.
+type Row = [u64; 5];
+type Chunk = Packed<5>;
+/// The column of the slot: it ascends.
+const SLOT: usize = 0;
 
-    pub(super) const fn header_bytes(self) -> u32 {
-        self.header_bytes_and_slot >> 8
-    }
-
-    const fn slot(self) -> u8 {
-        (self.header_bytes_and_slot & 0xff) as u8
-    }
-
-    pub(super) const fn stored_at(self) -> Wall {
-        Wall::from_ms((self.stored_at_ms[0] as u64) << 32 | self.stored_at_ms[1] as u64)
-    }
+fn row(seq: u64, entry: Entry) -> Row {
+    let Entry { subject, header_bytes, payload_bytes, stored_at } = entry;
+    [seq % CHUNK, subject.into(), header_bytes.into(), payload_bytes.into(), stored_at.as_ms()]
 }
 
-type Chunk = Vec<Entry>;
+const fn parsed(at: u64, row: Row) -> (u64, Entry) {
+    let [slot, subject, header_bytes, payload_bytes, stored_at_ms] = row;
+    let entry = Entry {
+        subject: subject as u32,
+        header_bytes: header_bytes as u32,
+        payload_bytes: payload_bytes as u32,
+        stored_at: Wall::from_ms(stored_at_ms),
+    };
+    (at * CHUNK + slot, entry)
+}
 
 /// All of them, by sequence.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entries {
     chunks: BTreeMap<u64, Chunk>,
+    /// Of one chunk, behind all that are packed.
+    open: Vec<(u64, Entry)>,
     len: usize,
 }
 
-/// Where a sequence is in its chunk, or would be.
-fn find(chunk: &[Entry], slot: u8) -> Result<usize, usize> {
-    let first = chunk.first().map_or(0, |first| first.slot());
-    let guess = usize::from(slot.wrapping_sub(first));
-    match chunk.get(guess) {
-        Some(entry) if entry.slot() == slot => Ok(guess),
-        Some(_) | None => chunk.binary_search_by_key(&slot, |entry| entry.slot()),
-    }
+fn entries(at: u64, chunk: &Chunk, from: usize) -> impl DoubleEndedIterator<Item = (u64, Entry)> {
+    chunk.left_in(from..chunk.len()).map(move |row| parsed(at, chunk.row(row)))
 }
 
-const fn split(seq: u64) -> (u64, u8) {
-    (seq / CHUNK, (seq % CHUNK) as u8)
-}
-
-fn entries(chunk: (&u64, &'_ Chunk)) -> impl DoubleEndedIterator<Item = (u64, Entry)> {
-    let (at, chunk) = (*chunk.0, chunk.1);
-    chunk.iter().map(move |entry| (at * CHUNK + u64::from(entry.slot()), *entry))
+/// The row of a slot.
+fn find(chunk: &Chunk, seq: u64) -> Option<usize> {
+    let row = chunk.first_from(SLOT, seq % CHUNK);
+    (chunk.has(row) && chunk.number(row, SLOT) == seq % CHUNK).then_some(row)
 }
 
 impl Entries {
@@ -75,49 +72,77 @@ impl Entries {
         self.len
     }
 
+    fn find_open(&self, seq: u64) -> Option<usize> {
+        self.open.binary_search_by_key(&seq, |(own, _)| *own).ok()
+    }
+
     pub(super) fn get(&self, seq: u64) -> Option<Entry> {
-        let (at, slot) = split(seq);
-        let chunk = self.chunks.get(&at)?;
-        find(chunk, slot).ok().map(|found| chunk[found])
+        if self.open.first().is_some_and(|(first, _)| *first <= seq) {
+            return self.find_open(seq).map(|at| self.open[at].1);
+        }
+        let chunk = self.chunks.get(&(seq / CHUNK))?;
+        find(chunk, seq).map(|row| parsed(0, chunk.row(row)).1)
     }
 
     pub(super) fn first(&self) -> Option<(u64, Entry)> {
-        entries(self.chunks.first_key_value()?).next()
+        self.iter().next()
     }
 
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = (u64, Entry)> {
-        self.chunks.iter().flat_map(entries)
+        let packed = self.chunks.iter().flat_map(|(at, chunk)| entries(*at, chunk, 0));
+        packed.chain(self.open.iter().copied())
     }
 
     pub(super) fn range(&self, from: u64) -> impl DoubleEndedIterator<Item = (u64, Entry)> {
-        let (at, slot) = split(from);
-        let begun = self.chunks.get(&at).into_iter().flat_map(move |chunk| {
-            let (Ok(first) | Err(first)) = find(chunk, slot);
-            chunk[first..].iter().map(move |entry| (at * CHUNK + u64::from(entry.slot()), *entry))
-        });
-        begun.chain(self.chunks.range(at + 1..).flat_map(entries))
+        let at = from / CHUNK;
+        let begun = self.chunks.get(&at).into_iter();
+        let begun = begun.flat_map(move |chunk| entries(at, chunk, chunk.first_from(SLOT, from % CHUNK)));
+        let packed = self.chunks.range(at + 1..).flat_map(|(at, chunk)| entries(*at, chunk, 0));
+        let open = self.open.partition_point(|(seq, _)| *seq < from);
+        begun.chain(packed).chain(self.open[open..].iter().copied())
     }
 
     /// Adds one behind all others.
-    pub(super) fn push(&mut self, seq: u64, mut entry: Entry) {
-        let (at, slot) = split(seq);
-        entry.header_bytes_and_slot |= u32::from(slot);
-        let chunk = self.chunks.entry(at).or_default();
-        debug_assert!(chunk.last().is_none_or(|last| last.slot() < slot));
-        chunk.push(entry);
+    pub(super) fn push(&mut self, seq: u64, entry: Entry) {
+        debug_assert!(self.iter().next_back().is_none_or(|(last, _)| last < seq));
+        let is_elsewhere = self.open.first().is_some_and(|(first, _)| first / CHUNK != seq / CHUNK);
+        if is_elsewhere || self.open.len() == OPEN_MAX {
+            self.pack();
+        }
+        self.open.push((seq, entry));
         self.len += 1;
     }
 
+    /// Lets the open ones join their chunk.
+    fn pack(&mut self) {
+        let Some((first, _)) = self.open.first() else { return };
+        let at = first / CHUNK;
+        let mut rows = self.chunks.get(&at).map_or_else(Vec::new, Chunk::unpacked);
+        rows.extend(self.open.drain(..).map(|(seq, entry)| row(seq, entry)));
+        self.chunks.insert(at, Chunk::new(&rows));
+    }
+
     pub(super) fn remove(&mut self, seq: u64) -> Option<Entry> {
-        let (at, slot) = split(seq);
-        let chunk = self.chunks.get_mut(&at)?;
-        let found = find(chunk, slot).ok()?;
-        let gone = chunk.remove(found);
+        let gone = match self.find_open(seq) {
+            Some(at) => self.open.remove(at).1,
+            None => self.remove_packed(seq)?,
+        };
         self.len -= 1;
-        if chunk.is_empty() {
-            self.chunks.remove(&at);
-        } else if chunk.len() * 2 <= chunk.capacity() {
-            chunk.shrink_to(chunk.len() * 5 / 4);
+        if self.open.is_empty() {
+            self.open = Vec::new();
+        }
+        Some(gone)
+    }
+
+    fn remove_packed(&mut self, seq: u64) -> Option<Entry> {
+        let chunk = self.chunks.get_mut(&(seq / CHUNK))?;
+        let row = find(chunk, seq)?;
+        let gone = parsed(0, chunk.row(row)).1;
+        chunk.remove(row);
+        if chunk.left() == 0 {
+            self.chunks.remove(&(seq / CHUNK));
+        } else if chunk.is_worn() {
+            *chunk = Chunk::new(&chunk.unpacked());
         }
         Some(gone)
     }
@@ -125,7 +150,8 @@ impl Entries {
     /// What it takes, in bytes, without what the tree adds around its entries.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        let chunk = |chunk: &Chunk| size_of::<(u64, Chunk)>() + chunk.capacity() * size_of::<Entry>();
-        self.chunks.values().map(chunk).sum()
+        let chunk = |chunk: &Chunk| size_of::<(u64, Chunk)>() + chunk.heap_bytes();
+        let packed: usize = self.chunks.values().map(chunk).sum();
+        packed + self.open.capacity() * size_of::<(u64, Entry)>()
     }
 }

@@ -1,14 +1,16 @@
-//! The sequences on one subject, ascending: 8 bytes each, whether they are one or a million.
+//! The sequences on one subject, ascending: a byte or three each while they are few, some bits once they are many.
 //!
 //! ```text
-//!  One │ Few, in one block │ Many, in blocks: no block empty, each ends before the next begins
+//!  One │ Few: gaps in bytes │ Many: packed blocks, none empty, each ends before the next begins │ the last ones in bytes
 //! ```
 //!
-//! New ones come at the end; any may go. Limits: removal moves at most a block and the list of blocks.
+//! New ones come at the end; any may go. Limits: removal rewrites at most a block and moves the list of blocks.
 
+use super::gaps::{GAPS_MAX, Gaps};
+use crate::packed::Packed;
 use std::collections::VecDeque;
 
-const BLOCK: usize = 128;
+type Block = Packed<1>;
 
 /// Sequences in order.
 #[derive(Clone, Debug)]
@@ -17,14 +19,25 @@ pub(in crate::jetstream) struct Seqs(Room);
 #[derive(Clone, Debug)]
 enum Room {
     One(u64),
-    Few(Vec<u64>),
+    /// Two at least.
+    Few(Gaps),
     Many(Box<Blocks>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Blocks {
-    list: VecDeque<Vec<u64>>,
+    packed: VecDeque<Block>,
+    /// Behind all that are packed.
+    open: Gaps,
     len: usize,
+}
+
+fn seqs(block: &Block, from: usize) -> impl DoubleEndedIterator<Item = u64> + '_ {
+    block.left_in(from..block.len()).map(|row| block.number(row, 0))
+}
+
+fn pack(seqs: impl Iterator<Item = u64>) -> Block {
+    Block::new(&seqs.map(|seq| [seq]).collect::<Vec<_>>())
 }
 
 impl Seqs {
@@ -32,56 +45,60 @@ impl Seqs {
         Self(Room::One(seq))
     }
 
-    fn blocks(&self) -> impl DoubleEndedIterator<Item = &[u64]> {
-        let (own, many) = match &self.0 {
-            Room::One(seq) => (Some(std::slice::from_ref(seq)), None),
-            Room::Few(seqs) => (Some(seqs.as_slice()), None),
-            Room::Many(blocks) => (None, Some(blocks.list.iter().map(Vec::as_slice))),
-        };
-        own.into_iter().chain(many.into_iter().flatten())
-    }
-
     pub(in crate::jetstream) fn len(&self) -> usize {
         match &self.0 {
             Room::One(_) => 1,
-            Room::Few(seqs) => seqs.len(),
+            Room::Few(few) => few.len(),
             Room::Many(blocks) => blocks.len,
         }
     }
 
     pub(in crate::jetstream) fn first(&self) -> Option<u64> {
-        self.blocks().next()?.first().copied()
+        self.iter().next()
     }
 
     pub(in crate::jetstream) fn last(&self) -> Option<u64> {
-        self.blocks().next_back()?.last().copied()
+        match &self.0 {
+            Room::One(seq) => Some(*seq),
+            Room::Few(few) => few.last(),
+            Room::Many(blocks) => blocks.open.last().or_else(|| seqs(blocks.packed.back()?, 0).next_back()),
+        }
     }
 
     pub(in crate::jetstream) fn iter(&self) -> impl Iterator<Item = u64> {
-        self.blocks().flatten().copied()
+        let (one, few, many) = match &self.0 {
+            Room::One(seq) => (Some(*seq), None, None),
+            Room::Few(few) => (None, Some(few), None),
+            Room::Many(blocks) => (None, Some(&blocks.open), Some(&blocks.packed)),
+        };
+        let packed = many.into_iter().flatten().flat_map(|block| seqs(block, 0));
+        one.into_iter().chain(packed).chain(few.into_iter().flat_map(Gaps::iter))
     }
 
     /// The first from a sequence on.
     pub(in crate::jetstream) fn next(&self, from: u64) -> Option<u64> {
-        let behind = |block: &[u64]| block.get(block.partition_point(|seq| *seq < from)).copied();
         match &self.0 {
             Room::One(seq) => Some(*seq).filter(|seq| *seq >= from),
-            Room::Few(seqs) => behind(seqs),
-            Room::Many(blocks) => behind(blocks.list.get(blocks.holding(from))?),
+            Room::Few(few) => few.next(from),
+            Room::Many(blocks) => {
+                let held = blocks.packed.range(blocks.holding(from)..);
+                let mut packed = held.flat_map(|block| seqs(block, block.first_from(0, from)));
+                packed.next().or_else(|| blocks.open.next(from))
+            }
         }
     }
 
     /// The last up to a sequence.
     pub(in crate::jetstream) fn last_until(&self, seq: u64) -> Option<u64> {
-        let before = |block: &[u64]| Some(block[block.partition_point(|own| *own <= seq).checked_sub(1)?]);
+        let few = |few: &Gaps| few.iter().take_while(|own| *own <= seq).last();
         match &self.0 {
             Room::One(own) => Some(*own).filter(|own| *own <= seq),
-            Room::Few(seqs) => before(seqs),
-            Room::Many(blocks) => {
-                let at = blocks.holding(seq);
-                let held = blocks.list.get(at).and_then(|block| before(block));
-                held.or_else(|| before(blocks.list.get(at.checked_sub(1)?)?))
-            }
+            Room::Few(gaps) => few(gaps),
+            Room::Many(blocks) => few(&blocks.open).or_else(|| {
+                let until = blocks.packed.len().min(blocks.holding(seq) + 1);
+                let held = blocks.packed.range(..until).rev();
+                held.flat_map(|block| seqs(block, 0).rev()).find(|own| *own <= seq)
+            }),
         }
     }
 
@@ -89,11 +106,12 @@ impl Seqs {
     pub(super) fn push(&mut self, seq: u64) {
         debug_assert!(self.last().is_none_or(|last| last < seq));
         match &mut self.0 {
-            Room::One(first) => self.0 = Room::Few(vec![*first, seq]),
-            Room::Few(seqs) if seqs.len() < BLOCK => seqs.push(seq),
-            Room::Few(seqs) => {
-                let list = VecDeque::from([std::mem::take(seqs), vec![seq]]);
-                self.0 = Room::Many(Box::new(Blocks { list, len: BLOCK + 1 }));
+            Room::One(first) => self.0 = Room::Few([*first, seq].into_iter().collect()),
+            Room::Few(few) if few.len() < GAPS_MAX => few.push(seq),
+            Room::Few(few) => {
+                let mut blocks = Blocks { len: few.len(), open: std::mem::take(few), ..Blocks::default() };
+                blocks.push(seq);
+                self.0 = Room::Many(Box::new(blocks));
             }
             Room::Many(blocks) => blocks.push(seq),
         }
@@ -103,18 +121,17 @@ impl Seqs {
     pub(super) fn remove(&mut self, seq: u64) -> bool {
         match &mut self.0 {
             Room::One(own) => return *own == seq,
-            Room::Few(seqs) => drop(remove(seqs, seq)),
+            Room::Few(few) => drop(few.remove(seq)),
             Room::Many(blocks) => {
                 blocks.remove(seq);
-                if blocks.list.len() == 1
-                    && let Some(seqs) = blocks.list.pop_front()
-                {
-                    self.0 = Room::Few(seqs);
+                if blocks.len <= GAPS_MAX / 2 {
+                    self.0 = Room::Few(self.iter().collect());
                 }
             }
         }
-        if let Room::Few(seqs) = &self.0
-            && let [last] = seqs[..]
+        if let Room::Few(few) = &self.0
+            && few.len() == 1
+            && let Some(last) = few.last()
         {
             self.0 = Room::One(last);
         }
@@ -124,52 +141,55 @@ impl Seqs {
     /// What it takes besides itself, in bytes.
     #[cfg(test)]
     pub(super) fn heap_bytes(&self) -> usize {
-        let block = |block: &Vec<u64>| block.capacity() * size_of::<u64>();
         match &self.0 {
             Room::One(_) => 0,
-            Room::Few(seqs) => block(seqs),
+            Room::Few(few) => few.heap_bytes(),
             Room::Many(blocks) => {
                 size_of::<Blocks>()
-                    + blocks.list.capacity() * size_of::<Vec<u64>>()
-                    + blocks.list.iter().map(block).sum::<usize>()
+                    + blocks.open.heap_bytes()
+                    + blocks.packed.capacity() * size_of::<Block>()
+                    + blocks.packed.iter().map(Block::heap_bytes).sum::<usize>()
             }
         }
     }
 }
 
 impl Blocks {
-    /// The block where a sequence is or would be.
+    /// The packed block where a sequence is or would be.
     fn holding(&self, seq: u64) -> usize {
-        self.list.partition_point(|block| block.last().is_some_and(|last| *last < seq))
+        let ends_before = |block: &Block| block.number(block.len() - 1, 0) < seq;
+        self.packed.partition_point(ends_before)
     }
 
     fn push(&mut self, seq: u64) {
-        self.len += 1;
-        match self.list.back_mut().filter(|block| block.len() < BLOCK) {
-            Some(block) => block.push(seq),
-            None => self.list.push_back(vec![seq]),
+        if self.open.len() == GAPS_MAX {
+            self.packed.push_back(pack(std::mem::take(&mut self.open).iter()));
         }
+        self.open.push(seq);
+        self.len += 1;
     }
 
     fn remove(&mut self, seq: u64) {
+        if self.open.remove(seq) {
+            self.len -= 1;
+            return;
+        }
         let at = self.holding(seq);
-        let Some(block) = self.list.get_mut(at) else { return };
-        self.len -= usize::from(remove(block, seq));
-        let left = block.len();
-        let joins = self.list.get(at + 1).is_some_and(|next| left + next.len() <= BLOCK / 2);
-        if left == 0 {
-            self.list.remove(at);
-        } else if joins && let Some(next) = self.list.remove(at + 1) {
-            self.list[at].extend_from_slice(&next);
+        let Some(block) = self.packed.get_mut(at) else { return };
+        let row = block.first_from(0, seq);
+        if block.number(row, 0) != seq || !block.remove(row) {
+            return;
+        }
+        self.len -= 1;
+        if block.left() == 0 {
+            self.packed.remove(at);
+        } else if block.is_worn() {
+            let left = block.left();
+            let joins = |next: &Block| left + next.left() <= GAPS_MAX / 2;
+            let next =
+                if self.packed.get(at + 1).is_some_and(joins) { self.packed.remove(at + 1) } else { None };
+            let own = seqs(&self.packed[at], 0);
+            self.packed[at] = pack(own.chain(next.iter().flat_map(|next| seqs(next, 0))));
         }
     }
-}
-
-fn remove(seqs: &mut Vec<u64>, seq: u64) -> bool {
-    let Ok(at) = seqs.binary_search(&seq) else { return false };
-    seqs.remove(at);
-    if seqs.len() * 4 <= seqs.capacity() {
-        seqs.shrink_to(seqs.len() * 2);
-    }
-    true
 }
