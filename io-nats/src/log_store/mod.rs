@@ -13,9 +13,9 @@
 //! - Damage where the log had been on disk is refused, never dropped in silence (`evidence`). Sync marks prove it: the
 //!   position up to which everything is on disk stands in every record's header, and in a record of its own when none
 //!   follows.
-//! - Small tables are in memory as a whole; of a bulk table, where its rows are: 12 bytes each (`index`, `bulk`).
+//! - Small tables are in memory as a whole; of a bulk table, where its rows are: some two bytes each (`index`, `bulk`).
 //! - Writes go to the index at once and are taken back when their transaction is dropped, so a transaction reads itself.
-//! - Space: `reclaim`.
+//! - Space: `reclaim`. Room may be made ahead of what is written, so that a sync is no matter of the file system's journal.
 //!
 //! A failed write or sync makes the store unusable: open it again. A full disk does not, if the log could be cut back to
 //! where it was.
@@ -168,13 +168,17 @@ impl LogStore {
             self.mark()?;
             self.sync()?;
         }
+        if let Err(error) = self.segments.trim() {
+            tracing::warn!(%error, "room behind the end of the broker's log could not be given back");
+        }
         Ok(())
     }
 
     /// What is used.
     #[must_use]
-    pub const fn usage(&self) -> Usage {
-        Usage { disk_bytes: self.segments.bytes(), live_bytes: self.segments.live_bytes() }
+    pub fn usage(&self) -> Usage {
+        let disk_bytes = self.segments.bytes() + self.segments.room();
+        Usage { disk_bytes, live_bytes: self.segments.live_bytes() }
     }
 
     /// Syncs everything written so far.
@@ -196,10 +200,11 @@ impl LogStore {
         let tail = Arc::clone(self.segments.tail());
         if let Err(error) = tail.write_all_at(record, u64::from(at.offset)) {
             tracing::error!(%error, "the broker's log could not be written");
-            let is_cut = tail.set_len(u64::from(at.offset)).is_ok();
+            let is_cut = self.segments.cut_back().is_ok();
             return Err(if is_cut && is_full(&error) { StoreFault::Full } else { self.poison() });
         }
         self.segments.grew(format::short(record.len()));
+        self.segments.make_room(self.options.limits.ahead_bytes);
         let end = self.segments.end();
         self.syncer.written(end.segment, &tail, end);
         self.reclaim.appended(record.len(), end);

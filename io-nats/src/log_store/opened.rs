@@ -42,11 +42,14 @@ pub struct Limits {
     pub written_bytes_max: usize,
     /// Reads kept in memory, in bytes.
     pub read_bytes_max: usize,
+    /// Room made on disk ahead of what is written, in bytes, at most 1 GiB: where zeros are written over, a sync has nothing
+    /// to say to the file system's journal. 0 makes none.
+    pub ahead_bytes: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, written_bytes_max: 32 << 20, read_bytes_max: 32 << 20 }
+        Self { segment_bytes: 64 << 20, written_bytes_max: 8 << 20, read_bytes_max: 8 << 20, ahead_bytes: 0 }
     }
 }
 

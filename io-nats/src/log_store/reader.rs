@@ -2,7 +2,7 @@
 
 use super::format::{ALIGN, Position, RECORD_HEADER_BYTES, RecordHeader, Seal};
 use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 /// What is read at once, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -14,6 +14,8 @@ pub(super) enum Step {
     Record(RecordHeader, Position),
     /// The end of the segment.
     End,
+    /// Nothing but zeros up to there: room that was made and not used, or what should stand there is lost.
+    Blank,
     /// Something else.
     Damaged,
 }
@@ -50,14 +52,13 @@ impl RecordReader {
         if left == 0 {
             return Ok(Step::End);
         }
-        if left < RECORD_HEADER_BYTES {
-            return Ok(Step::Damaged);
-        }
         let mut bytes = [0; RECORD_HEADER_BYTES];
-        self.file.read_exact(&mut bytes)?;
-        let Some(header) = self.seal.parse(&bytes, self.at).filter(|header| header.record_bytes() <= left)
-        else {
-            return Ok(Step::Damaged);
+        let header_bytes = &mut bytes[..left.min(RECORD_HEADER_BYTES)];
+        self.file.read_exact(header_bytes)?;
+        let header = self.seal.parse(header_bytes, self.at);
+        let Some(header) = header.filter(|header| header.record_bytes() <= left) else {
+            let is_blank = bytes == [0; RECORD_HEADER_BYTES] && self.is_blank()?;
+            return Ok(if is_blank { Step::Blank } else { Step::Damaged });
         };
         self.body.resize(header.record_bytes() - RECORD_HEADER_BYTES, 0);
         self.file.read_exact(&mut self.body)?;
@@ -69,5 +70,22 @@ impl RecordReader {
         let at = self.at;
         self.at.offset += header.record_bytes() as u32;
         Ok(Step::Record(header, at))
+    }
+
+    /// Whether nothing but zeros is left.
+    fn is_blank(&mut self) -> io::Result<bool> {
+        let mut left =
+            self.end.saturating_sub(self.at.offset).saturating_sub(RECORD_HEADER_BYTES as u32) as usize;
+        while left > 0 {
+            let bytes = self.file.fill_buf()?;
+            let bytes = &bytes[..bytes.len().min(left)];
+            if bytes.is_empty() || bytes.iter().any(|byte| *byte != 0) {
+                return Ok(bytes.is_empty());
+            }
+            let passed = bytes.len();
+            self.file.consume(passed);
+            left -= passed;
+        }
+        Ok(true)
     }
 }

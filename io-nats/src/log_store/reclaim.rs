@@ -271,7 +271,7 @@ impl LogStore {
             let at = match walk.reader.step()? {
                 Step::Record(_, at) => at,
                 Step::End => return Ok(None),
-                Step::Damaged => return Err(damaged()),
+                Step::Blank | Step::Damaged => return Err(damaged()),
             };
             let body = walk.reader.body();
             for write in format::writes(body) {

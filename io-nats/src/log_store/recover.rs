@@ -9,6 +9,8 @@
 //!                                └─ nothing proves that ──► torn: cut here, set the rest aside, go on in a new segment
 //! ```
 //!
+//! A last segment that ends in zeros ends where they begin: room was made ahead of what was written.
+//!
 //! After a power cut any page that was not synced may be missing, old or zero, so nothing behind the first damage counts,
 //! whole as it may look. What is cut is on disk before anything is appended, and never continued in the same segment:
 //! the next one's header says where the one before ends, should the cut bytes come back.
@@ -213,7 +215,9 @@ impl Log<'_> {
                         replay.segments.grew(format::short(record.record_bytes()));
                     }
                     Step::End => break,
-                    Step::Damaged => return Ok(Some(reader.at())),
+                    // Whether something is lost there is for the segment behind it to say.
+                    Step::Blank if known_end.is_none() => break,
+                    Step::Blank | Step::Damaged => return Ok(Some(reader.at())),
                 }
             }
             if known_end.is_some_and(|known| known > end) {

@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Most files kept open for reading, besides the tail.
 const HANDLES_MAX: usize = 64;
+/// What room is made of.
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// One file.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,10 @@ pub(super) struct Segments {
     first: u32,
     list: VecDeque<Segment>,
     tail: Option<Arc<File>>,
+    /// How long its file is: beyond its end is room for what comes.
+    tail_bytes: u32,
+    /// The disk had no room to spare.
+    is_room_refused: bool,
     handles: RefCell<VecDeque<(u32, Arc<File>)>>,
     bytes: u64,
     live_bytes: u64,
@@ -60,6 +66,8 @@ impl Segments {
             first,
             list: VecDeque::new(),
             tail: None,
+            tail_bytes: 0,
+            is_room_refused: false,
             handles: RefCell::default(),
             bytes: 0,
             live_bytes: 0,
@@ -86,6 +94,11 @@ impl Segments {
     /// What all of them take on disk, in bytes.
     pub(super) const fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Of the disk, room for what comes, in bytes.
+    pub(super) fn room(&self) -> u64 {
+        u64::from(self.tail_bytes.saturating_sub(self.end().offset))
     }
 
     /// What the live rows take, in bytes.
@@ -126,11 +139,47 @@ impl Segments {
     pub(super) fn open_tail(&mut self) -> io::Result<()> {
         let path = path(&self.directory, self.last());
         self.tail = Some(Arc::new(File::options().read(true).write(true).open(path)?));
+        // Somebody who was killed may have left room.
+        self.cut_back()
+    }
+
+    /// Lets the tail's file end where the log ends, whatever is behind.
+    pub(super) fn cut_back(&mut self) -> io::Result<()> {
+        let end = self.end().offset;
+        self.tail().set_len(u64::from(end))?;
+        self.tail_bytes = end;
         Ok(())
+    }
+
+    /// Gives back the room behind the end.
+    pub(super) fn trim(&mut self) -> io::Result<()> {
+        if self.room() > 0 { self.cut_back() } else { Ok(()) }
+    }
+
+    /// Writes zeros behind the end when no room is left there. Without any, a write makes the file longer, as this does.
+    pub(super) fn make_room(&mut self, ahead_bytes: u32) {
+        if ahead_bytes == 0 || self.is_room_refused || self.room() > 0 {
+            return;
+        }
+        let ahead_end = self.end().offset + ahead_bytes;
+        while self.tail_bytes < ahead_end {
+            let bytes = &ZEROS[..ZEROS.len().min((ahead_end - self.tail_bytes) as usize)];
+            match self.tail().write_at(bytes, u64::from(self.tail_bytes)) {
+                Ok(written) if written > 0 => self.tail_bytes += written as u32,
+                refused => {
+                    tracing::debug!(?refused, "no room is made ahead in this segment");
+                    self.is_room_refused = true;
+                    return;
+                }
+            }
+        }
     }
 
     /// Makes the next segment the tail.
     pub(super) fn create(&mut self, store_id: StoreId, first: u32) -> io::Result<()> {
+        if self.tail.is_some() {
+            self.trim()?;
+        }
         let end = self.end();
         let header = format::segment_header(store_id, end.segment + 1, first, end.offset);
         let path = path(&self.directory, end.segment + 1);
@@ -141,7 +190,9 @@ impl Segments {
             return Err(error);
         }
         self.tail = Some(Arc::new(file));
-        self.push(format::short(header.len()));
+        self.tail_bytes = format::short(header.len());
+        self.is_room_refused = false;
+        self.push(self.tail_bytes);
         Ok(())
     }
 
@@ -155,10 +206,17 @@ impl Segments {
         self.tail = Some(Arc::new(file));
     }
 
+    /// Makes no more room in the tail, as when the disk is full.
+    #[cfg(test)]
+    pub(super) fn refuse_room(&mut self) {
+        self.is_room_refused = true;
+    }
+
     /// The tail became longer.
     pub(super) fn grew(&mut self, bytes: u32) {
         if let Some(tail) = self.list.back_mut() {
             tail.end += bytes;
+            self.tail_bytes = self.tail_bytes.max(tail.end);
             self.bytes += u64::from(bytes);
         }
     }

@@ -211,13 +211,19 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     Ok(Running { address: clients, websocket: websockets, orders, thread })
 }
 
+/// Room made in the log ahead of what is written, where every commit is synced.
+const AHEAD_BYTES: u32 = 1 << 20;
+
 /// Opens the log, and says what a loss of power took.
 fn open(directory: &Path, sync: SyncPolicy) -> Result<LogStore, OpenError> {
     let sync = match sync {
         SyncPolicy::Always => log_store::SyncPolicy::Always,
         SyncPolicy::Every(every) => log_store::SyncPolicy::Interval(every),
     };
-    let options = log_store::Options { sync, ..log_store::Options::default() };
+    let mut options = log_store::Options { sync, ..log_store::Options::default() };
+    if sync == log_store::SyncPolicy::Always {
+        options.limits.ahead_bytes = AHEAD_BYTES;
+    }
     let (store, dropped) = LogStore::open(directory, options)?;
     if let Some(dropped) = dropped {
         tracing::warn!(

@@ -4,6 +4,7 @@ mod engine;
 mod faults;
 mod model;
 mod power;
+mod room;
 mod rot;
 mod space;
 
@@ -17,7 +18,8 @@ use std::time::Duration;
 /// One small table and the bulk one.
 const TABLES: [Table; 2] = [Table::JsConsumer, Table::JsMessage];
 /// Small segments and caches: everything that happens rarely happens often.
-const SMALL: Limits = Limits { segment_bytes: 2048, written_bytes_max: 4096, read_bytes_max: 16384 };
+const SMALL: Limits =
+    Limits { segment_bytes: 2048, written_bytes_max: 4096, read_bytes_max: 16384, ahead_bytes: 600 };
 
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
