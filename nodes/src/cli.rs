@@ -135,6 +135,12 @@ pub struct BenchBrokerArguments {
     /// Messages of the memory row; 0 leaves it out.
     #[arg(long, default_value_t = 1_000_000)]
     pub messages: usize,
+    /// How many subjects the messages of the memory row are on.
+    #[arg(long, default_value_t = 64)]
+    pub subjects: usize,
+    /// Only rows whose name contains this.
+    #[arg(long, default_value = "")]
+    pub only: String,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

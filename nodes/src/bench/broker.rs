@@ -52,6 +52,10 @@ pub struct Plan {
     pub rounds: usize,
     /// Messages of the memory row; 0 leaves it out.
     pub messages: usize,
+    /// How many subjects these are on.
+    pub subjects: usize,
+    /// Only rows whose name contains this.
+    pub only: String,
 }
 
 /// Most messages of one measurement that is not about memory.
@@ -67,26 +71,26 @@ pub async fn run(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Vec<Row>, Bench
     let by_default = SyncPolicy::Every(Duration::from_secs(120));
     for in_flight in [1, 32, 256] {
         let name = format!("publish, {in_flight} in flight");
-        out.push(
+        out.extend(
             compare(plan, &name, "msg/s", by_default, progress, async |server, time| {
                 published(server, in_flight, time).await
             })
             .await?,
         );
     }
-    out.push(
+    out.extend(
         compare(plan, "pull consume with ack", "msg/s", by_default, progress, async |server, time| {
             let client = rows::connect(server.url()).await?;
             rows::stream(&client).await?;
             let messages = usize::try_from(time.as_millis()).unwrap_or(usize::MAX).saturating_mul(40);
-            rows::publish(&client, 512, Duration::MAX, messages).await?;
+            rows::publish(&client, 512, Duration::MAX, messages, rows::SUBJECTS).await?;
             rows::consume(&client, messages).await
         })
         .await?,
     );
     for in_flight in [1, 32] {
         let name = format!("request and reply, {in_flight} in flight");
-        out.push(
+        out.extend(
             compare(plan, &name, "req/s", by_default, progress, async |server, time| {
                 rows::request(server.url(), in_flight, time).await
             })
@@ -95,7 +99,7 @@ pub async fn run(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Vec<Row>, Bench
     }
     for in_flight in [1, 32, 256] {
         let name = format!("publish, {in_flight} in flight, sync always");
-        out.push(
+        out.extend(
             compare(plan, &name, "msg/s", SyncPolicy::Always, progress, async |server, time| {
                 published(server, in_flight, time).await
             })
@@ -103,7 +107,7 @@ pub async fn run(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Vec<Row>, Bench
         );
     }
     let once = &Plan { rounds: 1, ..plan.clone() };
-    out.push(
+    out.extend(
         compare(once, "memory, idle", "MiB", by_default, progress, async |server, _| {
             let client = rows::connect(server.url()).await?;
             rows::stream(&client).await?;
@@ -112,12 +116,12 @@ pub async fn run(plan: &Plan, progress: &dyn Fn(&str)) -> Result<Vec<Row>, Bench
         .await?,
     );
     if plan.messages > 0 {
-        let name = format!("memory, {} messages", plan.messages);
-        out.push(
+        let name = format!("memory, {} messages, {} subjects", plan.messages, plan.subjects);
+        out.extend(
             compare(once, &name, "MiB", by_default, progress, async |server, _| {
                 let client = rows::connect(server.url()).await?;
                 rows::stream(&client).await?;
-                rows::publish(&client, 1024, Duration::MAX, plan.messages).await?;
+                rows::publish(&client, 1024, Duration::MAX, plan.messages, plan.subjects).await?;
                 // What a garbage collector may give back, it may give back first.
                 tokio::time::sleep(Duration::from_secs(5)).await;
                 Ok(memory(server))
@@ -137,7 +141,7 @@ pub fn text(rows: &[Row]) -> String {
 async fn published(server: &Server, in_flight: usize, time: Duration) -> Result<f64, BenchError> {
     let client = rows::connect(server.url()).await?;
     rows::stream(&client).await?;
-    rows::publish(&client, in_flight, time, MESSAGES_MAX).await
+    rows::publish(&client, in_flight, time, MESSAGES_MAX, rows::SUBJECTS).await
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -152,7 +156,10 @@ async fn compare(
     sync: SyncPolicy,
     progress: &dyn Fn(&str),
     measure: impl AsyncFn(&Server, Duration) -> Result<f64, BenchError>,
-) -> Result<Row, BenchError> {
+) -> Result<Option<Row>, BenchError> {
+    if !name.contains(&plan.only) {
+        return Ok(None);
+    }
     progress(name);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..plan.rounds {
@@ -165,5 +172,5 @@ async fn compare(
         }
     }
     let theirs = plan.nats_server.as_ref().map(|_| median(theirs));
-    Ok(Row::new(name, unit, median(ours), theirs))
+    Ok(Some(Row::new(name, unit, median(ours), theirs)))
 }

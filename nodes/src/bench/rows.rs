@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// Bytes of every message.
 pub(super) const PAYLOAD_BYTES: usize = 256;
 const STREAM: &str = "BENCH";
-const SUBJECTS: usize = 64;
+/// Subjects of the streams.
+pub(super) const SUBJECTS: usize = 64;
 
 fn failed(what: &'static str) -> impl FnOnce(async_nats::Error) -> BenchError {
     move |error| BenchError::Client { what, error: error.to_string() }
@@ -48,6 +49,7 @@ pub(super) async fn publish(
     in_flight: usize,
     time: Duration,
     messages_max: usize,
+    subjects: usize,
 ) -> Result<f64, BenchError> {
     let js = async_nats::jetstream::new(client.clone());
     let payload = payload();
@@ -56,7 +58,7 @@ pub(super) async fn publish(
     let (mut sent, mut acknowledged) = (0, 0);
     loop {
         while acks.len() < in_flight && sent < messages_max && started.elapsed() < time {
-            let subject = format!("bench.{}", sent % SUBJECTS);
+            let subject = format!("bench.{}", sent % subjects);
             let ack = ask!("publishing", js.publish(subject, payload.clone()));
             acks.push(ack.into_future());
             sent += 1;

@@ -12,6 +12,8 @@ pub(super) async fn run(what: Bench) -> Result<(), CommandError> {
         time: Duration::from_millis(arguments.time_ms),
         rounds: arguments.rounds.max(1),
         messages: arguments.messages,
+        subjects: arguments.subjects.max(1),
+        only: arguments.only,
     };
     let rows = broker::run(&plan, &progress).await?;
     if arguments.json {
