@@ -7,8 +7,9 @@
 //! What a consumer was told is flushed a moment later, as in the original: an ack of the last moment may be forgotten, and its
 //! message comes again. It is never lost: in the end every message has been acked.
 //!
-//! A killed process loses nothing it has answered for, whatever the sync policy: what is written is the kernel's. A power
-//! loss is another matter; the log's own tests cut files short.
+//! A killed process loses nothing it has answered for, whatever the sync policy: what is written is the kernel's. Every other
+//! life syncs always, and leaves room ahead of its log to the next. A power loss is another matter; the log's own tests cut
+//! files short.
 
 use crate::servers::Ours;
 use async_nats::jetstream::consumer::pull::Config as PullConfig;
@@ -60,7 +61,8 @@ pub(crate) async fn lives(dir: &Path, times: u64) -> Ledger {
         tokio::time::timeout_at(end, &mut working).await.ok();
         drop(working);
         drop(stream);
-        server.kill_and_restart(dir).await;
+        let sync = if life % 2 == 0 { "always" } else { "120s" };
+        server.kill_and_restart(dir, sync).await;
     }
     let (stream, consumer) = prepared(&context(server.port()).await).await;
     check(&stream, &ledger).await;

@@ -18,20 +18,20 @@ pub(crate) struct Ours {
 impl Ours {
     /// Starts one that keeps everything below `dir`.
     pub(crate) async fn start(dir: &Path) -> Self {
-        Self::start_at(dir, "127.0.0.1:0").await
+        Self::start_at(dir, "127.0.0.1:0", "120s").await
     }
 
-    /// Kills it, and starts another on the same files and the same port.
-    pub(crate) async fn kill_and_restart(&mut self, dir: &Path) {
+    /// Kills it, and starts another on the same files and the same port that syncs when it is told.
+    pub(crate) async fn kill_and_restart(&mut self, dir: &Path, sync: &str) {
         self.process.signal("KILL");
         self.process.exit(READY_WITHIN).await;
-        *self = Self::start_at(dir, &format!("127.0.0.1:{}", self.port)).await;
+        *self = Self::start_at(dir, &format!("127.0.0.1:{}", self.port), sync).await;
     }
 
-    async fn start_at(dir: &Path, listen: &str) -> Self {
+    async fn start_at(dir: &Path, listen: &str, sync: &str) -> Self {
         let data = dir.join("ours");
         let data = data.to_str().expect("a path that is text");
-        let arguments = ["serve", "broker", "--listen", listen, "--data", data];
+        let arguments = ["serve", "broker", "--listen", listen, "--sync", sync, "--data", data];
         let program = Path::new(env!("CARGO_BIN_EXE_cloudlysis"));
         let mut process = Process::start("ours", program, &arguments, dir);
         let port = eventually("our broker listens", READY_WITHIN, async || {
