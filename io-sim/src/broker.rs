@@ -19,6 +19,7 @@ const LIMITS: Limits = Limits {
     message_bytes_max: 1 << 20,
     ack_pending_max: 1 << 16,
     waiting_max: 512,
+    request_batch_max: None,
     deliveries_per_step_max: 64,
     expiries_per_step_max: 256,
     flush_gap_ms: 100,

@@ -1,5 +1,6 @@
 //! Consumer configurations: the server's defaults, what an update may change.
 
+use super::Limits;
 use super::api::{AckPolicy, ApiError, ConsumerConfig, PriorityPolicy, StreamConfig};
 use super::error::{consumer_update, error, not_pedantic};
 use super::moment;
@@ -40,6 +41,7 @@ pub(super) fn name(config: &ConsumerConfig) -> Result<Option<&str>, ApiError> {
 pub(super) fn normalise(
     mut config: ConsumerConfig,
     stream: &StreamConfig,
+    limits: &Limits,
     pedantic: bool,
 ) -> Result<ConsumerConfig, ApiError> {
     for text in [
@@ -59,8 +61,8 @@ pub(super) fn normalise(
     {
         config.name = Some(durable.clone());
     }
-    set_defaults(&mut config, stream, pedantic)?;
-    check::check(&config, metadata_bytes, stream)?;
+    set_defaults(&mut config, stream, limits, pedantic)?;
+    check::check(&config, metadata_bytes, stream, limits)?;
     if config.durable_name.is_none() && config.inactive_threshold_ns == 0 {
         config.inactive_threshold_ns = EPHEMERAL_INACTIVE_NS;
     }
@@ -70,7 +72,12 @@ pub(super) fn normalise(
 }
 
 /// With `pedantic`, what the server would change on its own is refused.
-fn set_defaults(config: &mut ConsumerConfig, stream: &StreamConfig, pedantic: bool) -> Result<(), ApiError> {
+fn set_defaults(
+    config: &mut ConsumerConfig,
+    stream: &StreamConfig,
+    server: &Limits,
+    pedantic: bool,
+) -> Result<(), ApiError> {
     let refuse =
         |is_wrong: bool, why: &str| if pedantic && is_wrong { Err(not_pedantic(why)) } else { Ok(()) };
     refuse(config.max_deliver < -1, "max_deliver must be set to -1")?;
@@ -85,6 +92,13 @@ fn set_defaults(config: &mut ConsumerConfig, stream: &StreamConfig, pedantic: bo
     config.max_batch = config.max_batch.max(0);
     refuse(config.max_bytes < 0, "max_bytes must not be negative")?;
     config.max_bytes = config.max_bytes.max(0);
+    if let Some(max) = server.request_batch_max
+        && config.deliver_subject.is_none()
+        && config.max_batch == 0
+    {
+        refuse(true, "max_request_batch must be set if it's JetStream limits are set")?;
+        config.max_batch = i64::try_from(max).unwrap_or(i64::MAX);
+    }
     if config.deliver_subject.is_none() && config.max_waiting == 0 {
         config.max_waiting = WAITING_DEFAULT;
     }

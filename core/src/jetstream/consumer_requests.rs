@@ -49,7 +49,7 @@ impl JetStream {
         if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
             config.durable_name = Some(durable);
         }
-        let mut config = consumer_config::normalise(config, &own.config, pedantic)?;
+        let mut config = consumer_config::normalise(config, &own.config, &self.limits, pedantic)?;
         // Only a request to pause changes this.
         if let Some(existing) = existing {
             config.pause_until.clone_from(&existing.config.pause_until);

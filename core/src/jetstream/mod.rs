@@ -139,6 +139,8 @@ pub struct Limits {
     pub ack_pending_max: usize,
     /// Most pull requests waiting at one consumer, whatever it asks for.
     pub waiting_max: usize,
+    /// Most messages one pull may ask for: what consumers are given that do not say it, and the most they may say.
+    pub request_batch_max: Option<u64>,
     /// Most deliveries in one step; the rest follows in the next turn.
     pub deliveries_per_step_max: usize,
     /// Most messages removed for their age in one step; the rest follows in the next turn.

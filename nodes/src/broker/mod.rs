@@ -58,6 +58,7 @@ const JETSTREAM_LIMITS: jetstream::Limits = jetstream::Limits {
     message_bytes_max: 64 << 20,
     ack_pending_max: 1 << 20,
     waiting_max: 1 << 16,
+    request_batch_max: None,
     deliveries_per_step_max: 512,
     expiries_per_step_max: 4096,
     flush_gap_ms: 100,
@@ -301,7 +302,10 @@ fn config(options: &Options, address: SocketAddr) -> Config {
                 .map_or_else(|| GLOBAL_ACCOUNT.to_owned(), |own| own.account.clone()),
             seed: identity::seed(),
         },
-        jetstream: options.jetstream.as_ref().map(|_| JETSTREAM_LIMITS),
+        jetstream: options
+            .jetstream
+            .as_ref()
+            .map(|own| jetstream::Limits { request_batch_max: own.request_batch_max, ..JETSTREAM_LIMITS }),
         domain: options.jetstream.as_ref().and_then(|own| own.domain.clone()),
     }
 }

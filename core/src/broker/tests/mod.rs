@@ -25,6 +25,7 @@ const JETSTREAM: jetstream::Limits = jetstream::Limits {
     message_bytes_max: 1 << 20,
     ack_pending_max: 10_000,
     waiting_max: 512,
+    request_batch_max: None,
     deliveries_per_step_max: 256,
     expiries_per_step_max: 256,
     flush_gap_ms: 100,

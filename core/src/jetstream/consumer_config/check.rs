@@ -1,5 +1,6 @@
 //! What the server refuses, in the order in which it looks.
 
+use super::super::Limits;
 use super::super::api::{
     AckPolicy, ApiError, ConsumerConfig, DeliverPolicy, PriorityPolicy, Retention, StreamConfig,
 };
@@ -18,7 +19,12 @@ const GROUP_NAME_MAX: usize = 16;
 type Checked = Result<(), ApiError>;
 
 /// Whether a configuration with its defaults filled in may be one of a consumer of this stream.
-pub(super) fn check(config: &ConsumerConfig, metadata_bytes: usize, stream: &StreamConfig) -> Checked {
+pub(super) fn check(
+    config: &ConsumerConfig,
+    metadata_bytes: usize,
+    stream: &StreamConfig,
+    server: &Limits,
+) -> Checked {
     if config.num_replicas > stream.num_replicas {
         return Err(error(400, 10_126, "consumer config replica count exceeds parent stream"));
     }
@@ -38,7 +44,7 @@ pub(super) fn check(config: &ConsumerConfig, metadata_bytes: usize, stream: &Str
     }
     match &config.deliver_subject {
         Some(subject) => check_push(config, subject, stream)?,
-        None => check_pull(config, stream)?,
+        None => check_pull(config, stream, server)?,
     }
     let limits = &stream.consumer_limits;
     if limits.max_ack_pending > 0 && config.max_ack_pending > limits.max_ack_pending {
@@ -94,7 +100,7 @@ fn check_push(config: &ConsumerConfig, subject: &str, stream: &StreamConfig) -> 
     Ok(())
 }
 
-fn check_pull(config: &ConsumerConfig, stream: &StreamConfig) -> Checked {
+fn check_pull(config: &ConsumerConfig, stream: &StreamConfig, server: &Limits) -> Checked {
     if config.ack_policy == AckPolicy::None && stream.retention == Retention::Workqueue {
         let why = "consumer in pull mode requires explicit ack policy on workqueue stream";
         return Err(error(400, 10_084, why));
@@ -110,6 +116,11 @@ fn check_pull(config: &ConsumerConfig, stream: &StreamConfig) -> Checked {
     }
     if config.max_expires_ns != 0 && config.max_expires_ns < EXPIRES_MIN_NS {
         return Err(error(400, 10_115, "consumer max request expires needs to be >= 1ms"));
+    }
+    if let Some(max) = server.request_batch_max
+        && u64::try_from(config.max_batch).is_ok_and(|asked| asked > max)
+    {
+        return Err(error(400, 10_125, format!("consumer max request batch exceeds server limit of {max}")));
     }
     Ok(())
 }

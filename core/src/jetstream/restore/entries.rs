@@ -130,7 +130,8 @@ impl JetStream {
         let (config, mut state) = consumers::read(name, body).map_err(failed)?;
         let adding = |why: ApiError| because(&format!("failed to add consumer {name:?}"), &why);
         let named = consumer_config::name(&config).map_err(adding)?.unwrap_or(name).to_owned();
-        let config = consumer_config::normalise(config, &restore.config, false).map_err(adding)?;
+        let config =
+            consumer_config::normalise(config, &restore.config, &self.limits, false).map_err(adding)?;
         let max = usize::try_from(restore.config.max_consumers).unwrap_or(usize::MAX);
         if restore.consumers.len() >= max.min(self.limits.consumers_per_stream_max) {
             return Err(adding(error(400, 10_026, "maximum consumers limit reached")));

@@ -1,8 +1,8 @@
 //! Pull requests and how they end, as `p03_consumer.py` and `p08.py` saw it.
 
 use super::super::api::PullRequest;
-use super::super::{Answer, Input, Request};
-use super::{Bench, LIMITS, MS, S, deliveries, no_wait, seen, waiting};
+use super::super::{Answer, ConsumerAction, Input, Request};
+use super::{Bench, LIMITS, MS, S, deliveries, durable, no_wait, seen, waiting};
 use crate::jetstream::Limits;
 
 fn with_heartbeat(expires_ns: u64, idle_heartbeat_ns: u64) -> PullRequest {
@@ -87,6 +87,37 @@ fn what_a_consumer_allows() {
     assert_eq!(bench.pull("P2", "lim", waiting(1, 3 * S), 0), ["409 Exceeded MaxRequestExpires of 1s"]);
     let bytes = PullRequest { max_bytes: 1000, ..waiting(1, 300 * MS) };
     assert_eq!(bench.pull("P2", "lim", bytes, 0), ["409 Exceeded MaxRequestMaxBytes of 100"]);
+}
+
+#[test]
+fn what_the_broker_allows_consumers_to_allow() {
+    let mut bench = Bench::with(Limits { request_batch_max: Some(100), ..LIMITS });
+    bench.stream("PB", |_| {});
+    let batch = |bench: &Bench, name: &str| {
+        bench.broker.machine().consumer("PB", name).map(|info| info.config.max_batch)
+    };
+    for (name, asked, given) in [("a", 0, 100), ("b", 50, 50), ("c", 100, 100), ("d", -1, 100)] {
+        bench.durable("PB", name, |config| config.max_batch = asked);
+        assert_eq!(batch(&bench, name), Some(given), "{asked}");
+    }
+    let over = Some("400 10125 consumer max request batch exceeds server limit of 100".to_owned());
+    let create = ConsumerAction::CreateOrUpdate;
+    assert_eq!(bench.consumer("PB", "e", create, |config| config.max_batch = 101), over);
+    assert_eq!(bench.consumer("PB", "a", create, |config| config.max_batch = 101), over);
+    // Who is delivered to does not pull.
+    bench.durable("PB", "p", |config| {
+        (config.max_batch, config.deliver_subject) = (101, Some("push".into()));
+    });
+    assert_eq!(batch(&bench, "p"), Some(101));
+    let pedantic = Request::ConsumerCreate {
+        stream: "PB".into(),
+        config: Box::new(durable("f")),
+        action: ConsumerAction::Create,
+        pedantic: true,
+    };
+    let why = "400 10157 pedantic mode: max_request_batch must be set if it's JetStream limits are set";
+    assert_eq!(bench.error(pedantic).as_deref(), Some(why));
+    assert_eq!(bench.pull("PB", "a", waiting(101, 300 * MS), 0), ["409 Exceeded MaxRequestBatch of 100"]);
 }
 
 #[test]

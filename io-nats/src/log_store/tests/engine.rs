@@ -19,6 +19,7 @@ const LIMITS: cloudlysis_core::jetstream::Limits = cloudlysis_core::jetstream::L
     message_bytes_max: 1 << 20,
     ack_pending_max: 1_000,
     waiting_max: 64,
+    request_batch_max: None,
     deliveries_per_step_max: 16,
     expiries_per_step_max: 16,
     flush_gap_ms: 10,
