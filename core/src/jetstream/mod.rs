@@ -33,7 +33,7 @@
 //! and an ack a few tree operations, unless it removes the message: then it looks at every consumer of the stream. A
 //! purge, a delete of a stream and a lowered limit cost what they remove.
 //!
-//! Archives are written and read a piece at a time: see [`archives`].
+//! Archives are written and read a piece at a time: see `archives`.
 //!
 //! Not here: JSON, sockets, subscriptions (an adapter reports an inbox without subscriber as
 //! [`Input::Abandoned`]); replication.
