@@ -75,6 +75,8 @@ tables! {
     JsMessage = "js_message",
     /// Stream and consumer → configuration and state as of its last flush (broker engine).
     JsConsumer = "js_consumer",
+    /// Stream and sequence → when the schedule there is due, once it was (broker engine).
+    JsSchedule = "js_schedule",
 }
 
 impl fmt::Display for Table {

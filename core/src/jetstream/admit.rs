@@ -12,6 +12,7 @@ use super::error::{error, out_of_resources, sealed, store_failed, wrong_last_seq
 use super::expiry::{Ttl, parse_ttl};
 use super::log::Seqs;
 use super::publish::{Publish, meta};
+use super::schedules;
 use super::stream::Stream;
 use crate::time::{Now, Wall};
 use crate::wire::headers;
@@ -34,6 +35,14 @@ pub(super) struct Plan {
     pub(super) rollup: Option<Rollup>,
     pub(super) ttl: Option<Ttl>,
     pub(super) incr: Option<Count>,
+    pub(super) schedule: schedules::Asked,
+}
+
+impl Plan {
+    /// A schedule is alone on its subject, whether it says so or not.
+    fn rollup_or(&self, asked: Option<Rollup>) -> Option<Rollup> {
+        asked.or(self.schedule.is_schedule.then_some(Rollup::Subject))
+    }
 }
 
 /// What becomes of a message that is not refused.
@@ -72,19 +81,19 @@ pub(super) fn admit(
         }
         check_expected_sequence(stream, asked)?;
         check_expected_subject_sequence(stream, &publish.subject, asked)?;
-        check_schedule(asked)?;
+        plan.schedule = schedules::check(stream, &publish.subject, asked, now.wall)?;
         check_source(asked)?;
     } else {
         check_expected_subject_sequence(stream, &publish.subject, asked)?;
         check_expected_sequence(stream, asked)?;
-        check_schedule(asked)?;
+        plan.schedule = schedules::check(stream, &publish.subject, asked, now.wall)?;
         check_source(asked)?;
         if let Some(duplicate) = duplicate() {
             return Ok(duplicate);
         }
     }
     check_expected_id(stream, asked)?;
-    plan.rollup = check_rollup(config, asked)?;
+    plan.rollup = plan.rollup_or(check_rollup(config, asked)?);
     check_memory(stream, asked, limits)?;
     if !stream.is_wanted(&publish.subject) {
         return Ok(Admission::Skip(plan));
@@ -164,9 +173,9 @@ pub(super) fn admit_staged(
         return Err(conflict());
     }
     check_expected_subject_sequence(stream, &publish.subject, asked)?;
-    check_schedule(asked)?;
+    plan.schedule = schedules::check(stream, &publish.subject, asked, now.wall)?;
     check_source(asked)?;
-    plan.rollup = check_rollup(config, asked)?;
+    plan.rollup = plan.rollup_or(check_rollup(config, asked)?);
     check_memory(stream, asked, limits)?;
     if stream.log.len() as u64 + before.messages >= limits.messages_per_stream_max as u64 {
         return Err(out_of_resources());
@@ -186,10 +195,6 @@ pub(super) fn check_memory(stream: &Stream, asked: &Directives<'_>, limits: &Lim
         return Err(out_of_resources());
     }
     Ok(())
-}
-
-fn check_schedule(asked: &Directives<'_>) -> Result<(), ApiError> {
-    asked.schedule.map_or(Ok(()), |_| Err(error(400, 10_188, "message schedules is disabled")))
 }
 
 /// Where a message was copied from, only the broker says.

@@ -231,16 +231,22 @@ impl JetStream {
             admissions.push(admitted);
         }
         let mut last_seq = 0;
-        for (publish, admitted) in staged.into_iter().zip(admissions) {
+        for (mut publish, admitted) in staged.into_iter().zip(admissions) {
             let headers = publish.headers.clone();
             let asked = Directives::of(&headers);
             last_seq = match admitted {
                 Admission::Store(plan) => {
+                    plan.schedule.complete(&mut publish);
                     let seq = self.store(name, Arrival::published(publish, &asked, plan.ttl, now), cx);
                     self.make_room(now, name, plan.rollup, seq, cx);
+                    self.cancel_as(now, name, &plan.schedule, cx);
                     seq
                 }
-                Admission::Skip(plan) => self.skip(now, name, &publish, asked.msg_id, plan.rollup, cx),
+                Admission::Skip(plan) => {
+                    let seq = self.skip(now, name, &publish, asked.msg_id, plan.rollup, cx);
+                    self.cancel_as(now, name, &plan.schedule, cx);
+                    seq
+                }
                 Admission::Duplicate { seq } => seq,
             };
         }

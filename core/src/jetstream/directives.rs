@@ -1,6 +1,6 @@
 //! What a publisher asks of the broker: the headers it looks at, found in one walk over the block.
 //!
-//! A header without a value, or whose value is no text, asks for nothing.
+//! A header without a value, or whose value is no text, asks for nothing; but a zone without a name is no zone.
 
 use crate::wire::header_block::HeaderBlock;
 use crate::wire::headers;
@@ -8,6 +8,10 @@ use crate::wire::headers;
 pub(super) const TTL: &str = "Nats-TTL";
 pub(super) const ROLLUP: &str = "Nats-Rollup";
 pub(super) const STREAM_SOURCE: &str = "Nats-Stream-Source";
+pub(super) const SCHEDULE: &str = "Nats-Schedule";
+pub(super) const SCHEDULE_ZONE: &str = "Nats-Schedule-Time-Zone";
+pub(super) const SCHEDULE_NEXT: &str = "Nats-Schedule-Next";
+pub(super) const SCHEDULER: &str = "Nats-Scheduler";
 pub(super) const BATCH_COMMIT: &str = "Nats-Batch-Commit";
 
 macro_rules! directives {
@@ -34,8 +38,9 @@ macro_rules! directives {
                         continue;
                     })*
                 }
+                let zone = own.schedule_zone;
                 $(own.$field = own.$field.filter(|value| !value.is_empty());)*
-                own
+                Self { schedule_zone: zone, ..own }
             }
         }
     };
@@ -54,7 +59,14 @@ directives! {
     batch: "Nats-Batch-Id",
     batch_seq: "Nats-Batch-Sequence",
     batch_commit: BATCH_COMMIT,
-    schedule: "Nats-Schedule",
+    schedule: SCHEDULE,
+    schedule_zone: SCHEDULE_ZONE,
+    schedule_target: "Nats-Schedule-Target",
+    schedule_source: "Nats-Schedule-Source",
+    schedule_ttl: "Nats-Schedule-TTL",
+    schedule_rollup: "Nats-Schedule-Rollup",
+    schedule_next: SCHEDULE_NEXT,
+    scheduler: SCHEDULER,
     source: STREAM_SOURCE,
     marker: "Nats-Marker-Reason",
 }

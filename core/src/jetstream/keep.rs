@@ -10,6 +10,7 @@ use super::{Effect, Input, StoredMessage};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::store::{Table, View};
+use crate::time::Wall;
 use std::collections::BTreeMap;
 
 /// The messages of a memory stream, by sequence; of a file stream none. Lost.
@@ -41,7 +42,11 @@ impl Stream {
             return;
         }
         for (seq, _) in self.log.iter() {
-            cx.delete(Table::JsMessage, &record::message_key(&self.config.name, seq));
+            let key = record::message_key(&self.config.name, seq);
+            cx.delete(Table::JsMessage, &key);
+            if self.config.allow_msg_schedules {
+                cx.delete(Table::JsSchedule, &key);
+            }
         }
         cx.delete(Table::JsStream, &record::stream_key(&self.config.name));
     }
@@ -57,9 +62,21 @@ impl Stream {
 
     pub(super) fn drop_message(&mut self, seq: u64, cx: &mut Cx<'_, Input, Effect>) {
         if self.is_durable() {
-            cx.delete(Table::JsMessage, &record::message_key(&self.config.name, seq));
+            let key = record::message_key(&self.config.name, seq);
+            cx.delete(Table::JsMessage, &key);
+            if self.config.allow_msg_schedules {
+                cx.delete(Table::JsSchedule, &key);
+            }
         } else {
             self.bodies.remove(&seq);
+        }
+    }
+
+    /// Keeps when a schedule is due; [`NEVER`](super::schedules::NEVER) if it is none any more.
+    pub(super) fn keep_due(&self, seq: u64, due: Wall, cx: &mut Cx<'_, Input, Effect>) {
+        if self.is_durable() {
+            let key = record::message_key(&self.config.name, seq);
+            cx.put(Table::JsSchedule, &key, &due.as_ms().to_be_bytes());
         }
     }
 

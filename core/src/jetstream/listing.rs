@@ -11,7 +11,7 @@ use std::sync::Arc;
 const NAMES_PER_PAGE: u64 = 1024;
 /// Most descriptions in one answer.
 const INFOS_PER_PAGE: u64 = 256;
-/// The level of the API that is whole here: level 2 has scheduled messages.
+/// The level of the API that is whole here: level 2 has counters that add up those of other streams.
 pub const API_LEVEL: u8 = 1;
 
 /// The items of a page; an offset beyond the end is the end.

@@ -80,6 +80,8 @@ mod requests;
 mod restore;
 mod retention;
 mod rules;
+mod schedule;
+mod schedules;
 mod snapshot;
 mod stream;
 mod stream_config;
@@ -103,6 +105,7 @@ pub use pull_status::{PullStatus, Unserved};
 pub use record::{ConsumerState, PendingState};
 pub use recover::{DurableConsumer, DurableState, DurableStream};
 pub use requests::{Answer, ConsumerAction, MessageBy, Request};
+pub use schedules::Scheduled;
 pub use snapshot::{SnapshotEnd, SnapshotRequest};
 pub use upstream::Position as SourcePosition;
 
@@ -271,6 +274,8 @@ pub enum Timer {
     MaxAge,
     /// A message has lived as long as it wanted to.
     MessageTtl,
+    /// A schedule is due.
+    Schedule,
     /// A batch goes on, or is abandoned.
     BatchIdle,
     /// The oldest message id leaves the duplicate window.
@@ -343,7 +348,7 @@ impl Machine for JetStream {
             }
             Input::Stopping => self.on_stopping(now, cx),
             Input::Faulted(fault) => self.on_faulted(now, &fault, cx)?,
-            Input::Tick(Tick) => self.on_tick(now, cx),
+            Input::Tick(Tick) => self.on_tick(now, cx)?,
             Input::Signalled => return self.on_signalled(now, cx),
             Input::SnapshotAcked { snapshot, reply } => self.on_snapshot_acked(snapshot, reply, cx),
             Input::RestoreChunk { restore, reply, payload } => {

@@ -67,10 +67,12 @@ impl JetStream {
             |seq, duplicate, val| Answer::Published { stream: stream_name.clone(), seq, duplicate, val };
         let answer = match admit(stream, &publish, &asked, now, &self.limits) {
             Ok(Admission::Store(plan)) => {
+                plan.schedule.complete(&mut publish);
                 match self.add_up(&name, &mut publish, plan.incr.as_ref(), None, cx.view())? {
                     Ok(val) => {
                         let seq = self.store(&name, Arrival::published(publish, &asked, plan.ttl, now), cx);
                         self.make_room(now, &name, plan.rollup, seq, cx);
+                        self.cancel_as(now, &name, &plan.schedule, cx);
                         published(seq, false, val)
                     }
                     Err(error) => Answer::NotPublished { stream: stream_name, error },
@@ -78,6 +80,7 @@ impl JetStream {
             }
             Ok(Admission::Skip(plan)) => {
                 let seq = self.skip(now, &name, &publish, asked.msg_id, plan.rollup, cx);
+                self.cancel_as(now, &name, &plan.schedule, cx);
                 published(seq, false, None)
             }
             Ok(Admission::Duplicate { seq }) => published(seq, true, None),
@@ -190,6 +193,7 @@ impl JetStream {
         if let Some(life) = life {
             stream.lives.insert(seq, life);
         }
+        stream.note_schedule(&message, cx);
         stream.keep_message(message, cx);
         self.tell_stored(name, &subject, seq);
         seq

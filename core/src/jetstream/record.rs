@@ -4,6 +4,7 @@
 //! js_stream    <stream>                       JSON of [`StreamRow`]
 //! js_consumer  <stream>:<consumer>            JSON of [`ConsumerRow`]
 //! js_message   <stream>:<sequence, 8 bytes>   stored at │ subject │ headers │ payload
+//! js_schedule  <stream>:<sequence, 8 bytes>   when the schedule there is due, in milliseconds, 8 bytes
 //! ```
 //!
 //! Names are escaped into [`token`]s, which contain no `:`; sequences are big-endian. So a prefix ending in `:` finds the
@@ -223,6 +224,28 @@ pub(super) fn scan_rows(
         }
     })?;
     broken.map_or(Ok(()), Err)
+}
+
+/// When the schedules of a stream are due that were due before, by sequence.
+pub(super) fn read_dues(view: &dyn View, stream: &str) -> Result<Vec<(u64, Wall)>, Halt> {
+    let prefix = prefix(stream);
+    let mut dues = Ok(Vec::new());
+    scan_prefix(view, Table::JsSchedule, &prefix, &mut |key, value| {
+        let seq = key.strip_prefix(prefix.as_slice()).and_then(keys::parse_position);
+        let due = value.try_into().map(u64::from_be_bytes).map(Wall::from_ms);
+        match (&mut dues, seq, due) {
+            (Ok(dues), Some(seq), Ok(due)) => {
+                dues.push((seq, due));
+                ControlFlow::Continue(())
+            }
+            (Ok(_) | Err(_), None | Some(_), Ok(_) | Err(_)) => {
+                let why = format!("a schedule of stream {stream} cannot be read");
+                dues = Err(corrupt(Table::JsSchedule, why));
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    dues
 }
 
 /// Every stream's row.

@@ -8,12 +8,14 @@ use super::archives::Archives;
 use super::capture::Captures;
 use super::consumer::Consumer;
 use super::dedupe::MessageIds;
+use super::directives::SCHEDULE;
 use super::expiry::{Life, Lives};
 use super::keep::Bodies;
 use super::log::{Log, Meta};
 use super::nuid::Nuid;
 use super::record::{self, ConsumerState, StreamRow};
 use super::rules::Rules;
+use super::schedules::{Scheduled, Schedules};
 use super::stream::Stream;
 use super::upstream::{self, Position, note_copy};
 use super::{ConsumerKey, JetStream, Limits, alarm, publish};
@@ -47,6 +49,8 @@ pub struct DurableStream {
     pub messages: BTreeMap<u64, Meta>,
     /// Which of these say how long they live.
     pub lives: BTreeMap<u64, Life>,
+    /// Which of these are schedules, by subject, and when they are due.
+    pub schedules: BTreeMap<Arc<str>, Scheduled>,
     /// Up to where its sources are copied.
     pub positions: BTreeMap<String, Position>,
     /// By name.
@@ -117,6 +121,7 @@ impl JetStream {
                 last_at: stream.log.last_at(),
                 messages: stream.log.iter().map(|(seq, meta)| (seq, meta.to_meta())).collect(),
                 lives: stream.lives.iter().collect(),
+                schedules: stream.schedules.iter().map(|(subject, own)| (subject.clone(), own)).collect(),
                 positions: stream.positions(),
                 consumers: consumers.collect(),
             };
@@ -134,6 +139,7 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
     let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(corrupt)?;
     let mut copies = BTreeMap::new();
     let (mut ids, mut lives) = (MessageIds::default(), Lives::default());
+    let mut schedules = Schedules::default();
     let mut last_msg_id = None;
     record::scan_rows(view, &config.name, 0, &mut |row| {
         let subject = log.shared_subject(row.subject);
@@ -145,12 +151,20 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         if let Some(id) = last_msg_id.as_ref().filter(|_| config.duplicate_window_ns > 0) {
             ids.insert(Arc::clone(id), row.seq, row.stored_at);
         }
+        if header_block::text_in(row.headers, SCHEDULE).is_some() {
+            schedules.note(&subject, row.seq, &row.header_block(), row.stored_at);
+        }
         if let Some(life) = Life::of_row(row) {
             lives.insert(row.seq, life);
         }
         ids.trim(row.stored_at, config.duplicate_window_ns);
         ControlFlow::Continue(())
     })?;
+    for (seq, due) in record::read_dues(view, &config.name)? {
+        if let Some(meta) = log.get(seq) {
+            schedules.set_due(meta.subject, seq, due);
+        }
+    }
     if log.last_seq() <= last_seq {
         log.move_last(last_seq, last_at);
     }
@@ -174,6 +188,7 @@ fn recover_stream(row: StreamRow, limits: &Limits, view: &dyn View) -> Result<St
         batches,
         upstreams,
         lives,
+        schedules,
         ids,
         last_msg_id,
         consumers,

@@ -9,6 +9,7 @@ use super::expiry::Lives;
 use super::keep::Bodies;
 use super::log::{Log, Meta};
 use super::rules::Rules;
+use super::schedules::Schedules;
 use super::upstream::Upstream;
 use crate::time::{Mono, Now, Wall};
 use crate::wire::subject::Filter;
@@ -35,6 +36,8 @@ pub(super) struct Stream {
     pub(super) batches: BTreeMap<String, Batch>,
     /// Derived from the rows of its messages.
     pub(super) lives: Lives,
+    /// Derived from the rows of its messages; when they are due again, durable.
+    pub(super) schedules: Schedules,
     /// Derived from the rows of its messages.
     pub(super) ids: MessageIds,
     /// The id of the message stored last; derived while that message is there, lost otherwise.
@@ -51,7 +54,9 @@ impl Stream {
     /// Takes a message out of the indexes, if it is there.
     pub(super) fn forget(&mut self, seq: u64) -> Option<Meta> {
         self.lives.remove(seq);
-        self.log.remove(seq)
+        let meta = self.log.remove(seq)?;
+        self.schedules.forget(&meta.subject, seq);
+        Some(meta)
     }
 
     /// Remembers under which id a sequence was given, if under any.
@@ -66,7 +71,7 @@ impl Stream {
     /// When its first message or its oldest message id is too old, or a batch is.
     pub(super) fn next_due(&self, now: Now) -> Option<(Mono, Timer)> {
         let window = self.ids.due(self.config.duplicate_window_ns).map(|at| (at, Timer::DuplicateWindow));
-        let old = [self.next_expiry(), window].into_iter().flatten().min();
+        let old = [self.next_expiry(), window, self.next_schedule()].into_iter().flatten().min();
         let old =
             old.map(|(at, timer)| (now.mono.plus_ms(at.as_ms().saturating_sub(now.wall.as_ms())), timer));
         let idle = self.batches.values().map(|batch| (batch.ends, Timer::BatchIdle)).min();

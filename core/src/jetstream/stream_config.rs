@@ -95,7 +95,6 @@ fn check_supported(config: &StreamConfig) -> Result<(), ApiError> {
     let origins = || config.mirror.iter().chain(&config.sources);
     for (is_asked_for, what) in [
         (config.allow_batched, "batch publishing"),
-        (config.allow_msg_schedules, "scheduling messages"),
         (config.allow_msg_counter && !config.sources.is_empty(), "counting messages of other streams"),
         (origins().any(external), "an external origin"),
         (origins().any(through_consumer), "reading an origin through a consumer"),

@@ -11,6 +11,7 @@ use super::listing::page;
 use super::log::Log;
 use super::requests::Answered;
 use super::rules::Rules;
+use super::schedules::Schedules;
 use super::stream::Stream;
 use super::{Answer, Effect, Input, JetStream, stream_config, upstream};
 use crate::cx::Cx;
@@ -71,6 +72,7 @@ impl JetStream {
             batches: BTreeMap::new(),
             upstreams,
             lives: Lives::default(),
+            schedules: Schedules::default(),
             ids: MessageIds::default(),
             last_msg_id: None,
             consumers: BTreeMap::new(),

@@ -4,27 +4,31 @@ use super::alarm::Owner;
 use super::pull::{PullStatus, teller};
 use super::{ConsumerKey, Effect, Input, JetStream};
 use crate::cx::Cx;
+use crate::halt::Halt;
 use crate::time::Now;
 use std::sync::Arc;
 
 impl JetStream {
-    pub(super) fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) {
+    pub(super) fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         for owner in self.alarms.due(now.mono) {
             match owner {
-                Owner::Stream(name) => self.wake_stream(now, &name, cx),
+                Owner::Stream(name) => self.wake_stream(now, &name, cx)?,
                 Owner::Consumer(key) => self.wake_consumer(now, &key, cx),
                 Owner::Archive(id) => self.archives.set_due(&id),
             }
         }
+        Ok(())
     }
 
-    fn wake_stream(&mut self, now: Now, name: &Arc<str>, cx: &mut Cx<'_, Input, Effect>) {
+    fn wake_stream(&mut self, now: Now, name: &Arc<str>, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         if let Some(stream) = self.streams.get_mut(name) {
             stream.ids.trim(now.wall, stream.config.duplicate_window_ns);
         }
         self.expire_messages(now, name, cx);
         self.end_idle_batches(now, name, cx);
+        self.fire_schedules(now, name, cx)?;
         self.arm_stream(now, name);
+        Ok(())
     }
 
     fn wake_consumer(&mut self, now: Now, key: &ConsumerKey, cx: &mut Cx<'_, Input, Effect>) {

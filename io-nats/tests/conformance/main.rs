@@ -23,6 +23,7 @@ mod pulls;
 mod push;
 mod restarts;
 mod retention;
+mod schedules;
 mod script;
 mod server;
 mod setting;
@@ -123,6 +124,12 @@ conform!(
     copies::sources,
     copies::copies_over_a_restart,
     copies::refused_origins,
+    schedules::what_is_a_schedule,
+    schedules::what_a_schedule_may_ask_for,
+    schedules::who_may_end_a_schedule,
+    schedules::where_schedules_are_allowed,
+    schedules::what_comes_of_a_schedule,
+    schedules::schedules_over_a_restart,
     restarts::a_restart_in_good_order,
     restarts::a_crash,
 );

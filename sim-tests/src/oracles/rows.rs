@@ -82,7 +82,8 @@ impl Rows {
                 | Table::ParkedKey
                 | Table::JsStream
                 | Table::JsMessage
-                | Table::JsConsumer => {}
+                | Table::JsConsumer
+                | Table::JsSchedule => {}
             }
         }
         Ok(())

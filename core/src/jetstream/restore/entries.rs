@@ -222,6 +222,7 @@ impl JetStream {
         }
         let payload = body.slice(header_bytes..);
         let message = StoredMessage { seq, subject: subject.clone(), headers, payload, stored_at };
+        stream.note_schedule(&message, cx);
         stream.keep_message(message, cx);
         self.tell_stored(&name, &subject, seq);
         // A stream that refuses what is over its limits keeps what it had.

@@ -18,6 +18,7 @@ mod pulls;
 mod push;
 mod restart;
 mod retention;
+mod schedules;
 mod setting;
 mod streams;
 
