@@ -18,9 +18,11 @@ use super::{Limits, Timer, consumer_config, moment};
 use crate::time::{Mono, Now, Wall};
 use std::collections::{BTreeMap, BTreeSet};
 
+pub(super) use purge::Hole;
 pub(super) use replay::Replay;
 
 mod describe;
+mod purge;
 mod replay;
 mod settle;
 mod start;
@@ -107,7 +109,7 @@ pub(super) struct Consumer {
     pub(super) due: BTreeSet<(Mono, u64)>,
 
     // Lost.
-    /// Nothing below matches that was not delivered.
+    /// Nothing below matched that was not delivered. Other filters do not make it look back.
     looked_to: u64,
     /// What is to be repeated, in the order in which it became so.
     pub(super) queue: BTreeMap<u64, u64>,
@@ -270,7 +272,7 @@ impl Consumer {
     pub(super) fn never_delivered(&self, log: &Log) -> u64 {
         match &self.last_per_subject {
             Some(own) => own.seqs.len() as u64 + log.count_matching(&self.filters, own.chosen_from + 1),
-            None => log.count_matching(&self.filters, self.next_seq),
+            None => log.count_matching(&self.filters, self.next_new()),
         }
     }
 
@@ -303,7 +305,6 @@ impl Consumer {
         if let Some(own) = &mut self.last_per_subject {
             own.seqs.retain(|seq| log.get(*seq).is_some_and(|meta| self.filters.matches(meta.subject)));
         }
-        self.looked_to = 0;
         self.recount(log);
         if longer_ns != 0 {
             self.shift_ack_waits(longer_ns);
@@ -325,14 +326,15 @@ impl Consumer {
         if let Some(seq) = self.last_per_subject.as_ref().and_then(|own| own.seqs.first()) {
             return Next::New(*seq);
         }
-        let next = log.next_matching(&self.filters, self.next_new().max(self.looked_to));
+        let next = log.next_matching(&self.filters, self.next_new());
         self.looked_to = next.unwrap_or(log.last_seq() + 1);
         next.map_or(Next::End, Next::New)
     }
 
     /// Where messages that were not chosen one by one begin.
     pub(super) fn next_new(&self) -> u64 {
-        self.last_per_subject.as_ref().map_or(self.next_seq, |own| self.next_seq.max(own.chosen_from + 1))
+        let chosen_from = self.last_per_subject.as_ref().map_or(0, |own| own.chosen_from);
+        self.next_seq.max(self.looked_to).max(chosen_from + 1)
     }
 
     /// Records a delivery. Returns its number and how often the message was delivered with it.

@@ -116,6 +116,11 @@ impl Filters {
         if self.filters.is_empty() { !others.is_empty() } else { others.iter().any(any) }
     }
 
+    /// Whether a filter of these has everything that matches another.
+    pub(super) fn cover(&self, narrower: &Filter) -> bool {
+        self.filters.is_empty() || self.filters.iter().any(|own| own.covers(narrower))
+    }
+
     /// Whether everything that matches is covered by one filter.
     pub(super) fn within(&self, wider: &Filter) -> bool {
         !self.filters.is_empty() && self.filters.iter().all(|own| wider.covers(own))

@@ -1,11 +1,12 @@
 //! Publishing: what is admitted goes into the log, and pushes out what it replaces and what there is no room for.
 //!
 //! ```text
-//!  published ─► subject transform ─► admit ─► count ─► log ─► republished, told to consumers ─► rollup, limits
+//!  published ─► subject transform ─► admit ─► count ─► log ─► republished, told to consumers ─► limits, rollup
 //! ```
 
 use super::admit::{Admission, Rollup, admit};
 use super::api::ApiError;
+use super::consumer::Hole;
 use super::counter::{self, Count};
 use super::directives::Directives;
 use super::expiry::{Life, Ttl};
@@ -135,7 +136,7 @@ impl JetStream {
         seq
     }
 
-    /// Removes what a stored message replaces, and what there is no room for any more.
+    /// Removes what there is no room for any more, and what a stored message replaces.
     pub(super) fn make_room(
         &mut self,
         now: Now,
@@ -145,8 +146,8 @@ impl JetStream {
         cx: &mut Cx<'_, Input, Effect>,
     ) {
         let Some(subject) = self.streams[name].log.get(seq).map(|meta| meta.subject.clone()) else { return };
-        self.roll_up(now, name, rollup, &subject, seq, cx);
         self.enforce_limits(now, name, Some(&subject), cx);
+        self.roll_up(now, name, rollup, &subject, seq, cx);
     }
 
     /// Purges what a message replaces: everything below its sequence.
@@ -170,7 +171,8 @@ impl JetStream {
         };
         let (older, _) = older.split_at(older.partition_point(|own| *own < seq));
         self.purge_messages(now, name, older, cx);
-        self.jump_over_purged(now, name, filter.as_ref());
+        let hole = Hole { seqs: older, filter: filter.as_ref(), is_told_of: true };
+        self.jump_over(now, name, &hole, cx);
     }
 
     /// Puts a message into the log, behind the last one, and tells whoever waits for it.

@@ -1,12 +1,12 @@
 //! Removal: by a limit, an age, a purge, a delete. One place tells the table, the index and the consumers.
 
-use super::consumer::Tiding;
+use super::api::Discard;
+use super::consumer::{Consumer, Hole};
 use super::log::Seqs;
 use super::stream::Stream;
 use super::{Effect, Input, JetStream};
 use crate::cx::Cx;
 use crate::time::Now;
-use crate::wire::subject::Filter;
 use std::sync::Arc;
 
 impl JetStream {
@@ -18,16 +18,26 @@ impl JetStream {
         seqs: &[u64],
         cx: &mut Cx<'_, Input, Effect>,
     ) -> u64 {
-        let removed = self.take_out(now, name, seqs, cx);
+        let removed = self.take_out(now, name, seqs, Consumer::on_removed, cx);
+        if removed > 0 {
+            // What was settled by its removal may have been what a consumer was stalled by.
+            let consumers = self.streams.get(name).map(|stream| stream.consumers.keys().cloned());
+            consumers.into_iter().flatten().collect::<Vec<_>>().iter().for_each(|own| self.signal(name, own));
+        }
+        self.tell_all_tidings(name, cx);
+        removed
+    }
+
+    fn tell_all_tidings(&mut self, name: &Arc<str>, cx: &mut Cx<'_, Input, Effect>) {
         let consumers = self.streams.get(name).map(|stream| stream.consumers.iter());
         let telling = consumers.into_iter().flatten().filter(|(_, own)| !own.tidings.is_empty());
         for consumer in telling.map(|(consumer, _)| consumer.clone()).collect::<Vec<_>>() {
             self.tell_tidings(name, &consumer, cx);
         }
-        removed
     }
 
-    /// Removes messages, without a word about deliveries that were unsettled.
+    /// Removes messages, in order, from the log: what it means to consumers is up to [`jump_over`](Self::jump_over), in
+    /// the same step. As on the server, who was stalled by them goes on when it is next asked, or something is stored.
     pub(super) fn purge_messages(
         &mut self,
         now: Now,
@@ -35,14 +45,17 @@ impl JetStream {
         seqs: &[u64],
         cx: &mut Cx<'_, Input, Effect>,
     ) -> u64 {
-        let purged = self.take_out(now, name, seqs, cx);
-        for own in self.streams.get_mut(name).into_iter().flat_map(|stream| stream.consumers.values_mut()) {
-            own.tidings.retain(|tiding| !matches!(tiding, Tiding::Removed { .. }));
-        }
-        purged
+        self.take_out(now, name, seqs, |own, seq, subject, _| own.uncount(seq, subject), cx)
     }
 
-    fn take_out(&mut self, now: Now, name: &Arc<str>, seqs: &[u64], cx: &mut Cx<'_, Input, Effect>) -> u64 {
+    fn take_out(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        seqs: &[u64],
+        told: impl Fn(&mut Consumer, u64, &str, Now),
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> u64 {
         let Some(stream) = self.streams.get_mut(name) else { return 0 };
         let mut removed = 0;
         for seq in seqs {
@@ -50,7 +63,7 @@ impl JetStream {
             removed += 1;
             stream.drop_message(*seq, cx);
             for own in stream.consumers.values_mut() {
-                own.on_removed(*seq, &meta.subject, now);
+                told(own, *seq, &meta.subject, now);
             }
         }
         if removed == 0 {
@@ -60,10 +73,6 @@ impl JetStream {
             stream.stage(cx);
         }
         let is_copy = !stream.upstreams.is_empty();
-        // What was settled by its removal may have been what a consumer was stalled by.
-        for consumer in stream.consumers.keys().cloned().collect::<Vec<_>>() {
-            self.signal(name, &consumer);
-        }
         if is_copy {
             // What had no room may have some.
             self.copying.insert(name.clone());
@@ -73,11 +82,18 @@ impl JetStream {
     }
 
     /// Lets consumers jump over the hole a purge left.
-    pub(super) fn jump_over_purged(&mut self, now: Now, name: &Arc<str>, purged: Option<&Filter>) {
+    pub(super) fn jump_over(
+        &mut self,
+        now: Now,
+        name: &Arc<str>,
+        hole: &Hole<'_>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
         let Some(stream) = self.streams.get_mut(name) else { return };
         for own in stream.consumers.values_mut() {
-            own.on_purged(purged, &stream.log);
+            own.on_purged(hole, &stream.log, now);
         }
+        self.tell_all_tidings(name, cx);
         self.arm_stream_and_consumers(now, name);
     }
 
@@ -109,8 +125,11 @@ fn over_subject_limit(stream: &Stream, subject: Option<&Arc<str>>) -> Vec<u64> {
     }
 }
 
-/// The oldest messages that must go for the stream's count and bytes.
+/// The oldest messages that must go for the stream's count and bytes: none where new ones are refused.
 fn over_stream_limits(stream: &Stream) -> Vec<u64> {
+    if stream.config.discard == Discard::New {
+        return Vec::new();
+    }
     let max = |limit: i64| u64::try_from(limit).unwrap_or(u64::MAX);
     let (messages_max, bytes_max) = (max(stream.config.max_msgs), max(stream.config.max_bytes));
     let (mut messages, mut bytes) = (stream.log.len() as u64, stream.log.bytes());

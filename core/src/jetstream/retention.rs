@@ -69,6 +69,16 @@ impl JetStream {
         self.remove_messages(now, name, &released, cx);
     }
 
+    /// From now on the stream keeps what somebody needs: removes what is settled, and all of it when there is nobody. What
+    /// no consumer ever wanted stays, as on the server.
+    pub(super) fn release_settled(&mut self, now: Now, name: &Arc<str>, cx: &mut Cx<'_, Input, Effect>) {
+        let Some(stream) = self.streams.get(name) else { return };
+        let is_somebodys = |seq: u64| stream.log.get(seq).is_some_and(|own| stream.is_wanted(own.subject));
+        let mut settled = stream.needless(0);
+        settled.retain(|seq| stream.consumers.is_empty() || is_somebodys(*seq));
+        self.remove_messages(now, name, &settled, cx);
+    }
+
     /// Interest has become less: removes what nobody needs any more, from a sequence on.
     pub(super) fn release_needless(
         &mut self,

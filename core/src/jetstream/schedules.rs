@@ -20,6 +20,7 @@
 
 use super::admit::{check_memory, check_rollup, check_room, check_sizes, check_ttl};
 use super::api::{ApiError, StreamConfig};
+use super::consumer::Hole;
 use super::directives::{Directives, ROLLUP, SCHEDULE, SCHEDULE_NEXT, SCHEDULE_ZONE, SCHEDULER, TTL};
 use super::error::error;
 use super::expiry::parse_ttl;
@@ -346,7 +347,7 @@ impl JetStream {
             return Ok(());
         }
         check_memory(stream, &asked, &self.limits)?;
-        check_room(stream, &made, &super::admit::Staged::default())?;
+        check_room(stream, &made, rollup, &super::admit::Staged::default())?;
         let seq = self.store(name, Arrival::published(made, &asked, ttl, now), cx);
         self.make_room(now, name, rollup, seq, cx);
         Ok(())
@@ -396,6 +397,7 @@ impl JetStream {
         let Some(stream) = self.streams.get(name) else { return };
         let seqs = stream.log.on_subject(subject).map_or_else(Vec::new, |seqs| seqs.iter().collect());
         self.purge_messages(now, name, &seqs, cx);
-        self.jump_over_purged(now, name, Filter::parse(subject).ok().as_ref());
+        let filter = Filter::parse(subject).ok();
+        self.jump_over(now, name, &Hole { seqs: &seqs, filter: filter.as_ref(), is_told_of: true }, cx);
     }
 }

@@ -1,8 +1,8 @@
 //! The API, continued: requests about streams.
 
 use super::advisory::{Action, Event};
-use super::api::{ApiError, Paging, StreamConfig, err_code};
-use super::consumer::Consumer;
+use super::api::{ApiError, Paging, Retention, StreamConfig, err_code};
+use super::consumer::{Consumer, Hole};
 use super::dedupe::MessageIds;
 use super::error::{bad_request, error, sealed, stream_config as invalid};
 use super::expiry::Lives;
@@ -118,6 +118,8 @@ impl JetStream {
         check_consumer_limits(own, &config)?;
         let rules = self.free_rules(&config)?;
         let upstreams = upstream::upstreams(config.mirror.as_ref(), &config.sources).map_err(invalid)?;
+        let begins_interest =
+            own.config.retention != Retention::Interest && config.retention == Retention::Interest;
         if let Some(own) = self.streams.get_mut(&name) {
             self.captures.remove(&own.rules.subjects);
             self.captures.insert(&rules.subjects, &name);
@@ -133,6 +135,9 @@ impl JetStream {
             own.stage(cx);
         }
         self.connect_copiers();
+        if begins_interest {
+            self.release_settled(now, &name, cx);
+        }
         self.enforce_limits(now, &name, None, cx);
         self.expire_messages(now, &name, cx);
         self.arm_stream(now, &name);
@@ -227,7 +232,9 @@ impl JetStream {
             own.log.move_last(seq - 1, own.log.last_at());
             own.stage(cx);
         }
-        self.jump_over_purged(now, &name, filter.as_ref());
+        let is_told_of = filter.is_some() || keep.is_some();
+        let hole = Hole { seqs: &purged, filter: filter.as_ref(), is_told_of };
+        self.jump_over(now, &name, &hole, cx);
         Ok(Answer::Purged { messages })
     }
 }

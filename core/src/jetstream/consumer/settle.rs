@@ -7,7 +7,6 @@ use super::{Consumer, Pending, Tiding, Wait, plus_ns};
 use crate::jetstream::api::{AckPolicy, SequencePair};
 use crate::jetstream::log::Log;
 use crate::time::{Mono, Now};
-use crate::wire::subject::Filter;
 
 /// Most exhausted messages that are remembered, to be counted; the lowest are forgotten first.
 const EXHAUSTED_MAX: usize = 1024;
@@ -145,7 +144,7 @@ impl Consumer {
         self.due.insert((at, seq));
     }
 
-    fn wait_until(&mut self, seq: u64, at: Mono) {
+    pub(super) fn wait_until(&mut self, seq: u64, at: Mono) {
         let Some(own) = self.unwait(seq) else { return };
         self.pending.insert(seq, Pending { wait: Wait::Until(at), ..own });
         self.due.insert((at, seq));
@@ -186,22 +185,33 @@ impl Consumer {
 
     /// A message was removed. If its delivery is unsettled, that is over, without a word to the client.
     pub(in crate::jetstream) fn on_removed(&mut self, seq: u64, subject: &str, now: Now) {
-        let chosen = self.last_per_subject.as_mut().is_some_and(|own| own.seqs.remove(&seq));
-        if chosen || (seq >= self.next_new() && self.filters.matches(subject)) {
-            self.num_pending -= 1;
-        }
+        self.uncount(seq, subject);
         if self.pending.contains_key(&seq) || self.exhausted.contains(&seq) {
             self.acked_at = Some(now.wall);
         }
+        self.note_removal(seq);
         let Some(own) = self.pending.get(&seq).copied() else { return self.settle(seq) };
-        // The server counts repetitions, but at least one delivery.
-        let deliveries = own.deliveries.saturating_sub(1).max(1);
-        self.tidings.push(Tiding::Removed { stream_seq: seq, consumer_seq: own.consumer_seq, deliveries });
         match self.config.ack_policy {
             AckPolicy::None | AckPolicy::Explicit => self.settle(seq),
             // As if the client had acked it: what is before it is settled, too.
             AckPolicy::All => drop(self.settle_all(seq, own.consumer_seq)),
         }
+    }
+
+    /// A message is there no more: it need not be delivered.
+    pub(in crate::jetstream) fn uncount(&mut self, seq: u64, subject: &str) {
+        let chosen = self.last_per_subject.as_mut().is_some_and(|own| own.seqs.remove(&seq));
+        if chosen || (seq >= self.next_new() && self.filters.matches(subject)) {
+            self.num_pending -= 1;
+        }
+    }
+
+    /// Somebody may want to know, if its delivery is unsettled.
+    pub(super) fn note_removal(&mut self, seq: u64) {
+        let Some(Pending { consumer_seq, deliveries, .. }) = self.pending.get(&seq).copied() else { return };
+        // The server counts repetitions, but at least one delivery.
+        let deliveries = deliveries.saturating_sub(1).max(1);
+        self.tidings.push(Tiding::Removed { stream_seq: seq, consumer_seq, deliveries });
     }
 
     /// The client acked or terminated a delivery. Returns what is settled by it, or `None` when it was never delivered.
@@ -264,33 +274,5 @@ impl Consumer {
         self.looked_to = 0;
         self.changed = true;
         self.recount(log);
-    }
-
-    /// Messages were purged, each reported by [`on_removed`](Self::on_removed) before: the position jumps over the hole.
-    /// `purged` is the filter of the purge.
-    pub(in crate::jetstream) fn on_purged(&mut self, purged: Option<&Filter>, log: &Log) {
-        let start = match purged {
-            Some(filter) if self.filters.within(filter) => {
-                log.next_matching(&self.filters, 0).unwrap_or(log.last_seq() + 1)
-            }
-            Some(_) | None => log.first_seq(),
-        };
-        if self.next_seq < start {
-            self.next_seq = start;
-            self.changed = true;
-        }
-        // A hole reaches up to what is unsettled at most: that is still stored.
-        let below = start.saturating_sub(1).min(self.next_seq - 1);
-        if self.floor.stream_seq >= below {
-            return;
-        }
-        match self.pending.first_key_value() {
-            None => self.floor = self.delivered(),
-            Some((seq, own)) if *seq > below => {
-                self.floor = SequencePair { consumer_seq: own.consumer_seq - 1, stream_seq: below };
-            }
-            Some(_) => return,
-        }
-        self.changed = true;
     }
 }
