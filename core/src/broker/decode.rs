@@ -121,6 +121,10 @@ fn optional<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, ApiError> {
     if body.is_empty() || body == b"null" { Ok(T::default()) } else { strict(body) }
 }
 
+fn negative_replicas() -> ApiError {
+    error(400, 10_133, "replicas count cannot be negative")
+}
+
 fn not_an_object() -> ApiError {
     invalid_json("json: cannot unmarshal a value that is not an object")
 }
@@ -137,16 +141,23 @@ fn no_body(body: &[u8]) -> Result<(), ApiError> {
 fn stream_config(api: Api, stream: &str, body: &[u8]) -> Result<(StreamConfig, bool), ApiError> {
     let mut fields = value(body)?;
     let pedantic = fields.as_object_mut().and_then(|fields| fields.remove("pedantic"));
-    if fields["num_replicas"].as_i64().is_some_and(|replicas| replicas < 0) {
-        return Err(error(400, 10_133, "replicas count cannot be negative"));
+    // Judged after all that is no JSON, and after the name; of an update, before it.
+    let has_negative_replicas = fields["num_replicas"].as_i64().is_some_and(|replicas| replicas < 0);
+    if has_negative_replicas && let Some(fields) = fields.as_object_mut() {
+        fields.remove("num_replicas");
     }
     let config: StreamConfig = typed(fields)?;
     if api == Api::StreamUpdate && config.name.is_empty() {
         let why = r"stream name is required and can not contain '.', '*', '>', '\', '/'";
         return Err(error(500, 10_052, why));
     }
-    if config.name != stream {
+    let is_judged_at_once = api == Api::StreamUpdate && has_negative_replicas;
+    if config.name != stream && !is_judged_at_once {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
+    }
+    // That it may not begin sealed is noticed first.
+    if has_negative_replicas && !(api == Api::StreamCreate && config.sealed) {
+        return Err(negative_replicas());
     }
     Ok((config, pedantic == Some(Value::Bool(true))))
 }

@@ -11,13 +11,14 @@ use crate::wire::token;
 
 mod check;
 
-pub(super) use check::{check_moment, sampled_percent};
+pub(crate) use check::check_moment;
+pub(super) use check::sampled_percent;
 
 const SECOND_NS: u64 = 1_000_000_000;
 const ACK_WAIT_DEFAULT_NS: u64 = 30 * SECOND_NS;
 const ACK_PENDING_DEFAULT: i64 = 1000;
 const WAITING_DEFAULT: i64 = 512;
-const EPHEMERAL_INACTIVE_NS: u64 = 5 * SECOND_NS;
+pub(super) const EPHEMERAL_INACTIVE_NS: u64 = 5 * SECOND_NS;
 const PRIORITY_TIMEOUT_DEFAULT_NS: u64 = 120 * SECOND_NS;
 
 /// The name a configuration gives its consumer, if it gives any.

@@ -37,19 +37,25 @@ impl JetStream {
         pedantic: bool,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Answered {
-        if self.limits.replicas_max == 1 && config.num_replicas > 1 {
-            return Err(error(500, 10_074, "replicas > 1 not supported in non-clustered mode"));
-        }
+        self.check_replicas(config.num_replicas)?;
         config.opt_start_seq = config.opt_start_seq.filter(|seq| *seq > 0);
         let (stream, _) = self.stream_of(stream)?;
         let name = self.consumer_name(&stream, &config)?;
         let own = &self.streams[&stream];
         let existing = own.consumers.get(&name);
-        // A durable stays one, whoever asks without saying so.
-        if let Some(durable) = existing.and_then(|existing| existing.config.durable_name.clone()) {
-            config.durable_name = Some(durable);
-        }
+        // A durable stays as long as one; but whoever changes it without saying so takes that from its description.
+        let durable_name = config.durable_name.take().filter(|name| !name.is_empty());
+        let known = existing.and_then(|existing| existing.config.durable_name.clone());
+        let is_named_so = existing.is_none() || known == durable_name;
+        config.durable_name = durable_name.clone().or(known);
+        let threshold_ns = config.inactive_threshold_ns.max(own.config.consumer_limits.inactive_threshold_ns);
         let mut config = consumer_config::normalise(config, &own.config, &self.limits, pedantic)?;
+        // The threshold an ephemeral one is given makes it another one than the same request asks for.
+        let is_as_asked = is_named_so && (config.durable_name.is_some() || threshold_ns > 0);
+        if threshold_ns == 0 && existing.is_some_and(|existing| existing.config.durable_name.is_none()) {
+            config.inactive_threshold_ns = consumer_config::EPHEMERAL_INACTIVE_NS;
+        }
+        config.durable_name = durable_name;
         // Only a request to pause changes this.
         if let Some(existing) = existing {
             config.pause_until.clone_from(&existing.config.pause_until);
@@ -63,10 +69,12 @@ impl JetStream {
                 self.advise_of(&stream, &name, Action::Create, cx);
                 self.tell_tidings(&stream, &name, cx);
             }
-            (Some(existing), _) if existing.config == config => {}
+            (Some(existing), ConsumerAction::Create) if existing.config == config && is_as_asked => {}
             (Some(_), ConsumerAction::Create) => {
                 return Err(error(400, err_code::CONSUMER_ALREADY_EXISTS, "consumer already exists"));
             }
+            (Some(existing), ConsumerAction::Update | ConsumerAction::CreateOrUpdate)
+                if existing.config == config => {}
             (Some(existing), ConsumerAction::Update | ConsumerAction::CreateOrUpdate) => {
                 retention::check_unique(own, &name, &config)?;
                 let is_bound = existing.push.as_ref().is_some_and(|push| push.is_bound);
@@ -96,6 +104,13 @@ impl JetStream {
         self.signal(&stream, &name);
         self.arm_consumer(now, &stream, &name);
         self.describe_consumer(&stream, &name)
+    }
+
+    pub(super) fn check_replicas(&self, num_replicas: u8) -> Result<(), ApiError> {
+        if self.limits.replicas_max == 1 && num_replicas > 1 {
+            return Err(error(500, 10_074, "replicas > 1 not supported in non-clustered mode"));
+        }
+        Ok(())
     }
 
     /// The name a request means; a new one if it names none.
@@ -190,10 +205,10 @@ impl JetStream {
     }
 
     pub(super) fn describe_consumer(&self, stream: &str, consumer: &str) -> Answered {
-        let (name, stream) = self.stream_of(stream)?;
+        let (_, stream) = self.stream_of(stream)?;
         let own = stream.consumers.get(consumer).ok_or_else(consumer_not_found)?;
         let now = self.clock.unwrap_or_default();
-        Ok(Answer::Consumer(Box::new(own.info(&name, consumer, now))))
+        Ok(Answer::Consumer(Box::new(own.info(stream, consumer, now))))
     }
 
     pub(super) fn remove_consumer(

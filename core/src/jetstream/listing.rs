@@ -54,10 +54,10 @@ impl JetStream {
     }
 
     pub(super) fn consumer_list_page(&self, stream: &str, offset: u64) -> Answered {
-        let (name, stream) = self.stream_of(stream)?;
+        let (_, stream) = self.stream_of(stream)?;
         let Page { paging, items } = page(stream.consumers.iter(), offset, INFOS_PER_PAGE);
         let now = self.clock.unwrap_or_default();
-        let items = items.into_iter().map(|(consumer, own)| own.info(&name, consumer, now)).collect();
+        let items = items.into_iter().map(|(consumer, own)| own.info(stream, consumer, now)).collect();
         Ok(Answer::Consumers(Page { paging, items }))
     }
 

@@ -33,9 +33,9 @@ impl JetStream {
     /// A consumer as the API describes it. After recovery its position is known from the first input on.
     #[must_use]
     pub fn consumer(&self, stream: &str, consumer: &str) -> Option<ConsumerInfo> {
-        let consumers = &self.streams.get(stream)?.consumers;
+        let stream = self.streams.get(stream)?;
         let now = self.clock.unwrap_or_default();
-        consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
+        stream.consumers.get_key_value(consumer).map(|(name, own)| own.info(stream, name, now))
     }
 
     /// The true log: what is stored in a file stream from a sequence on, in order, until `visit` breaks.

@@ -94,6 +94,7 @@ mod transform;
 mod upstream;
 
 pub use ack::{AckKind, AckSubject};
+pub(crate) use consumer_config::check_moment;
 pub use direct::{DirectMessage, DirectPlace, DirectStatus};
 pub use effect::{Delivery, Effect, StoredMessage};
 pub use expiry::Life as MessageLife;

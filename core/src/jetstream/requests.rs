@@ -152,6 +152,15 @@ pub enum Request {
         /// What the server would change on its own is refused.
         pedantic: bool,
     },
+    /// Asks for a consumer that cannot be: refused once its stream is known.
+    ConsumerImpossible {
+        /// The stream.
+        stream: String,
+        /// What else is looked at first.
+        num_replicas: u8,
+        /// Why it cannot be.
+        why: ApiError,
+    },
     /// Describes a consumer.
     ConsumerInfo {
         /// The stream.
@@ -366,6 +375,11 @@ impl JetStream {
             Request::ConsumerCreate { stream, config, action, pedantic } => {
                 self.create_consumer(now, &stream, *config, action, pedantic, cx)
             }
+            Request::ConsumerImpossible { stream, num_replicas, why } => Err(self
+                .check_replicas(num_replicas)
+                .and_then(|()| self.stream_of(&stream))
+                .err()
+                .unwrap_or(why)),
             Request::ConsumerInfo { stream, consumer } => self.describe_consumer(&stream, &consumer),
             Request::ConsumerPause { stream, consumer, pause_until } => {
                 self.pause_consumer(now, &stream, &consumer, pause_until, cx)

@@ -125,6 +125,7 @@ fn wire(request: &Request) -> (String, Value) {
                 None => (format!("CONSUMER.CREATE.{stream}"), body),
             }
         }
+        Request::ConsumerImpossible { .. } => unreachable!("only a wire can say such a thing"),
         Request::ConsumerInfo { stream, consumer } => {
             (format!("CONSUMER.INFO.{stream}.{consumer}"), Value::Null)
         }
@@ -225,7 +226,9 @@ fn answer(request: &Request, answer: &Value) -> Answer {
         Request::StreamList { .. } => Answer::Streams(page(answer, "streams")),
         Request::MessageGet { .. } => Answer::Message(Box::new(message(&answer["message"]))),
         Request::StreamSnapshot { .. } | Request::StreamRestore { .. } => unreachable!("never asked"),
-        Request::DirectGet { .. } => unreachable!("not answered with JSON"),
+        Request::DirectGet { .. } | Request::ConsumerImpossible { .. } => {
+            unreachable!("not answered with JSON")
+        }
         Request::MessageDelete { .. } => Answer::MessageDeleted,
         Request::ConsumerCreate { .. } | Request::ConsumerInfo { .. } => {
             Answer::Consumer(Box::new(read::<ConsumerInfo>(answer)))

@@ -59,7 +59,8 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
             | Request::MessageGet { stream, .. }
             | Request::ConsumerInfo { stream, .. }
             | Request::ConsumerDelete { stream, .. }
-            | Request::ConsumerCreate { stream, .. } => named(stream),
+            | Request::ConsumerCreate { stream, .. }
+            | Request::ConsumerImpossible { stream, .. } => named(stream),
             // Nodes ask for nothing else.
             Request::AccountInfo
             | Request::StreamCreate { .. }

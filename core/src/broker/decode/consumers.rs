@@ -3,7 +3,7 @@
 //! The real server is not equally strict with all of them: what resets and unpins may have unknown fields, and where a
 //! body may be absent, one that is neither an object nor an array is as good as absent.
 
-use super::{error, invalid_json, no_body, not_an_object, typed, without_nulls};
+use super::{error, invalid_json, negative_replicas, no_body, not_an_object, typed, without_nulls};
 use crate::broker::call::{Api, Call};
 use crate::jetstream::api::{ApiError, ConsumerConfig, PullRequest, err_code};
 use crate::jetstream::{self, ConsumerAction, Request};
@@ -127,7 +127,31 @@ struct CreateBody {
     pedantic: bool,
 }
 
-fn creation(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerAction, bool), ApiError> {
+/// What a body asks for.
+struct Creation {
+    config: ConsumerConfig,
+    action: ConsumerAction,
+    pedantic: bool,
+    /// What no consumer can have: taken out of the configuration, and judged when all else about the request is right.
+    impossible: Option<ApiError>,
+}
+
+impl Creation {
+    fn into_request(self, stream: &str) -> Request {
+        let (stream, config) = (stream.to_owned(), self.config);
+        match self.impossible {
+            Some(why) => Request::ConsumerImpossible { stream, num_replicas: config.num_replicas, why },
+            None => Request::ConsumerCreate {
+                stream,
+                config: Box::new(config),
+                action: self.action,
+                pedantic: self.pedantic,
+            },
+        }
+    }
+}
+
+fn creation(stream: &str, body: &[u8]) -> Result<Creation, ApiError> {
     let mut said = match body.trim_ascii_start().first() {
         Some(b'{' | b'[') => parse(body)?,
         Some(_) | None => Value::Object(Map::new()),
@@ -135,11 +159,15 @@ fn creation(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerAction
     if let Some(action) = said.get("action").filter(|action| !action.is_string()) {
         return Err(unknown_action(action));
     }
+    let mut impossible = None;
     if let Some(config) = said.get_mut("config").and_then(Value::as_object_mut) {
         check_choices(config)?;
-        check_numbers(config)?;
+        impossible = take_impossible(config);
     }
     let CreateBody { stream_name, config, action, pedantic } = typed(without_nulls(said))?;
+    for moment in [&config.opt_start_time, &config.pause_until].into_iter().flatten() {
+        jetstream::check_moment(moment)?;
+    }
     let action = match action.as_str() {
         "" => ConsumerAction::CreateOrUpdate,
         "create" => ConsumerAction::Create,
@@ -149,7 +177,7 @@ fn creation(stream: &str, body: &[u8]) -> Result<(ConsumerConfig, ConsumerAction
     if stream_name != stream {
         return Err(error(400, 10_056, "stream name in subject does not match request"));
     }
-    Ok((config, action, pedantic))
+    Ok(Creation { config, action, pedantic, impossible })
 }
 
 fn unknown_action(action: &Value) -> ApiError {
@@ -189,30 +217,31 @@ fn check_choices(config: &mut Map<String, Value>) -> Result<(), ApiError> {
     if config.get("deliver_policy").is_some_and(|policy| policy == "" || policy == "undefined") {
         config.remove("deliver_policy");
     }
-    let is_push = config.get("deliver_subject").and_then(Value::as_str).is_some_and(|to| !to.is_empty());
-    if !is_push && config.get("ack_policy").is_some_and(|policy| policy == "flow_control") {
-        return Err(error(400, 10_218, "flow control ack policy requires a push based consumer"));
-    }
-    // Meant for servers that copy from each other.
-    match config.remove("direct") {
-        Some(Value::Bool(true)) => Err(error(400, 10_090, "consumer direct requires a push based consumer")),
-        Some(_) | None => Ok(()),
-    }
+    Ok(())
 }
 
-/// Numbers below zero: refused, or as good as none.
-fn check_numbers(config: &mut Map<String, Value>) -> Result<(), ApiError> {
+/// Takes out what no consumer can have: the first of it is the answer. Other numbers below zero are as good as none.
+fn take_impossible(config: &mut Map<String, Value>) -> Option<ApiError> {
     let is_negative = |value: &Value| value.as_i64().is_some_and(|number| number < 0);
-    if config.get("num_replicas").is_some_and(is_negative) {
-        return Err(error(400, 10_133, "replicas count cannot be negative"));
-    }
-    if config.get("ack_wait").is_some_and(is_negative) {
-        return Err(error(400, 10_183, "consumer ack wait needs to be positive"));
-    }
-    let backoff = config.get("backoff").and_then(Value::as_array);
-    if backoff.is_some_and(|waits| waits.iter().any(is_negative)) {
-        return Err(error(400, 10_184, "consumer backoff needs to be positive"));
-    }
+    let is_push = config.get("deliver_subject").and_then(Value::as_str).is_some_and(|to| !to.is_empty());
+    let mut first = None;
+    let mut take = |field: &str, is_impossible: &dyn Fn(&Value) -> bool, why: ApiError| {
+        if config.get(field).is_some_and(is_impossible) {
+            config.remove(field);
+            first.get_or_insert(why);
+        }
+    };
+    take("num_replicas", &is_negative, negative_replicas());
+    let is_negative_list =
+        |value: &Value| value.as_array().is_some_and(|waits| waits.iter().any(is_negative));
+    take("backoff", &is_negative_list, error(400, 10_184, "consumer backoff needs to be positive"));
+    take("ack_wait", &is_negative, error(400, 10_183, "consumer ack wait needs to be positive"));
+    let why = "flow control ack policy requires a push based consumer";
+    take("ack_policy", &|policy| !is_push && policy == "flow_control", error(400, 10_218, why));
+    // Meant for servers that copy from each other.
+    let why = "consumer direct requires a push based consumer";
+    take("direct", &|direct| *direct == Value::Bool(true), error(400, 10_090, why));
+    config.remove("direct");
     if let Some(replicas) = config.get_mut("num_replicas").filter(|replicas| replicas.as_u64() > Some(255)) {
         *replicas = u8::MAX.into();
     }
@@ -221,11 +250,12 @@ fn check_numbers(config: &mut Map<String, Value>) -> Result<(), ApiError> {
             config.remove(field);
         }
     }
-    Ok(())
+    first
 }
 
 fn create(stream: &str, consumer: Option<&str>, filter: Option<String>, body: &[u8]) -> Asked {
-    let (mut config, action, pedantic) = creation(stream, body)?;
+    let mut creation = creation(stream, body)?;
+    let config = &mut creation.config;
     let durable = config.durable_name.as_deref().filter(|name| !name.is_empty());
     match (consumer, durable) {
         (Some(consumer), Some(durable)) if consumer != durable => return Err(another_name()),
@@ -247,18 +277,18 @@ fn create(stream: &str, consumer: Option<&str>, filter: Option<String>, body: &[
             return Err(error(400, 10_131, why));
         }
     }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action, pedantic })
+    Ok(creation.into_request(stream))
 }
 
 fn create_durable(stream: &str, consumer: &str, body: &[u8]) -> Asked {
-    let (config, action, pedantic) = creation(stream, body)?;
-    let Some(durable) = config.durable_name.as_deref().filter(|name| !name.is_empty()) else {
+    let creation = creation(stream, body)?;
+    let Some(durable) = creation.config.durable_name.as_deref().filter(|name| !name.is_empty()) else {
         return Err(error(400, 10_018, "consumer expected to be durable but a durable name was not set"));
     };
     if durable != consumer {
         return Err(another_name());
     }
-    Ok(Request::ConsumerCreate { stream: stream.into(), config: Box::new(config), action, pedantic })
+    Ok(creation.into_request(stream))
 }
 
 fn another_name() -> ApiError {

@@ -1,8 +1,8 @@
 //! A consumer as the API describes it, and as it is stored.
 
 use super::{Consumer, ConsumerRow};
-use crate::jetstream::api::{ConsumerInfo, SequenceInfo, SequencePair};
-use crate::jetstream::stream::rfc3339_ns;
+use crate::jetstream::api::{ConsumerInfo, SequenceInfo, SequencePair, Storage};
+use crate::jetstream::stream::{Stream, rfc3339_ns};
 use crate::time::{Now, Wall};
 
 impl Consumer {
@@ -16,14 +16,27 @@ impl Consumer {
         }
     }
 
-    pub(in crate::jetstream) fn info(&self, stream: &str, name: &str, now: Now) -> ConsumerInfo {
+    /// The last delivery. As on the server, one of which nothing is kept on disk says how far it has looked, as long as
+    /// it has delivered nothing.
+    fn reached(&self, is_kept: bool) -> SequencePair {
+        match self.delivered() {
+            SequencePair { consumer_seq: 0, stream_seq: 0 } if !is_kept => {
+                SequencePair { consumer_seq: 0, stream_seq: self.looked_to.saturating_sub(1) }
+            }
+            delivered => delivered,
+        }
+    }
+
+    /// How it is described. Of some, nothing is kept on disk.
+    pub(in crate::jetstream) fn info(&self, stream: &Stream, name: &str, now: Now) -> ConsumerInfo {
+        let is_kept = stream.config.storage == Storage::File && !self.config.mem_storage;
         let repeated = self.pending.values().filter(|own| own.deliveries > 1).count() + self.exhausted.len();
         ConsumerInfo {
-            stream_name: stream.to_owned(),
+            stream_name: stream.config.name.clone(),
             name: name.to_owned(),
             created: rfc3339_ns(self.created_ns),
             config: self.config.clone(),
-            delivered: moved(self.delivered(), self.delivered_at),
+            delivered: moved(self.reached(is_kept), self.delivered_at),
             ack_floor: moved(self.floor, self.acked_at),
             num_ack_pending: self.pending.len() as u64,
             // The server does not count what may be delivered only once.

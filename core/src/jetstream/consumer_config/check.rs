@@ -184,7 +184,7 @@ fn check_start(config: &ConsumerConfig) -> Checked {
 }
 
 /// Whether a text is a moment as JSON has it.
-pub(in crate::jetstream) fn check_moment(text: &str) -> Checked {
+pub(crate) fn check_moment(text: &str) -> Checked {
     const LAYOUT: &str = "2006-01-02T15:04:05Z07:00";
     if moment::parse(text).is_some() {
         return Ok(());

@@ -164,16 +164,18 @@ fn creating_and_changing() {
     bench.durable("DP", "s", by_start(2));
     let refused = bench.consumer("DP", "s", ConsumerAction::CreateOrUpdate, by_start(3));
     assert_eq!(refused.as_deref(), Some("500 10012 start sequence can not be updated"));
-    // Whoever asks for the plain name gets the durable.
+    // Without its durable name it is not what is there, though that stays durable.
     let plain =
         ConsumerConfig { durable_name: None, name: Some("d".into()), ack_wait_ns: 7 * S, ..durable("d") };
-    let request = Request::ConsumerCreate {
+    let request = |action| Request::ConsumerCreate {
         stream: "DP".into(),
-        config: Box::new(plain),
-        action: ConsumerAction::Create,
+        config: Box::new(plain.clone()),
+        action,
         pedantic: false,
     };
-    assert_eq!(bench.error(request), None);
+    let refused = bench.error(request(ConsumerAction::Create));
+    assert_eq!(refused.as_deref(), Some("400 10148 consumer already exists"));
+    assert_eq!(bench.error(request(ConsumerAction::CreateOrUpdate)), None);
     let names = bench.request(Request::ConsumerNames { stream: "DP".into(), offset: 0 });
     assert!(matches!(names, Answer::ConsumerNames(names) if names.items == ["d", "s"]));
     assert!(
