@@ -98,7 +98,7 @@ pub(super) fn admit(
     if !stream.is_wanted(&publish.subject) {
         return Ok(Admission::Skip(plan));
     }
-    check_room(stream, publish, &Staged::default())?;
+    check_room(stream, publish, plan.rollup, &Staged::default())?;
     Ok(Admission::Store(plan))
 }
 
@@ -183,7 +183,7 @@ pub(super) fn admit_staged(
     if !stream.is_wanted(&publish.subject) {
         return Ok(Admission::Skip(plan));
     }
-    check_room(stream, publish, before)?;
+    check_room(stream, publish, plan.rollup, before)?;
     Ok(Admission::Store(plan))
 }
 
@@ -296,8 +296,13 @@ pub(super) fn check_sizes(config: &StreamConfig, publish: &Publish, limits: &Lim
 }
 
 /// With discard new: whether there is room. A message that takes the place of an older one on its subject needs none,
-/// unless it is the larger of the two.
-pub(super) fn check_room(stream: &Stream, publish: &Publish, before: &Staged) -> Result<(), ApiError> {
+/// unless it is the larger of the two; what rolls up its subject is never too many there.
+pub(super) fn check_room(
+    stream: &Stream,
+    publish: &Publish,
+    rollup: Option<Rollup>,
+    before: &Staged,
+) -> Result<(), ApiError> {
     let (config, log) = (&stream.config, &stream.log);
     if config.discard == Discard::Old {
         return Ok(());
@@ -306,7 +311,7 @@ pub(super) fn check_room(stream: &Stream, publish: &Publish, before: &Staged) ->
     let staged = before.subjects.get(&publish.subject).map_or(0, |(count, _)| *count);
     let is_full = |stored: usize| reached(config.max_msgs_per_subject, stored as u64 + staged);
     let replaced = on_subject.filter(|seqs| is_full(seqs.len())).and_then(|seqs| log.get(seqs.first()?));
-    if config.discard_new_per_subject && is_full(on_subject.map_or(0, Seqs::len)) {
+    if config.discard_new_per_subject && rollup.is_none() && is_full(on_subject.map_or(0, Seqs::len)) {
         return Err(store_failed("maximum messages per subject exceeded"));
     }
     if replaced.is_none() && reached(config.max_msgs, log.len() as u64 + before.messages) {

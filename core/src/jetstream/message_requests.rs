@@ -19,6 +19,10 @@ impl JetStream {
         let filters = |subject: &str| filter(subject).map(|filter| Filters::new(vec![filter]));
         let found = match by {
             MessageBy::Seq(seq) => log.contains(*seq).then_some(*seq),
+            // The server takes this for the last sequence, whether or not there is still a message.
+            MessageBy::LastBySubject(subject) if subject == ">" => {
+                Some(log.last_seq()).filter(|seq| log.contains(*seq))
+            }
             MessageBy::LastBySubject(subject) => log.last_matching(&filter(subject)?),
             MessageBy::NextBySubject { subject, seq } => log.next_matching(&filters(subject)?, *seq),
             MessageBy::NextByTime { subject, start } => {
@@ -44,8 +48,9 @@ impl JetStream {
         if own.config.deny_delete {
             return failed("message delete not permitted");
         }
-        // A memory store only says that it is not there.
-        if !own.is_durable() && !own.log.contains(seq) {
+        // A memory store only says that it is not there; one on disk, of what is missing between others.
+        let is_between = seq > 0 && seq >= own.log.first_seq() && seq <= own.log.last_seq();
+        if (is_between || !own.is_durable()) && !own.log.contains(seq) {
             return Err(error(400, 10_043, format!("sequence {seq} not found")));
         }
         if seq > own.log.last_seq() {

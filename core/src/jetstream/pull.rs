@@ -24,6 +24,7 @@ struct Waiting {
     inbox: String,
     /// In the priority group of its consumer, if there is one.
     member: Option<Box<Member>>,
+    /// One that asked for none gets one, and is told of none.
     messages_left: u64,
     bytes_left: Option<u64>,
     no_wait: bool,
@@ -44,7 +45,7 @@ impl Waiting {
         Self {
             inbox,
             member,
-            messages_left: request.batch.max(1),
+            messages_left: request.batch,
             bytes_left: (request.max_bytes > 0).then_some(request.max_bytes),
             no_wait: request.no_wait,
             served: false,
@@ -131,13 +132,16 @@ impl Pulls {
         Some(own)
     }
 
-    /// Ends what expired and fills silence. `last` is the consumer's last delivery.
+    /// Ends what expired and fills silence. What does not wait for messages waits for this at most, where too much is
+    /// unsettled. `last` is the consumer's last delivery.
     pub(super) fn elapse(&mut self, now: Mono, last: SequencePair, mut tell: impl FnMut(String, PullStatus)) {
+        let mut has_expired = false;
         while let Some((_, timer, place)) = self.due.first().copied().filter(|(at, ..)| *at <= now) {
             let Some(mut own) = self.remove(place) else { return };
             if timer == Timer::PullExpiry || own.expires.is_some_and(|at| at <= now) {
                 let unserved = own.unserved();
                 tell(own.inbox, PullStatus::RequestTimeout(unserved));
+                has_expired = true;
                 continue;
             }
             if let Some(heartbeat) = &mut own.heartbeat {
@@ -145,6 +149,9 @@ impl Pulls {
                 tell(own.inbox.clone(), PullStatus::IdleHeartbeat { last, stalled: None });
             }
             self.insert(place, own);
+        }
+        if has_expired {
+            self.reach_end(tell);
         }
     }
 
@@ -201,7 +208,7 @@ impl Pulls {
             if let (true, Some(member)) = (is_pinned, &mut own.member) {
                 member.id = rule.and_then(|rule| rule.candidate.clone());
             }
-            own.messages_left -= 1;
+            own.messages_left = own.messages_left.saturating_sub(1);
             own.served = true;
             let inbox = own.inbox.clone();
             if own.messages_left > 0 {
@@ -341,19 +348,17 @@ fn refusal(
     if member.is_some() {
         own.renew_pin(request.id.as_deref(), now).map_err(Some)?;
     }
+    let there = own.num_pending + own.queue.len() as u64;
+    if request.no_wait && there == 0 && request.expires_ns == 0 {
+        return Err(Some(PullStatus::NoMessages));
+    }
     let waiting_max = usize::try_from(asked_max).unwrap_or(usize::MAX).min(waiting_max);
     if own.pulls.len() >= waiting_max {
         // The server stays silent towards a client that will notice the missing heartbeat.
         return Err((heartbeat_ns == 0).then_some(PullStatus::ExceededMaxWaiting));
     }
-    if request.no_wait {
-        let there = own.num_pending + own.queue.len() as u64;
-        if there == 0 && request.expires_ns == 0 {
-            return Err(Some(PullStatus::NoMessages));
-        }
-        if there > 0 && there < own.pulls.messages_wanted() {
-            return Err(Some(PullStatus::RequestsPending));
-        }
+    if request.no_wait && there > 0 && there < own.pulls.messages_wanted() {
+        return Err(Some(PullStatus::RequestsPending));
     }
     Ok(member)
 }

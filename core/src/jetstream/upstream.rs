@@ -405,10 +405,11 @@ fn judge(stream: &Stream, publish: &Publish, asked: &Directives<'_>, is_mirror: 
     if !stream.is_wanted(&publish.subject) || (!is_mirror && is_known()) {
         return Copied::Dropped;
     }
-    if check_room(stream, publish, &Staged::default()).is_err() {
+    let rollup = check_rollup(&stream.config, asked).ok().flatten();
+    if check_room(stream, publish, rollup, &Staged::default()).is_err() {
         return Copied::NoRoom;
     }
-    Copied::Stored { rollup: check_rollup(&stream.config, asked).ok().flatten() }
+    Copied::Stored { rollup }
 }
 
 /// The positions that the copies among some messages stand for; later ones count.
