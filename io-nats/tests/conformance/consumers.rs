@@ -1,9 +1,9 @@
 //! Consumers: created, changed, refused; where they begin; what removal does to them.
 
-use crate::script::{S, Script};
+use crate::script::{MS, S, Script, waiting};
 use crate::side::Side;
-use cloudlysis_core::jetstream::ConsumerAction::{CreateOrUpdate, Update};
-use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy};
+use cloudlysis_core::jetstream::ConsumerAction::{Create, CreateOrUpdate, Update};
+use cloudlysis_core::jetstream::api::{AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy, Storage};
 
 fn by_start(seq: u64) -> impl FnOnce(&mut ConsumerConfig) {
     move |config| {
@@ -287,5 +287,59 @@ pub(crate) async fn pedantic_consumers(s: &mut Script<impl Side>) {
         .await;
         s.pedantic_consumer("PE", "d", change).await;
         s.delete_consumer("PE", "c").await;
+    }
+}
+
+/// Asked for again, with what the server adds on its own.
+pub(crate) async fn the_same_again(s: &mut Script<impl Side>) {
+    s.stream("SA", |_| {}).await;
+    let named = |config: &mut ConsumerConfig| {
+        (config.durable_name, config.name) = (None, Some("e".into()));
+    };
+    let longer = |config: &mut ConsumerConfig| {
+        (config.durable_name, config.name) = (None, Some("e".into()));
+        config.inactive_threshold_ns = 7 * S;
+    };
+    for action in [Create, Create, CreateOrUpdate, Update] {
+        s.consumer("SA", "e", action, named).await;
+    }
+    for action in [CreateOrUpdate, Create, Update] {
+        s.consumer("SA", "e", action, longer).await;
+    }
+    // It becomes a durable one, and keeps a threshold.
+    s.consumer("SA", "e", CreateOrUpdate, |_| {}).await;
+    s.consumer("SA", "e", Create, |_| {}).await;
+    // A durable one that is not named so any more.
+    s.durable("SA", "d", |_| {}).await;
+    s.consumer("SA", "d", Create, |config| (config.durable_name, config.name) = (None, Some("d".into())))
+        .await;
+    s.consumer("SA", "d", Update, |config| {
+        (config.durable_name, config.name) = (None, Some("d".into()));
+        config.description = Some("another".into());
+    })
+    .await;
+    s.consumers("SA").await;
+}
+
+/// With other filters, a consumer does not look back at what it has passed over.
+pub(crate) async fn other_filters(s: &mut Script<impl Side>) {
+    for (name, storage) in [("OF", Storage::File), ("OM", Storage::Memory)] {
+        let subject = |rest: &str| format!("{}.{rest}", name.to_lowercase());
+        let on = |rest: &str| {
+            let filter = subject(rest);
+            move |config: &mut ConsumerConfig| config.filter_subject = Some(filter)
+        };
+        s.stream(name, |config| config.storage = storage).await;
+        s.durable(name, "asked", on("a")).await;
+        s.durable(name, "not", on("a")).await;
+        s.publish_many(&subject("b"), 2).await;
+        s.pull(name, "asked", waiting(1, 50 * MS)).await;
+        for consumer in ["asked", "not"] {
+            s.info(name, consumer).await;
+            s.consumer(name, consumer, Update, on("b")).await;
+            s.fetch(name, consumer, 3).await;
+        }
+        s.publish(&subject("b")).await;
+        s.fetch(name, "asked", 3).await;
     }
 }

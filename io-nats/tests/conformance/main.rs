@@ -20,6 +20,7 @@ mod memory;
 mod order;
 mod publishing;
 mod pulls;
+mod purges;
 mod push;
 mod restarts;
 mod retention;
@@ -57,11 +58,15 @@ conform!(
     streams::refused_configurations,
     streams::removing,
     streams::limits,
+    streams::limits_of_what_is_there,
+    streams::what_is_gone,
     publishing::expectations,
     publishing::duplicates,
     publishing::refusals,
     consumers::creating_and_changing_consumers,
     consumers::refused_consumers,
+    consumers::the_same_again,
+    consumers::other_filters,
     consumers::what_an_update_may_change,
     consumers::limits_of_the_stream,
     consumers::pedantic_consumers,
@@ -70,6 +75,12 @@ conform!(
     pulls::how_a_pull_ends,
     pulls::several_pulls,
     pulls::bounds_of_a_pull,
+    pulls::who_does_not_wait,
+    purges::whom_a_purge_moves,
+    purges::floors_after_a_purge,
+    purges::who_is_told_of_a_purge,
+    purges::who_is_told_of_a_roll_up,
+    purges::a_purge_under_who_is_stalled,
     acks::every_kind_of_ack,
     acks::redelivery,
     acks::giving_up,
@@ -100,6 +111,7 @@ conform!(
     retention::a_work_queue,
     retention::interest,
     retention::less_interest,
+    retention::interest_from_now_on,
     retention::interest_without_acks,
     retention::retention_of_limits_and_roll_ups,
     retention::retention_over_a_restart,

@@ -111,3 +111,27 @@ pub(crate) async fn bounds_of_a_pull(s: &mut Script<impl Side>) {
     s.end(room).await;
     s.info("M", "c").await;
 }
+
+/// Where too much is unsettled, what does not wait waits until something else ends.
+pub(crate) async fn who_does_not_wait(s: &mut Script<impl Side>) {
+    s.stream("D", |_| {}).await;
+    s.durable("D", "c", |config| config.max_ack_pending = 1).await;
+    s.publish_many("d.a", 3).await;
+    s.fetch("D", "c", 1).await;
+    let no_wait = |batch| PullRequest { batch, no_wait: true, ..PullRequest::default() };
+    let mut stalled = s.start("D", "c", no_wait(2)).await;
+    s.silence(&mut stalled, 50).await;
+    s.pull("D", "c", waiting(1, 100 * MS)).await;
+    s.end(stalled).await;
+    // One that asks for no message gets one, and is told of none.
+    s.pull("D", "c", waiting(0, 100 * MS)).await;
+    // When nothing is there, that is said before anything else.
+    s.stream("E", |_| {}).await;
+    s.durable("E", "c", |config| config.max_waiting = 1).await;
+    let waits = s.start("E", "c", waiting(1, 5 * S)).await;
+    s.pull("E", "c", no_wait(1)).await;
+    s.pull("E", "c", PullRequest { no_wait: true, ..waiting(1, S) }).await;
+    s.pull("E", "c", waiting(1, S)).await;
+    s.publish("e.a").await;
+    s.end(waits).await;
+}

@@ -247,3 +247,25 @@ pub(crate) async fn retention_over_a_restart(s: &mut Script<impl Side>) {
     s.ack(&taken[0], "").await;
     s.state("I").await;
 }
+
+/// A stream that kept everything begins to keep what is needed.
+pub(crate) async fn interest_from_now_on(s: &mut Script<impl Side>) {
+    for (name, filter, acked) in
+        [("NOBODY", None, 0), ("SOME", Some("some.a"), 0), ("ACKED", Some("acked.*"), 1)]
+    {
+        let subject = |rest: &str| format!("{}.{rest}", name.to_lowercase());
+        s.stream(name, |_| {}).await;
+        for rest in ["a", "b", "a"] {
+            s.publish(&subject(rest)).await;
+        }
+        if let Some(filter) = filter {
+            s.durable(name, "c", on(filter)).await;
+            let taken = s.fetch(name, "c", 2).await;
+            for delivery in taken.iter().take(acked) {
+                s.ack(delivery, "").await;
+            }
+        }
+        s.update(name, |config| config.retention = Retention::Interest).await;
+        s.state(name).await;
+    }
+}

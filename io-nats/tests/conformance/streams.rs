@@ -3,7 +3,7 @@
 use crate::script::{MS, S, Script};
 use crate::side::Side;
 use cloudlysis_core::jetstream::MessageBy;
-use cloudlysis_core::jetstream::api::{Discard, StreamConfig};
+use cloudlysis_core::jetstream::api::{Discard, Storage, StreamConfig};
 
 pub(crate) async fn creating_and_changing(s: &mut Script<impl Side>) {
     s.state("NOPE").await;
@@ -188,4 +188,37 @@ pub(crate) async fn limits(s: &mut Script<impl Side>) {
         s.info("ROLL", "a").await;
     }
     s.publish_with("ul.a", "x", &[("Nats-Rollup", "sub")]).await;
+}
+
+/// Lower limits remove what is over them only where old messages give way to new ones.
+pub(crate) async fn limits_of_what_is_there(s: &mut Script<impl Side>) {
+    for (name, before, after) in [
+        ("OO", Discard::Old, Discard::Old),
+        ("ON", Discard::Old, Discard::New),
+        ("NO", Discard::New, Discard::Old),
+        ("NN", Discard::New, Discard::New),
+    ] {
+        let subject = format!("{}.a", name.to_lowercase());
+        s.stream(name, |config| config.discard = before).await;
+        s.publish_many(&subject, 4).await;
+        s.update(name, |config| (config.discard, config.max_msgs) = (after, 2)).await;
+        s.publish(&subject).await;
+        s.update(name, |config| (config.max_msgs, config.max_bytes) = (-1, 80)).await;
+        s.publish(&subject).await;
+        s.update(name, |config| config.max_msgs_per_subject = 1).await;
+        s.state(name).await;
+    }
+}
+
+pub(crate) async fn what_is_gone(s: &mut Script<impl Side>) {
+    for (name, storage) in [("GF", Storage::File), ("GM", Storage::Memory)] {
+        s.stream(name, |config| config.storage = storage).await;
+        s.delete_message(name, 1).await;
+        s.publish_many(&format!("{}.a", name.to_lowercase()), 5).await;
+        for seq in [3, 3, 5, 5, 1, 1, 9, 0] {
+            s.delete_message(name, seq).await;
+            s.get(name, MessageBy::LastBySubject(">".into())).await;
+        }
+        s.details(name).await;
+    }
 }

@@ -5,6 +5,9 @@ use serde_json::{Map, Value, json};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 
+/// Where consumers with a deliver group send: nobody listens in the group, and a listener outside of it is one to us.
+pub(super) const UNHEARD: &str = "push.9";
+
 /// Adds a field with this chance.
 fn maybe(dice: &mut Dice, fields: &mut Map<String, Value>, chance: usize, name: &str, values: &[Value]) {
     if dice.percent(chance) {
@@ -150,7 +153,7 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
     );
     maybe(15, "opt_start_seq", &[json!(2), json!(1), json!(50), json!(0)]);
     maybe(40, "filter_subject", &[json!(filter)]);
-    maybe(10, "filter_subjects", &[json!(["a.1", "a.2"]), json!(["a.*", "a.1"]), json!(["b.1"]), json!([])]);
+    maybe(10, "filter_subjects", &[json!(["a.1", "a.2"]), json!(["a.*", "a.1"]), json!(["b.1"])]);
     maybe(20, "ack_wait", &[json!(HOUR_NS), json!(HOUR_NS / 60), json!(0)]);
     maybe(20, "max_deliver", &[json!(2), json!(3), json!(-1), json!(0), json!(1)]);
     maybe(20, "max_ack_pending", &[json!(1), json!(2), json!(-1), json!(0)]);
@@ -158,7 +161,7 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
     maybe(8, "max_batch", &[json!(2)]);
     maybe(5, "max_bytes", &[json!(100)]);
     maybe(5, "max_expires", &[json!(HOUR_NS), json!(1_000_000_000)]);
-    maybe(8, "backoff", &[json!([HOUR_NS, HOUR_NS]), json!([HOUR_NS]), json!([])]);
+    maybe(8, "backoff", &[json!([HOUR_NS, HOUR_NS]), json!([HOUR_NS])]);
     maybe(8, "headers_only", &[json!(true)]);
     maybe(8, "inactive_threshold", &[json!(HOUR_NS)]);
     maybe(5, "description", &[json!("words")]);
@@ -176,11 +179,9 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
         maybe(20, "deliver_group", &[json!("workers")]);
         maybe(20, "idle_heartbeat", &[json!(HOUR_NS), json!(1)]);
         maybe(20, "flow_control", &[json!(true)]);
-        maybe(5, "rate_limit_bps", &[json!(1_000_000_000)]);
     }
     if own.contains_key("deliver_group") {
-        // Nobody listens in this group, and a listener outside of it is one to us.
-        own.insert("deliver_subject".into(), json!("push.9"));
+        own.insert("deliver_subject".into(), UNHEARD.into());
     }
     own.into()
 }

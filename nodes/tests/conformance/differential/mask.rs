@@ -7,8 +7,17 @@ use serde_json::{Map, Value, json};
 
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
 /// Fields with a moment in them; that nothing has happened yet is not masked.
-const MOMENTS: [&str; 8] =
-    ["created", "ts", "time", "timestamp", "last_active", "first_ts", "last_ts", "pause_remaining"];
+const MOMENTS: [&str; 9] = [
+    "created",
+    "ts",
+    "time",
+    "timestamp",
+    "last_active",
+    "first_ts",
+    "last_ts",
+    "pause_remaining",
+    "ack_time",
+];
 /// Fields that say who a server or a client is.
 const IDENTITIES: [&str; 4] = ["client", "server", "leader", "raft_group"];
 

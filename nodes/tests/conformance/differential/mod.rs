@@ -117,7 +117,7 @@ async fn play(ports: Ports, script: &[Operation]) -> (usize, Option<Difference>)
         let expected = ours.outcome(&said);
         let mut seen = real.outcome(&answered);
         for _ in 0..SETTLES {
-            if deliberate::equal(&expected, &seen) {
+            if deliberate::equal(&script[..=at], &expected, &seen) {
                 break;
             }
             if operation.is_reading() {
@@ -130,9 +130,12 @@ async fn play(ports: Ports, script: &[Operation]) -> (usize, Option<Difference>)
         if deliberate::is_haunted(operation, &seen) {
             return (at, None);
         }
-        if !deliberate::equal(&expected, &seen) {
+        if !deliberate::equal(&script[..=at], &expected, &seen) {
             let signature = signature::signature(operation, &expected, &seen);
             return (at, Some(Difference { at, signature, ours: expected, real: seen }));
+        }
+        if deliberate::is_over(&script[..=at]) {
+            return (at + 1, None);
         }
     }
     (script.len(), None)

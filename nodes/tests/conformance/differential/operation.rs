@@ -31,6 +31,35 @@ impl Operation {
         subject.strip_prefix("$JS.API.").is_some_and(|asked| asked.starts_with(call))
     }
 
+    /// Whether its payload holds this.
+    pub(super) fn says(&self, text: &str) -> bool {
+        matches!(self, Self::Request { payload, .. } if payload.contains(text))
+    }
+
+    /// The stream and the name of the consumer it creates or changes.
+    pub(super) fn consumer(&self) -> Option<(&str, &str)> {
+        let Self::Request { subject, .. } = self else { return None };
+        let call = subject.strip_prefix("$JS.API.CONSUMER.")?;
+        let mut tokens = call.strip_prefix("DURABLE.").unwrap_or(call).strip_prefix("CREATE.")?.split('.');
+        Some((tokens.next()?, tokens.next()?))
+    }
+
+    /// The filters it gives the consumer it creates or changes.
+    pub(super) fn filters(&self) -> [serde_json::Value; 2] {
+        let Self::Request { payload, .. } = self else { return Default::default() };
+        let said: serde_json::Value = serde_json::from_str(payload).unwrap_or_default();
+        ["filter_subject", "filter_subjects"].map(|field| said["config"][field].clone())
+    }
+
+    /// Whether it asks for the removal of messages on some subjects only.
+    pub(super) fn purges_some(&self) -> bool {
+        let (Self::Request { headers, payload, .. } | Self::Publish { headers, payload, .. }) = self else {
+            return false;
+        };
+        self.is_call("STREAM.PURGE") && payload.contains("\"filter\"")
+            || headers.iter().any(|line| line.eq_ignore_ascii_case("Nats-Rollup: sub"))
+    }
+
     /// Whether it may be asked again without a consequence.
     pub(super) fn is_reading(&self) -> bool {
         let Self::Request { subject, .. } = self else { return false };

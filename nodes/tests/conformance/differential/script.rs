@@ -250,6 +250,9 @@ impl Writer {
             && let Some((field, value)) = others.iter().nth(self.dice.below(others.len()))
         {
             own.insert(field.clone(), value.clone());
+            if own.contains_key("deliver_group") {
+                own.insert("deliver_subject".into(), configs::UNHEARD.into());
+            }
         }
         config
     }
@@ -258,7 +261,11 @@ impl Writer {
         let (stream, consumer) = self.consumer();
         match self.dice.below(6) {
             0 => Operation::call(format!("CONSUMER.NAMES.{stream}"), ""),
-            1 => Operation::call(format!("CONSUMER.LIST.{stream}"), json!({ "offset": self.dice.below(2) })),
+            1 => {
+                // Some names are random: the second place is another consumer's on each side.
+                let offset = self.dice.below(2) * 300;
+                Operation::call(format!("CONSUMER.LIST.{stream}"), json!({ "offset": offset }))
+            }
             _ => Operation::call(format!("CONSUMER.INFO.{stream}.{consumer}"), ""),
         }
     }
