@@ -158,7 +158,10 @@ pub enum Fence {
         own: String,
     },
     /// Rows were built by another definition under the same name.
-    #[error("{what} was built by another definition: give the new one a new name, or rebuild with --rebuild")]
+    #[error(
+        "{what} was built by another definition: give the new one a new name, or make all views anew: empty this node's \
+         data directory, and start once with --adopt"
+    )]
     DefinitionChanged {
         /// The view or saga.
         what: String,

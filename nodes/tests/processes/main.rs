@@ -94,6 +94,7 @@ on_both_brokers!(
     strangers::a_data_directory_does_not_go_on_with_another_stream_of_the_same_name,
     strangers::a_second_process_is_kept_out_of_a_data_directory,
     strangers::a_second_data_directory_does_not_take_the_consumers_over_unasked,
+    strangers::a_view_with_another_definition_is_made_anew_as_its_message_says,
     clients::published_clients_use_the_broker_of_a_running_shop,
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     separate::four_processes_ship_an_order,

@@ -6,7 +6,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 /// A copy of the shop with one file changed.
-fn shop_with(file: &str, from: &str, to: &str) -> TempDir {
+pub(crate) fn shop_with(file: &str, from: &str, to: &str) -> TempDir {
     let dir = tempfile::tempdir().expect("a directory");
     copy_folder(Path::new(SHOP), dir.path());
     let path = dir.path().join(file);

@@ -1,5 +1,6 @@
 //! Streams and data directories that do not belong together: nothing is mixed, nothing is overwritten.
 
+use crate::manifests::shop_with;
 use crate::world::shop::{Command, Shop};
 use crate::world::{Node, SHOP, SOON, World, cloudlysis, eventually};
 use cloudlysis_core::jetstream::api::{Discard, StreamConfig, StreamInfo};
@@ -126,4 +127,36 @@ pub(crate) async fn a_second_data_directory_does_not_take_the_consumers_over_una
     shop.accepted(&Command::place("acme", "o-2")).await;
     shop.order_becomes("acme", "o-2", "shipped").await;
     assert_eq!(shop.get("/ready").await.map(|(status, _)| status), Ok(200), "the first is not disturbed");
+}
+
+pub(crate) async fn a_view_with_another_definition_is_made_anew_as_its_message_says(world: World) {
+    let node = world.dev("data").await;
+    let shop = node.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    shop.accepted(&Command::place("acme", "o-1")).await;
+    shop.order_becomes("acme", "o-1", "shipped").await;
+    stop(node).await;
+
+    let app =
+        shop_with("projections/stock_level.yaml", "reserved: 0, sold: 0", "reserved: 0, sold: 0, lost: 0");
+    let app = app.path().to_str().expect("a path that is text");
+    let mut node = world.start_dev_of(app, "data", &[]).await;
+    for words in ["view stock_level was built by another definition", "--adopt"] {
+        halted(&node.shop(), words).await;
+    }
+    node.kill();
+    std::fs::remove_dir_all(world.data("data").join("projection")).expect("the node's own folder");
+    let mut node = world.start_dev_of(app, "data", &["--adopt"]).await;
+    node.ready().await;
+    let shop = node.shop();
+    eventually("the view is made anew", SOON, async || {
+        let row = shop.row("acme", "stock_level", "tea").await?.unwrap_or_default();
+        if row["sold"] == 2 && row["lost"] == 0 { Ok(()) } else { Err(row.to_string()) }
+    })
+    .await;
+    shop.order_becomes("acme", "o-1", "shipped").await;
+    stop(node).await;
+    // Once is enough.
+    let mut node = world.start_dev_of(app, "data", &[]).await;
+    node.ready().await;
 }

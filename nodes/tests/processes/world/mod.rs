@@ -97,9 +97,14 @@ impl World {
 
     /// Every node in one process, listening.
     pub(crate) async fn start_dev(&self, data: &str, further: &[&str]) -> Node {
+        self.start_dev_of(SHOP, data, further).await
+    }
+
+    /// The same of another application.
+    pub(crate) async fn start_dev_of(&self, app: &str, data: &str, further: &[&str]) -> Node {
         let data = self.data(data);
         let data = data.to_str().expect("a path that is text");
-        let mut arguments = vec!["dev", SHOP, "--data", data, "--listen", "127.0.0.1:0"];
+        let mut arguments = vec!["dev", app, "--data", data, "--listen", "127.0.0.1:0"];
         arguments.extend(further);
         self.start("dev", &arguments).await
     }
