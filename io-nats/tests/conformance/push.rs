@@ -21,7 +21,7 @@ pub(crate) async fn a_push_consumer(s: &mut Script<impl Side>) {
     }
     let change = |config: &mut ConsumerConfig| {
         config.deliver_subject = Some("deliver.p".into());
-        config.ack_wait_ns = 400 * MS;
+        config.ack_wait_ns = 1_500 * MS;
     };
     s.durable("P", "d", change).await;
     s.info("P", "d").await;
