@@ -69,14 +69,15 @@ fn api_of<'s>(domain: Option<&str>, subject: &'s str) -> Option<&'s str> {
     })
 }
 
-/// Where the push consumer or the snapshot delivers that a call is about to create or change.
-pub(super) fn deliver_subject(input: &jetstream::Input) -> Option<String> {
+/// Where the push consumer or the snapshot delivers that a call is about to create or change, and to which queue group.
+pub(super) fn deliver_subject(input: &jetstream::Input) -> Option<(String, Option<String>)> {
     let jetstream::Input::Requested { request, .. } = input else { return None };
     if let Request::StreamSnapshot { asked, .. } = request {
-        return Some(asked.deliver_subject.clone());
+        return Some((asked.deliver_subject.clone(), None));
     }
     let Request::ConsumerCreate { config, .. } = request else { return None };
-    config.deliver_subject.clone()
+    let group = config.deliver_group.clone().filter(|group| !group.is_empty());
+    config.deliver_subject.clone().map(|subject| (subject, group))
 }
 
 /// Whether JetStream wants what is published on a subject.

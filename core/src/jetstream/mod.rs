@@ -197,6 +197,15 @@ pub enum Input {
     InterestGained {
         /// The deliver subject.
         subject: String,
+        /// As a member of this queue group, if of any.
+        group: Option<String>,
+    },
+    /// Nobody listens on a deliver subject any more as a member of a queue group, or of none: consumers for those stop.
+    InterestLost {
+        /// The deliver subject.
+        subject: String,
+        /// The queue group, if it is about one.
+        group: Option<String>,
     },
     /// A client confirmed what a push consumer sent it, on `$JS.FC.<stream>.<consumer>.<token>`.
     FlowControlled {
@@ -307,7 +316,7 @@ pub struct JetStream {
     /// Push consumers by deliver subject; derived.
     deliver_subjects: BTreeMap<Arc<str>, BTreeSet<ConsumerKey>>,
     /// Somebody listens there, and nobody delivers yet; lost.
-    heard_of: Option<String>,
+    heard_of: Option<(String, Option<String>)>,
     /// Consumers with something to do, in the order in which they were signalled; lost.
     ready: VecDeque<ConsumerKey>,
     /// When whom to wake; derived.
@@ -343,7 +352,8 @@ impl Machine for JetStream {
             }
             Input::Acked { delivery, kind, reply } => self.on_acked(now, &delivery, &kind, reply, cx),
             Input::Abandoned { inbox } => self.on_abandoned(now, &inbox),
-            Input::InterestGained { subject } => self.on_interest_gained(now, subject),
+            Input::InterestGained { subject, group } => self.on_interest_gained(now, subject, group),
+            Input::InterestLost { subject, group } => self.on_interest_lost(now, &subject, group.as_deref()),
             Input::FlowControlled { stream, consumer, token } => {
                 self.on_flow_controlled(now, &stream, &consumer, &token);
             }

@@ -211,9 +211,20 @@ impl Push {
 }
 
 impl JetStream {
-    /// The subjects push consumers and snapshots deliver on: somebody should tell whether anybody listens there.
-    pub fn deliver_subjects(&self) -> impl Iterator<Item = &str> {
-        self.deliver_subjects.keys().map(AsRef::as_ref).chain(self.snapshot_subjects())
+    /// The subjects push consumers and snapshots deliver on, and the queue group they deliver to, if to any: somebody
+    /// should tell whether anybody listens there.
+    pub fn deliver_subjects(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
+        let keys = self
+            .deliver_subjects
+            .iter()
+            .flat_map(|(subject, keys)| keys.iter().map(move |key| (subject, key)));
+        let pushes = keys.map(|(subject, key)| (subject.as_ref(), self.deliver_group(key)));
+        pushes.chain(self.snapshot_subjects().map(|subject| (subject, None)))
+    }
+
+    fn deliver_group(&self, key: &ConsumerKey) -> Option<&str> {
+        let own = self.streams.get(&key.stream)?.consumers.get(&key.consumer)?;
+        own.config.deliver_group.as_deref()
     }
 
     /// The subject a flow control request is answered on.
@@ -221,19 +232,36 @@ impl JetStream {
         format!("$JS.FC.{stream}.{consumer}.{token}")
     }
 
-    pub(super) fn on_interest_gained(&mut self, now: Now, subject: String) {
-        self.note_listener(&subject, true);
-        let Some(keys) = self.deliver_subjects.get(subject.as_str()) else {
-            self.heard_of = Some(subject);
+    pub(super) fn on_interest_gained(&mut self, now: Now, subject: String, group: Option<String>) {
+        if group.is_none() {
+            self.note_listener(&subject, true);
+        }
+        if !self.deliver_subjects.contains_key(subject.as_str()) {
+            self.heard_of = Some((subject, group));
             return;
-        };
-        for key in keys.clone() {
-            self.bind(now, &key, true);
+        }
+        self.bind_all(now, &subject, group.as_deref(), true);
+    }
+
+    pub(super) fn on_interest_lost(&mut self, now: Now, subject: &str, group: Option<&str>) {
+        self.heard_of.take_if(|own| (own.0.as_str(), own.1.as_deref()) == (subject, group));
+        if group.is_none() {
+            self.note_listener(subject, false);
+        }
+        self.bind_all(now, subject, group, false);
+    }
+
+    /// Those that deliver there to this group.
+    fn bind_all(&mut self, now: Now, subject: &str, group: Option<&str>, is_bound: bool) {
+        let keys = self.deliver_subjects.get(subject).into_iter().flatten();
+        let keys: Vec<_> = keys.filter(|key| self.deliver_group(key) == group).cloned().collect();
+        for key in keys {
+            self.bind(now, &key, is_bound);
         }
     }
 
     pub(super) fn unbind(&mut self, now: Now, subject: &str) {
-        self.heard_of.take_if(|own| own == subject);
+        self.heard_of.take_if(|own| own.0 == subject);
         self.note_listener(subject, false);
         for key in self.deliver_subjects.get(subject).cloned().unwrap_or_default() {
             self.bind(now, &key, false);
@@ -253,15 +281,17 @@ impl JetStream {
     pub(super) fn list_deliver_subject(&mut self, now: Now, key: &ConsumerKey) {
         let Some((.., own)) = self.consumer_mut(&key.stream, &key.consumer) else { return };
         let Some(push) = &own.push else { return };
-        let subject = push.subject.clone();
+        let (subject, group) = (push.subject.clone(), own.config.deliver_group.clone());
         let others = self.deliver_subjects.entry(subject.clone()).or_default();
         others.insert(key.clone());
-        let other = others.iter().find(|other| *other != key).cloned();
+        let others: Vec<ConsumerKey> = others.iter().filter(|other| *other != key).cloned().collect();
+        let other = others.into_iter().find(|other| self.deliver_group(other) == group.as_deref());
         let shared = other.and_then(|other| {
             let (.., other) = self.consumer_mut(&other.stream, &other.consumer)?;
             other.push.as_ref().map(|push| push.is_bound)
         });
-        if shared.unwrap_or(self.heard_of.as_deref() == Some(&*subject)) {
+        let is_heard = || self.heard_of.as_ref().is_some_and(|own| own.0 == *subject && own.1 == group);
+        if shared.unwrap_or_else(is_heard) {
             self.bind(now, key, true);
         }
     }

@@ -29,7 +29,8 @@ impl Rules {
         let subjects = config.subjects.iter().map(|subject| Filter::parse(subject));
         let transform =
             config.subject_transform.as_ref().map(|own| Transform::parse(&own.src, &own.dest)).transpose()?;
-        let republish = config.republish.as_ref().map(|own| {
+        // An empty destination republishes nothing.
+        let republish = config.republish.as_ref().filter(|own| !own.dest.is_empty()).map(|own| {
             Transform::parse(&own.src, &own.dest).map(|to| Republish { to, headers_only: own.headers_only })
         });
         Ok(Self {
@@ -37,6 +38,11 @@ impl Rules {
             transform,
             republish: republish.transpose()?,
         })
+    }
+
+    /// What all that is republished matches, if anything is.
+    pub(super) fn republishes_to(&self) -> Option<Filter> {
+        self.republish.as_ref().and_then(|own| own.to.range())
     }
 
     /// The subject under which a message is stored, if it is another.

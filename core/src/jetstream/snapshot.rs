@@ -190,7 +190,9 @@ impl JetStream {
             let entry = consumers::write(consumer, &own.config, own.state(now), state.last_seq);
             writer.add(&format!("{CONSUMER}{consumer}"), at, 0, &[], &entry);
         }
-        let (listener, wait) = if self.heard_of.as_deref() == Some(&*deliver_subject) {
+        let is_heard =
+            self.heard_of.as_ref().is_some_and(|own| (&*own.0, &own.1) == (&*deliver_subject, &None));
+        let (listener, wait) = if is_heard {
             (Listener::There, Wait::Nothing)
         } else {
             (Listener::NotYet, Wait::Listener(now.mono.plus_ms(LISTENER_MS)))

@@ -93,7 +93,7 @@ impl JetStream {
         stream_config::normalise(config, pedantic, &known)
     }
 
-    /// The rules of a configuration, if no other stream captures any of its subjects.
+    /// The rules of a configuration, if no other stream captures any of its subjects, and nothing it republishes comes back.
     fn free_rules(&self, config: &StreamConfig) -> Result<Rules, ApiError> {
         let rules = Rules::of(config).map_err(invalid)?;
         let others = self.streams.values().filter(|stream| stream.config.name != config.name);
@@ -101,7 +101,28 @@ impl JetStream {
             let why = "subjects overlap with an existing stream";
             return Err(error(400, err_code::STREAM_SUBJECT_OVERLAP, why));
         }
+        if self.comes_back(config, &rules) {
+            return Err(invalid("stream configuration for republish destination forms a cycle"));
+        }
         Ok(rules)
+    }
+
+    /// Whether what a stream republishes comes back to it by way of others: one message would go round for ever.
+    fn comes_back(&self, config: &StreamConfig, rules: &Rules) -> bool {
+        let mut others: Vec<&Stream> =
+            self.streams.values().filter(|stream| stream.config.name != config.name).collect();
+        let mut dests: Vec<Filter> = rules.republishes_to().into_iter().collect();
+        while let Some(dest) = dests.pop() {
+            if rules.subjects.iter().any(|own| own.overlaps(&dest)) {
+                return true;
+            }
+            others.retain(|stream| {
+                let is_reached = stream.overlaps(std::slice::from_ref(&dest));
+                dests.extend(stream.rules.republishes_to().filter(|_| is_reached));
+                !is_reached
+            });
+        }
+        false
     }
 
     pub(super) fn update_stream(

@@ -34,6 +34,23 @@ enum Part {
     },
 }
 
+impl Part {
+    fn range(&self) -> &str {
+        match self {
+            Self::Literal(token) => token,
+            Self::Rest => ">",
+            Self::Function { function, .. } => match function {
+                Function::Wildcard | Function::Partition(_) | Function::Left(_) | Function::Right(_) => "*",
+                Function::SplitFromLeft(_)
+                | Function::SplitFromRight(_)
+                | Function::SliceFromLeft(_)
+                | Function::SliceFromRight(_)
+                | Function::Split(_) => ">",
+            },
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Debug)]
 enum Function {
     Wildcard,
@@ -99,6 +116,18 @@ impl Transform {
             return Err(INVALID_SUBJECT.into());
         }
         Ok(Self { src: whole, fixed, dest: Some(parts) })
+    }
+
+    /// What all the subjects it gives match; `None` if it changes none.
+    pub(super) fn range(&self) -> Option<Filter> {
+        let mut tokens = Vec::new();
+        for part in self.dest.as_ref()? {
+            tokens.push(part.range());
+            if part.range() == ">" {
+                break;
+            }
+        }
+        Filter::parse(&tokens.join(".")).ok()
     }
 
     /// The subject it gives to one; `None` when it does not apply.

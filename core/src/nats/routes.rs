@@ -32,10 +32,11 @@ pub struct Receiver {
     pub sid: Bytes,
 }
 
-/// A filter got its first subscription, or lost its last one.
+/// A filter got its first subscription, or lost its last one: of those of a queue group, or of those of none.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct InterestChange {
     pub(crate) filter: Bytes,
+    pub(crate) queue: Option<Bytes>,
     pub(crate) gained: bool,
 }
 
@@ -94,6 +95,14 @@ impl Routes {
         self.matching(subject).next().is_some()
     }
 
+    /// Whether anybody listens on a subject as a member of this queue group, or of none.
+    pub(crate) fn has_member(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        self.matching(subject).any(|there| match queue {
+            Some(queue) => there.queues.contains_key(queue),
+            None => !there.plain.is_empty(),
+        })
+    }
+
     /// Whether a connection has a subscription of that name.
     pub(super) fn knows(&self, connection: ConnectionId, sid: &[u8]) -> bool {
         self.by_sid.get(&connection).is_some_and(|own| own.contains_key(sid))
@@ -139,16 +148,17 @@ impl Routes {
         let queue = queue.map(Bytes::copy_from_slice);
         let prefix = filter.slice_ref(literal_prefix(&filter));
         let number = self.subscriptions.last_key_value().map_or(0, |(last, _)| last + 1);
-        let there = self.by_prefix.entry(prefix).or_default().entry(filter.clone()).or_insert_with(|| {
-            if let Some(changes) = &mut self.changes {
-                changes.push(InterestChange { filter: filter.clone(), gained: true });
-            }
-            Subscribers::default()
-        });
-        match &queue {
-            Some(queue) => there.queues.entry(queue.clone()).or_default().insert(number),
-            None => there.plain.insert(number),
+        let there = self.by_prefix.entry(prefix).or_default().entry(filter.clone()).or_default();
+        let members = match &queue {
+            Some(queue) => there.queues.entry(queue.clone()).or_default(),
+            None => &mut there.plain,
         };
+        members.insert(number);
+        if members.len() == 1
+            && let Some(changes) = &mut self.changes
+        {
+            changes.push(InterestChange { filter: filter.clone(), queue: queue.clone(), gained: true });
+        }
         self.by_sid.entry(connection).or_default().insert(sid.clone(), number);
         let receiver = Receiver { connection, sid };
         let subscription = Subscription { receiver, filter, queue, delivered: 0, max: None };
@@ -232,24 +242,20 @@ impl Routes {
         });
         let mut lost = false;
         prune(&mut self.by_prefix, literal_prefix(&filter), |filters| {
-            lost = prune(filters, &filter[..], |there| {
-                match &queue {
-                    Some(queue) => {
-                        prune(&mut there.queues, &queue[..], |members| {
-                            members.remove(&number);
-                            members.is_empty()
-                        });
-                    }
-                    None => {
-                        there.plain.remove(&number);
-                    }
-                }
+            prune(filters, &filter[..], |there| {
+                lost = match &queue {
+                    Some(queue) => prune(&mut there.queues, &queue[..], |members| {
+                        members.remove(&number);
+                        members.is_empty()
+                    }),
+                    None => there.plain.remove(&number) && there.plain.is_empty(),
+                };
                 there.plain.is_empty() && there.queues.is_empty()
             });
             filters.is_empty()
         });
         if lost && let Some(changes) = &mut self.changes {
-            changes.push(InterestChange { filter, gained: false });
+            changes.push(InterestChange { filter, queue, gained: false });
         }
     }
 }

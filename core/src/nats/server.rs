@@ -261,6 +261,12 @@ impl Server {
         self.routes.get(&self.config.host_account).is_some_and(|routes| routes.has_listener(subject))
     }
 
+    /// Whether any client listens on a subject as a member of this queue group, or of none.
+    pub(crate) fn has_member(&self, subject: &[u8], queue: Option<&[u8]>) -> bool {
+        let routes = self.routes.get(&self.config.host_account);
+        routes.is_some_and(|routes| routes.has_member(subject, queue))
+    }
+
     /// Filters that got their first subscription or lost their last, in order, since this was last asked.
     pub(crate) fn take_interest_changes(&mut self) -> Vec<InterestChange> {
         self.routes.get_mut(&self.config.host_account).map(Routes::take_changes).unwrap_or_default()

@@ -161,7 +161,7 @@ impl Side for Engine {
     }
 
     async fn listen(&mut self, subject: &str) -> String {
-        self.turn(Some(Input::InterestGained { subject: subject.to_owned() }));
+        self.turn(Some(Input::InterestGained { subject: subject.to_owned(), group: None }));
         subject.to_owned()
     }
 

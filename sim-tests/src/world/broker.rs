@@ -115,6 +115,7 @@ impl World {
             | Input::Acked { .. }
             | Input::Abandoned { .. }
             | Input::InterestGained { .. }
+            | Input::InterestLost { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::CopiesDue
@@ -150,6 +151,7 @@ impl World {
             | Input::Acked { .. }
             | Input::Abandoned { .. }
             | Input::InterestGained { .. }
+            | Input::InterestLost { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::CopiesDue

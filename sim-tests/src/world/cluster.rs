@@ -81,6 +81,7 @@ pub(super) fn stream_of(input: &Input) -> Option<PlatformStream> {
         },
         Input::Abandoned { .. }
         | Input::InterestGained { .. }
+        | Input::InterestLost { .. }
         | Input::FlowControlled { .. }
         | Input::Signalled
         | Input::Stopping
@@ -213,6 +214,7 @@ impl World {
             | Input::Acked { .. }
             | Input::Abandoned { .. }
             | Input::InterestGained { .. }
+            | Input::InterestLost { .. }
             | Input::FlowControlled { .. }
             | Input::Signalled
             | Input::Stopping

@@ -34,7 +34,7 @@ fn pieces(effects: &[Effect]) -> Vec<Piece> {
 
 impl Bench {
     fn hear(&mut self, subject: &str) {
-        self.turn(vec![Input::InterestGained { subject: subject.into() }]);
+        self.turn(vec![Input::InterestGained { subject: subject.into(), group: None }]);
     }
 
     fn begin_snapshot(&mut self, stream: &str, chunk_bytes: i64, window_bytes: i64) -> Vec<Piece> {
@@ -290,7 +290,7 @@ fn a_snapshot_waits_for_its_listener_and_ends_with_him() {
     bench.advance(1_000);
     bench.hear("elsewhere");
     assert_eq!(pieces(&bench.advance(0)), []);
-    let mut effects = bench.turn(vec![Input::InterestGained { subject: "deliver".into() }]);
+    let mut effects = bench.turn(vec![Input::InterestGained { subject: "deliver".into(), group: None }]);
     effects.extend(bench.advance(0));
     assert_eq!(pieces(&effects).len(), 2);
     let mut effects = bench.turn(vec![Input::Abandoned { inbox: "deliver".into() }]);

@@ -1,6 +1,6 @@
 //! What streams do with subjects, counts and ages.
 
-use super::super::api::{Republish, SubjectTransform};
+use super::super::api::{Republish, StreamConfig, SubjectTransform};
 use super::{Answer, Bench, Bytes, Effect, Input, MessageBy, Publish, Request, S};
 use crate::wire::header_block::HeaderBlock;
 
@@ -57,6 +57,33 @@ fn what_is_stored_is_published_again() {
     let effects = publish("h.a");
     let [Effect::Republish { headers, payload, .. }] = effects.as_slice() else { panic!("{effects:?}") };
     assert_eq!((headers.text("Nats-Msg-Size"), payload.len()), (Some("3"), 0));
+}
+
+#[test]
+fn nothing_is_republished_in_a_circle() {
+    let mut bench = Bench::new();
+    let republish = |subject: &str, dest: &str| {
+        let (subjects, dest) = (vec![subject.to_owned()], dest.to_owned());
+        move |config: &mut StreamConfig| {
+            config.subjects.clone_from(&subjects);
+            config.republish =
+                Some(Republish { src: String::new(), dest: dest.clone(), headers_only: false });
+        }
+    };
+    let cycle = Some("500 10052 stream configuration for republish destination forms a cycle".to_owned());
+    assert_eq!(bench.stream("A", republish("a.>", "b.>")), None);
+    assert_eq!(bench.stream("B", republish("b.>", "a.>")), cycle);
+    assert_eq!(bench.stream("B", republish("b.>", "c.x.>")), None);
+    for dest in ["a.>", "a.b.>", "b.>", ">"] {
+        assert_eq!(bench.stream("C", republish("c.*.>", dest)), cycle, "{dest}");
+    }
+    assert_eq!(bench.stream("C", republish("c.*.>", "d.>")), None);
+    assert_eq!(bench.update("B", |config| config.subjects = vec!["b.*".into(), "d.>".into()]), cycle);
+    assert_eq!(bench.update("B", |config| config.republish = None), None);
+    assert_eq!(bench.update("B", |config| config.subjects = vec!["b.*".into(), "d.>".into()]), None);
+    // Nothing goes nowhere.
+    assert_eq!(bench.stream("E", republish("e", "")), None);
+    assert_eq!(bench.publish("e"), "E 1");
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn push(bench: &mut Bench, stream: &str, change: impl FnOnce(&mut ConsumerConfig
 }
 
 fn listen(bench: &mut Bench, subject: &str) -> Vec<Effect> {
-    bench.turn(vec![Input::InterestGained { subject: subject.into() }])
+    bench.turn(vec![Input::InterestGained { subject: subject.into(), group: None }])
 }
 
 fn leave(bench: &mut Bench, subject: &str) {
@@ -92,7 +92,7 @@ fn it_delivers_while_somebody_listens() {
     bench.stream("P", |_| {});
     bench.publish_many("p.a", 2);
     push(&mut bench, "P", |config| config.durable_name = Some("c".into()));
-    assert_eq!(bench.broker.machine().deliver_subjects().collect::<Vec<_>>(), ["d"]);
+    assert_eq!(bench.broker.machine().deliver_subjects().collect::<Vec<_>>(), [("d", None)]);
     assert_eq!(bench.info("P", "c"), "del 0/0 floor 0/0 ackp 0 redel 0 wait 0 pend 2");
     assert_eq!(seen(&listen(&mut bench, "other"), "d"), [""; 0]);
     assert_eq!(seen(&listen(&mut bench, "d"), "d"), ["1.1.1 1", "1.2.2 0"]);
@@ -301,7 +301,7 @@ fn a_restart_binds_nobody() {
     bench.crash();
     bench.publish("p.a");
     assert_eq!(bench.info("P", "c"), "del 0/0 floor 0/0 ackp 0 redel 0 wait 0 pend 1");
-    assert_eq!(bench.broker.machine().deliver_subjects().collect::<Vec<_>>(), ["d"]);
+    assert_eq!(bench.broker.machine().deliver_subjects().collect::<Vec<_>>(), [("d", None)]);
     assert_eq!(seen(&listen(&mut bench, "d"), "d"), ["1.1.1 0"]);
 }
 
