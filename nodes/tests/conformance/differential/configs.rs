@@ -5,9 +5,6 @@ use serde_json::{Map, Value, json};
 
 const HOUR_NS: u64 = 3_600_000_000_000;
 
-/// Where consumers with a deliver group send: nobody listens in the group, and a listener outside of it is one to us.
-pub(super) const UNHEARD: &str = "push.9";
-
 /// Adds a field with this chance.
 fn maybe(dice: &mut Dice, fields: &mut Map<String, Value>, chance: usize, name: &str, values: &[Value]) {
     if dice.percent(chance) {
@@ -179,9 +176,6 @@ pub(super) fn consumer(dice: &mut Dice, name: Option<&str>) -> Value {
         maybe(20, "deliver_group", &[json!("workers")]);
         maybe(20, "idle_heartbeat", &[json!(HOUR_NS), json!(1)]);
         maybe(20, "flow_control", &[json!(true)]);
-    }
-    if own.contains_key("deliver_group") {
-        own.insert("deliver_subject".into(), UNHEARD.into());
     }
     own.into()
 }

@@ -18,8 +18,8 @@
 //!   subjects, and is silent for ever if a message is larger. Scripts have no rate limits.
 //! - An empty list is none to us. The original finds a consumer with one different from one without, until it is restarted.
 //!   Scripts have none.
-//! - Any listener on the deliver subject of a consumer with a deliver group is one to us; the original asks for one of
-//!   the group.
+//! - Streams that republish into each other in a circle are refused here; the original goes round for ever. Scripts have
+//!   no republishing.
 
 use super::operation::Operation;
 use super::side::{Outcome, inbox};

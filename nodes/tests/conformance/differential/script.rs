@@ -250,9 +250,6 @@ impl Writer {
             && let Some((field, value)) = others.iter().nth(self.dice.below(others.len()))
         {
             own.insert(field.clone(), value.clone());
-            if own.contains_key("deliver_group") {
-                own.insert("deliver_subject".into(), configs::UNHEARD.into());
-            }
         }
         config
     }
