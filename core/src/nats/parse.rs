@@ -129,14 +129,14 @@ struct Head {
 }
 
 impl Head {
-    fn with(self, payload: Bytes) -> State {
+    fn with(self, payload: Bytes) -> Publish {
         let Self { subject, reply, headers_len, total: _ } = self;
         let (headers, payload) = if headers_len == 0 {
             (Bytes::new(), payload)
         } else {
             (payload.slice(..headers_len), payload.slice(headers_len..))
         };
-        State::End { publish: Publish { subject, reply, headers, payload }, returned: false }
+        Publish { subject, reply, headers, payload }
     }
 }
 
@@ -229,33 +229,52 @@ impl Parser {
         Ok(None)
     }
 
+    /// Goes as far as it can with what is there: what follows the state is tried at once, since states are large.
     fn step(&mut self, input: &mut Bytes) -> Result<Step, Violation> {
         match mem::take(&mut self.state) {
             State::Verb(prefix) => self.verb(prefix, input),
-            State::Gap { verb, spaced } => gap(verb, spaced, input),
+            State::Gap { verb, spaced } => self.gap(verb, spaced, input),
             State::Line(verb) => self.line(verb, input),
             State::Rest(verb) => Ok(rest(verb, input)),
-            State::Body(head) => Ok((self.body(head, input), None)),
-            State::End { publish, returned } => end(publish, returned, input.get_u8()),
+            State::Body(head) => self.body(head, input),
+            State::End { publish, returned } => end(publish, returned, input),
             State::Failed(violation) => Err(violation),
         }
     }
 
-    fn verb(&self, mut prefix: Prefix, input: &mut Bytes) -> Result<Step, Violation> {
-        let letter = input.get_u8();
-        if prefix.len == 0 && self.connect_first && !letter.eq_ignore_ascii_case(&b'C') {
-            return Err(Violation::Authorization);
-        }
-        let state = match prefix.push(letter)? {
-            None => State::Verb(prefix),
-            Some(Verb::Err) => return Err(Violation::Malformed),
-            Some(verb @ (Verb::Ping | Verb::Pong | Verb::Ok | Verb::Info)) => State::Rest(verb),
-            Some(verb @ Verb::Connect) => State::Gap { verb, spaced: true },
-            Some(verb @ (Verb::Pub | Verb::Hpub | Verb::Sub | Verb::Unsub)) => {
-                State::Gap { verb, spaced: false }
+    fn verb(&mut self, mut prefix: Prefix, input: &mut Bytes) -> Result<Step, Violation> {
+        while !input.is_empty() {
+            let letter = input.get_u8();
+            if prefix.len == 0 && self.connect_first && !letter.eq_ignore_ascii_case(&b'C') {
+                return Err(Violation::Authorization);
             }
-        };
-        Ok((state, None))
+            match prefix.push(letter)? {
+                None => {}
+                Some(Verb::Err) => return Err(Violation::Malformed),
+                Some(verb @ (Verb::Ping | Verb::Pong | Verb::Ok | Verb::Info)) => {
+                    return Ok(rest(verb, input));
+                }
+                Some(verb @ Verb::Connect) => return self.gap(verb, true, input),
+                Some(verb @ (Verb::Pub | Verb::Hpub | Verb::Sub | Verb::Unsub)) => {
+                    return self.gap(verb, false, input);
+                }
+            }
+        }
+        Ok((State::Verb(prefix), None))
+    }
+
+    fn gap(&mut self, verb: Verb, mut spaced: bool, input: &mut Bytes) -> Result<Step, Violation> {
+        loop {
+            match input.first() {
+                None => return Ok((State::Gap { verb, spaced }, None)),
+                Some(b' ' | b'\t') => {
+                    input.advance(1);
+                    spaced = true;
+                }
+                Some(_) if spaced => return self.line(verb, input),
+                Some(_) => return Err(Violation::UnknownOperation),
+            }
+        }
     }
 
     fn line(&mut self, verb: Verb, input: &mut Bytes) -> Result<Step, Violation> {
@@ -278,7 +297,7 @@ impl Parser {
             mem::take(&mut self.partial).freeze()
         };
         self.short_enough(&line)?;
-        self.arguments(verb, &line)
+        self.arguments(verb, &line, input)
     }
 
     fn short_enough(&self, line: &[u8]) -> Result<(), Violation> {
@@ -286,7 +305,7 @@ impl Parser {
         if line.len() > self.line_max { Err(Violation::ControlLineExceeded) } else { Ok(()) }
     }
 
-    fn arguments(&self, verb: Verb, line: &Bytes) -> Result<Step, Violation> {
+    fn arguments(&mut self, verb: Verb, line: &Bytes, input: &mut Bytes) -> Result<Step, Violation> {
         let done = |operation| Ok((State::default(), Some(operation)));
         if verb == Verb::Connect {
             let connect = Connect::decode(line).ok_or(Violation::Malformed)?;
@@ -295,43 +314,44 @@ impl Parser {
         if verb == Verb::Hpub && !self.headers {
             return Err(Violation::HeadersNotSupported);
         }
-        let arguments = split(line)?;
-        let arguments: [Option<&Bytes>; ARGUMENTS_MAX] = arguments.each_ref().map(Option::as_ref);
-        match (verb, arguments) {
+        let kept = |word: &[u8]| line.slice_ref(word);
+        let head = match (verb, split(line)?) {
             (Verb::Sub, [Some(subject), Some(sid), None, None]) => {
-                done(Operation::Subscribe { subject: subject.clone(), queue: None, sid: sid.clone() })
+                return done(Operation::Subscribe { subject: kept(subject), queue: None, sid: kept(sid) });
             }
-            (Verb::Sub, [Some(subject), Some(queue), Some(sid), None]) => done(Operation::Subscribe {
-                subject: subject.clone(),
-                queue: Some(queue.clone()),
-                sid: sid.clone(),
-            }),
+            (Verb::Sub, [Some(subject), Some(queue), Some(sid), None]) => {
+                let queue = Some(kept(queue));
+                return done(Operation::Subscribe { subject: kept(subject), queue, sid: kept(sid) });
+            }
             (Verb::Unsub, [Some(sid), max, None, None]) => {
-                let max = max.and_then(|max| size(max)).filter(|max| *max > 0).map(|max| max as u64);
-                done(Operation::Unsubscribe { sid: sid.clone(), max })
+                let max = max.and_then(size).filter(|max| *max > 0).map(|max| max as u64);
+                return done(Operation::Unsubscribe { sid: kept(sid), max });
             }
-            (Verb::Pub, [Some(subject), Some(total), None, None]) => self.head(subject, None, None, total),
-            (Verb::Pub, [Some(subject), reply @ Some(_), Some(total), None]) => {
-                self.head(subject, reply, None, total)
+            (Verb::Pub, [Some(subject), Some(total), None, None]) => {
+                self.head(kept(subject), None, None, total)
+            }
+            (Verb::Pub, [Some(subject), Some(reply), Some(total), None]) => {
+                self.head(kept(subject), Some(kept(reply)), None, total)
             }
             (Verb::Hpub, [Some(subject), headers @ Some(_), Some(total), None]) => {
-                self.head(subject, None, headers, total)
+                self.head(kept(subject), None, headers, total)
             }
-            (Verb::Hpub, [Some(subject), reply @ Some(_), headers @ Some(_), Some(total)]) => {
-                self.head(subject, reply, headers, total)
+            (Verb::Hpub, [Some(subject), Some(reply), headers @ Some(_), Some(total)]) => {
+                self.head(kept(subject), Some(kept(reply)), headers, total)
             }
             (_, _) => Err(Violation::Malformed),
-        }
+        };
+        self.body(head?, input)
     }
 
     fn head(
         &self,
-        subject: &Bytes,
-        reply: Option<&Bytes>,
-        headers: Option<&Bytes>,
-        total: &Bytes,
-    ) -> Result<Step, Violation> {
-        let headers_len = headers.map_or(Some(0), |headers| size(headers)).ok_or(Violation::Malformed)?;
+        subject: Bytes,
+        reply: Option<Bytes>,
+        headers: Option<&[u8]>,
+        total: &[u8],
+    ) -> Result<Head, Violation> {
+        let headers_len = headers.map_or(Some(0), size).ok_or(Violation::Malformed)?;
         let total = size(total).ok_or(Violation::Malformed)?;
         if headers_len > total {
             return Err(Violation::Malformed);
@@ -339,38 +359,25 @@ impl Parser {
         if total > self.payload_max {
             return Err(Violation::PayloadExceeded);
         }
-        let head = Head { subject: subject.clone(), reply: reply.cloned(), headers_len, total };
-        let state = if total == 0 { head.with(Bytes::new()) } else { State::Body(head) };
-        Ok((state, None))
+        Ok(Head { subject, reply, headers_len, total })
     }
 
-    fn body(&mut self, head: Head, input: &mut Bytes) -> State {
+    fn body(&mut self, head: Head, input: &mut Bytes) -> Result<Step, Violation> {
         let missing = head.total - self.partial.len();
         if self.partial.is_empty() && input.len() >= missing {
-            return head.with(input.split_to(missing));
+            return end(head.with(input.split_to(missing)), false, input);
         }
         // Grown by what arrives, never by what was announced: an announcement costs its sender nothing.
         self.partial.extend_from_slice(&input.split_to(missing.min(input.len())));
         if self.partial.len() < head.total {
-            return State::Body(head);
+            return Ok((State::Body(head), None));
         }
-        head.with(mem::take(&mut self.partial).freeze())
+        end(head.with(mem::take(&mut self.partial).freeze()), false, input)
     }
 }
 
 const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r')
-}
-
-fn gap(verb: Verb, spaced: bool, input: &mut Bytes) -> Result<Step, Violation> {
-    match input.first() {
-        Some(b' ' | b'\t') => {
-            input.advance(1);
-            Ok((State::Gap { verb, spaced: true }, None))
-        }
-        _ if spaced => Ok((State::Line(verb), None)),
-        _ => Err(Violation::UnknownOperation),
-    }
 }
 
 fn rest(verb: Verb, input: &mut Bytes) -> Step {
@@ -388,21 +395,28 @@ fn rest(verb: Verb, input: &mut Bytes) -> Step {
     (State::default(), done)
 }
 
-fn end(publish: Publish, returned: bool, byte: u8) -> Result<Step, Violation> {
-    match (returned, byte) {
-        (false, b'\r') => Ok((State::End { publish, returned: true }, None)),
-        (true, b'\n') => Ok((State::default(), Some(Operation::Publish(publish)))),
-        _ => Err(Violation::UnknownOperation),
+fn end(publish: Publish, mut returned: bool, input: &mut Bytes) -> Result<Step, Violation> {
+    while let Some(byte) = input.first() {
+        match (returned, byte) {
+            (false, b'\r') => returned = true,
+            (true, b'\n') => {
+                input.advance(1);
+                return Ok((State::default(), Some(Operation::Publish(publish))));
+            }
+            _ => return Err(Violation::UnknownOperation),
+        }
+        input.advance(1);
     }
+    Ok((State::End { publish, returned }, None))
 }
 
 const ARGUMENTS_MAX: usize = 4;
 
-fn split(line: &Bytes) -> Result<[Option<Bytes>; ARGUMENTS_MAX], Violation> {
-    let mut found = [const { None }; ARGUMENTS_MAX];
+fn split(line: &[u8]) -> Result<[Option<&[u8]>; ARGUMENTS_MAX], Violation> {
+    let mut found = [None; ARGUMENTS_MAX];
     let words = line.split(|byte| is_space(*byte)).filter(|word| !word.is_empty());
     for (nth, word) in words.enumerate() {
-        *found.get_mut(nth).ok_or(Violation::Malformed)? = Some(line.slice_ref(word));
+        *found.get_mut(nth).ok_or(Violation::Malformed)? = Some(word);
     }
     Ok(found)
 }
