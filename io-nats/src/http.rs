@@ -13,7 +13,7 @@
 use bytes::BytesMut;
 use cloudlysis_core::Outcome;
 use cloudlysis_core::effect::{Answered, NotSent};
-use cloudlysis_core::manifest::HttpRequest;
+use cloudlysis_core::manifest::{Egress, HttpRequest};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Url, redirect};
 use serde_json::Value;
@@ -34,15 +34,15 @@ pub struct SetupError(#[from] reqwest::Error);
 #[derive(Clone, Debug)]
 pub struct HttpProvider {
     client: Client,
-    egress: Vec<String>,
+    egress: Egress,
 }
 
 impl HttpProvider {
-    /// A provider that may call the given `host:port` targets and nothing else.
+    /// A provider that may call where the egress list allows and nowhere else.
     ///
     /// # Errors
     /// [`SetupError`] when the TLS setup is unusable.
-    pub fn new(egress: Vec<String>) -> Result<Self, SetupError> {
+    pub fn new(egress: Egress) -> Result<Self, SetupError> {
         let client = Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
@@ -103,7 +103,7 @@ impl HttpProvider {
             return Err(format!("`{url}` names no host"));
         };
         let target = format!("{host}:{port}");
-        if self.egress.contains(&target) {
+        if self.egress.allows_target(&target) {
             Ok(url)
         } else {
             Err(format!("{target} is not in the application's egress list"))
@@ -141,7 +141,7 @@ mod tests {
 
     fn provider(egress: &str) -> HttpProvider {
         crate::install_tls_provider();
-        HttpProvider::new(vec![egress.to_owned()]).expect("a client")
+        HttpProvider::new(Egress::to([egress.to_owned()])).expect("a client")
     }
 
     /// A server that answers one request with these bytes and closes.

@@ -10,6 +10,7 @@
 //! | [`store`] | LMDB through heed: one environment per partition, durable commits |
 //! | [`clock`] | the wall clock and a monotonic one |
 //! | [`http`] | effects over HTTP within an egress allow-list |
+//! | [`service`] | effects as requests to NATS services, within the same list |
 //!
 //! Nothing here decides anything: an adapter says what happened in the core's words, and the core decides. There is no
 //! retry in this crate; machines retry.
@@ -20,6 +21,7 @@ pub mod connect;
 pub mod consumer;
 pub mod http;
 pub mod log_store;
+pub mod service;
 pub mod store;
 pub mod streams;
 

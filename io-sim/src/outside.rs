@@ -4,7 +4,7 @@
 //! was answered.
 
 use cloudlysis_core::effect::Answered;
-use cloudlysis_core::manifest::HttpRequest;
+use cloudlysis_core::manifest::EffectRequest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -85,8 +85,15 @@ impl Outside {
     }
 
     /// One request arrives.
-    pub fn call(&mut self, at_ns: u64, request: &HttpRequest, key: &str) -> Answered {
-        let Some(service) = service_of(&request.url) else {
+    pub fn call(&mut self, at_ns: u64, request: &EffectRequest, key: &str) -> Answered {
+        let service = match request {
+            EffectRequest::Http(request) => service_of(&request.url),
+            EffectRequest::Nats(request) => service_of(&request.subject.replace('.', "/")),
+            EffectRequest::Builtin(request) => {
+                return Answered { status: request.status, body: request.body.clone() };
+            }
+        };
+        let Some(service) = service else {
             return Answered { status: 404, body: Value::Null };
         };
         let remembered = |answered_ns: u64| match self.keys_of(service) {
@@ -97,7 +104,7 @@ impl Outside {
         if let Some((_, answer)) = self.answers.get(key).filter(|(answered_ns, _)| remembered(*answered_ns)) {
             return answer.clone();
         }
-        let body = request.body.clone().unwrap_or_default();
+        let body = request.body().cloned().unwrap_or_default();
         let id = self.executions.len() + 1;
         let answer = match service {
             Service::Charge if body["card"] == "declined" => {
@@ -112,7 +119,7 @@ impl Outside {
             Service::Receipt => Answered { status: 202, body: json!({ "id": format!("receipt-{id}") }) },
         };
         let tenant =
-            request.headers.iter().find(|(name, _)| name == "x-tenant-id").map(|(_, value)| value.clone());
+            request.headers().iter().find(|(name, _)| name == "x-tenant-id").map(|(_, value)| value.clone());
         self.executions.push(Execution {
             at_ns,
             service,
@@ -142,16 +149,17 @@ fn service_of(url: &str) -> Option<Service> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloudlysis_core::manifest::HttpRequest;
 
     /// How often a charge happens that is asked for at once, again, and long after.
     fn charges(keys: Keys) -> usize {
         let mut outside = Outside::new(keys);
-        let request = HttpRequest {
+        let request = EffectRequest::Http(HttpRequest {
             method: "POST",
             url: "http://127.0.0.1:7070/payments/charges".into(),
             headers: Vec::new(),
             body: Some(json!({ "order": "o-1", "cents": 900, "card": "valid" })),
-        };
+        });
         for at_ns in [0, 1, REMEMBERED_NS] {
             assert_eq!(outside.call(at_ns, &request, "k").status, 201);
         }

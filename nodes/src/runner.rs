@@ -8,6 +8,7 @@ use crate::settings::UPSTREAM_DEADLINE;
 use crate::telemetry;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
+use cloudlysis_core::manifest::{BuiltinRequest, EffectRequest};
 use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found};
 use cloudlysis_core::program::contract::Refusal;
 use cloudlysis_core::quirks::Quirks;
@@ -20,6 +21,7 @@ use cloudlysis_core::{Outcome, Token};
 use cloudlysis_io_nats::broker::{ApiAnswer, Broker, Which};
 use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, ReportSink};
 use cloudlysis_io_nats::http::HttpProvider;
+use cloudlysis_io_nats::service::ServiceProvider;
 use cloudlysis_io_nats::store::HeedStore;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -56,8 +58,33 @@ pub struct Targets {
     pub broker: Broker,
     /// Commands for aggregates.
     pub commands: Channel,
-    /// Effects.
+    /// Effects over HTTP.
     pub http: HttpProvider,
+    /// Effects by NATS services.
+    pub services: ServiceProvider,
+}
+
+impl Targets {
+    /// Makes one call under an idempotency key.
+    async fn execute(
+        &self,
+        request: EffectRequest,
+        idempotency_key: &str,
+        timeout: Duration,
+    ) -> Outcome<effect::Answered, NotSent> {
+        match request {
+            EffectRequest::Http(request) => self.http.execute(&request, idempotency_key, timeout).await,
+            EffectRequest::Nats(request) => self.services.execute(&request, idempotency_key, timeout).await,
+            EffectRequest::Builtin(BuiltinRequest { status, body, delay_ms }) => {
+                let delay = Duration::from_millis(delay_ms);
+                tokio::time::sleep(delay.min(timeout)).await;
+                if delay > timeout {
+                    return Outcome::Unknown;
+                }
+                Outcome::Done(effect::Answered { status, body })
+            }
+        }
+    }
 }
 
 /// Performs the effects of a runner node.
@@ -124,10 +151,11 @@ impl RunnerEdge {
     fn call(&self, effect: effect::Effect) {
         let effect::Effect::Execute { token, tenant, effect, idempotency_key, attempt, request, timeout_ms } =
             effect;
-        let http = self.targets.http.clone();
+        let targets = self.targets.clone();
         self.spawn_and_report(async move {
             let started = Instant::now();
-            let outcome = http.execute(&request, &idempotency_key, Duration::from_millis(timeout_ms)).await;
+            let timeout = Duration::from_millis(timeout_ms);
+            let outcome = targets.execute(request, &idempotency_key, timeout).await;
             let ended = match &outcome {
                 Outcome::Done(_) => "answered",
                 Outcome::Refused(NotSent { .. }) => "not_sent",

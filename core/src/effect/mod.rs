@@ -22,7 +22,7 @@
 //!
 //! Limits: `in_flight_max` calls at once; `tracked_max` in memory, the rest waits on disk in order.
 //!
-//! Not here: how a call is made, circuit breakers, rate limits, what a result means to a saga.
+//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), circuit breakers, rate limits, what a result means to a saga.
 
 mod attempt;
 mod ledger;
@@ -34,7 +34,7 @@ pub use ledger::{LedgerRow, Phase};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::invariant;
-use crate::manifest::{EffectDef, HttpRequest};
+use crate::manifest::{EffectDef, EffectRequest};
 use crate::outbox::Entry;
 use crate::outcome::{Outcome, Token, Tokens};
 use crate::quirks::{Quirk, Quirks};
@@ -78,7 +78,7 @@ pub struct Config {
 /// What the outside answered.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Answered {
-    /// The HTTP status.
+    /// The status.
     pub status: u16,
     /// The body: JSON where it was JSON, text otherwise.
     pub body: Value,
@@ -121,7 +121,7 @@ pub enum Effect {
         /// Counts from one.
         attempt: u32,
         /// The request.
-        request: HttpRequest,
+        request: EffectRequest,
         /// How long to wait for an answer, in milliseconds.
         timeout_ms: u64,
     },

@@ -5,7 +5,7 @@
 //! ```yaml
 //! app: shop
 //! vars: { services: "http://127.0.0.1:7070" }   # for ${var:NAME}; the environment may override them
-//! egress: ["127.0.0.1:7070"]                    # where effects may call, host:port
+//! egress: ["127.0.0.1:7070"]                    # where effects may call
 //! dev:
 //!   services:
 //!     - name: shop-services
@@ -16,6 +16,7 @@
 use super::aggregate::AggregateDef;
 use super::diagnostic::Diagnostic;
 use super::effect::EffectDef;
+use super::egress::Egress;
 use super::projection::ProjectionDef;
 use super::reader::{Fields, Reader};
 use super::saga::{SagaDef, Trigger, WorkKind};
@@ -58,8 +59,8 @@ pub struct App {
     pub sagas: BTreeMap<Name, Arc<SagaDef>>,
     /// Effects.
     pub effects: BTreeMap<Name, Arc<EffectDef>>,
-    /// `host:port` that effects may call.
-    pub egress: Vec<String>,
+    /// Where effects may call.
+    pub egress: Egress,
     /// What `dev` may start.
     pub dev_services: Vec<DevService>,
 }
@@ -121,7 +122,7 @@ impl App {
 #[derive(Default)]
 struct Header {
     name: Option<Name>,
-    egress: Vec<String>,
+    egress: Egress,
     dev_services: Vec<DevService>,
 }
 
@@ -141,8 +142,7 @@ impl Header {
         let egress_node = fields.optional("egress");
         let dev_node = fields.optional("dev");
         fields.finish(reader);
-        let egress_items = egress_node.map(|node| reader.items(node)).unwrap_or_default();
-        let egress = egress_items.iter().filter_map(|item| reader.text(item)).collect();
+        let egress = egress_node.map(|node| Egress::read(node, reader)).unwrap_or_default();
         let mut dev_services = Vec::new();
         if let Some(dev) = dev_node {
             let mut fields = Fields::of(dev, "dev section", reader);

@@ -1,4 +1,4 @@
-//! `effects/*.yaml`: a call to the outside.
+//! `effects/*.yaml`: a call to the outside, through one of the [providers](super::provider).
 //!
 //! ```yaml
 //! effect: charge_card
@@ -14,21 +14,18 @@
 //! failed: [402]                            # default: 400–499 but 408, 425 and 429
 //! ```
 //!
-//! Every request carries `Idempotency-Key: <command id>`. A status in neither list, and every failure to get one, is
-//! tried again. `${var:NAME}` is replaced by the application's variables before anything is read.
+//! A status in neither list, and every failure to get one, is tried again. `${var:NAME}` is replaced by the application's
+//! variables before anything is read.
 
+use super::provider::{EffectRequest, Provider};
 use super::reader::{Fields, Reader};
 use super::yaml::Node;
-use crate::program::dag::Filling;
-use crate::program::{Gas, Inputs, ProgramError};
+use crate::program::{Gas, ProgramError};
 use crate::wire::id::Name;
 use serde_json::Value;
 
 /// Longest a single attempt may take, in milliseconds.
 const TIMEOUT_MS_MAX: u64 = 300_000;
-
-/// What an effect command reads: `command` with `payload`, `command_id` and `tenant_id`.
-const INPUTS: [&str; 1] = ["command"];
 
 /// How often an effect may happen outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -61,28 +58,12 @@ pub enum Meaning {
     Retry,
 }
 
-/// A request, filled in.
-#[derive(Clone, PartialEq, Debug)]
-pub struct HttpRequest {
-    /// The method.
-    pub method: &'static str,
-    /// The URL.
-    pub url: String,
-    /// Headers besides those the provider sets.
-    pub headers: Vec<(String, String)>,
-    /// The JSON body.
-    pub body: Option<Value>,
-}
-
 /// An effect.
 #[derive(Clone, PartialEq, Debug)]
 pub struct EffectDef {
     /// Its name.
     pub name: Name,
-    method: &'static str,
-    url: Filling,
-    headers: Vec<(String, Filling)>,
-    body: Option<Filling>,
+    provider: Provider,
     /// How long one attempt may take, in milliseconds.
     pub timeout_ms: u64,
     /// How often it may happen.
@@ -97,7 +78,7 @@ impl EffectDef {
     pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let mut fields = Fields::of(node, "effect", reader);
         let name = fields.required("effect", reader).and_then(|name| reader.name(name));
-        let http = fields.required("http", reader);
+        let provider = Provider::read(&mut fields, node.span, reader);
         let timeout_ms = fields.optional("timeout_ms");
         let delivery = fields.optional("delivery");
         let retry = fields.optional("retry");
@@ -110,29 +91,9 @@ impl EffectDef {
         let succeeded = succeeded.map(|node| read_statuses(node, reader));
         let failed = failed.map(|node| read_statuses(node, reader));
 
-        let http = http?;
-        let mut fields = Fields::of(http, "http request", reader);
-        let method = fields.required("method", reader).and_then(|node| read_method(node, reader));
-        let url = fields.required("url", reader).map(|node| Filling::compile(node, &INPUTS, reader));
-        let headers_node = fields.optional("headers");
-        let body = fields.optional("body").map(|node| Filling::compile(node, &INPUTS, reader));
-        fields.finish(reader);
-        let mut headers = Vec::new();
-        for (key, value) in headers_node.map(|node| reader.entries(node)).unwrap_or_default() {
-            let name = key.text.to_ascii_lowercase();
-            let token =
-                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
-            if !token || ["idempotency-key", "host", "content-length"].contains(&name.as_str()) {
-                reader.fault(key.span, format!("header `{}` cannot be set here", key.text), None);
-            }
-            headers.push((name, Filling::compile(value, &INPUTS, reader)));
-        }
         Some(Self {
             name: name?,
-            method: method?,
-            url: url?,
-            headers,
-            body,
+            provider: provider?,
             timeout_ms: timeout_ms?,
             delivery: delivery?,
             retry: retry?,
@@ -144,24 +105,9 @@ impl EffectDef {
     /// The request for a command.
     ///
     /// # Errors
-    /// [`ProgramError`] when an expression fails or the URL or a header does not come out as text.
-    pub fn request(&self, command: &Value, gas: &mut Gas) -> Result<HttpRequest, ProgramError> {
-        let inputs: &Inputs<'_> = &[("command", command)];
-        let text = |filling: &Filling, what: &str, gas: &mut Gas| {
-            let value = filling.run(inputs, gas)?;
-            match value.as_str() {
-                Some(text) if !text.contains(['\r', '\n']) => Ok(text.to_owned()),
-                Some(_) | None => Err(ProgramError::Output {
-                    detail: format!("{what} came out as {value}, not as a line of text"),
-                }),
-            }
-        };
-        let mut headers = Vec::with_capacity(self.headers.len());
-        for (name, filling) in &self.headers {
-            headers.push((name.clone(), text(filling, "a header", gas)?));
-        }
-        let body = self.body.as_ref().map(|body| body.run(inputs, gas)).transpose()?;
-        Ok(HttpRequest { method: self.method, url: text(&self.url, "the url", gas)?, headers, body })
+    /// [`ProgramError`] when an expression fails or something does not come out as what it must be.
+    pub fn request(&self, command: &Value, gas: &mut Gas) -> Result<EffectRequest, ProgramError> {
+        self.provider.fill(command, gas)
     }
 
     /// What a status means for this effect.
@@ -178,20 +124,6 @@ impl EffectDef {
             Meaning::Retry
         }
     }
-}
-
-fn read_method(node: &Node, reader: &mut Reader<'_>) -> Option<&'static str> {
-    const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
-    let text = reader.text(node)?;
-    let method = METHODS.into_iter().find(|method| *method == text);
-    if method.is_none() {
-        reader.fault(
-            node.span,
-            format!("unknown method `{text}`"),
-            Some(format!("one of {}", METHODS.join(", "))),
-        );
-    }
-    method
 }
 
 fn read_delivery(node: &Node, reader: &mut Reader<'_>) -> Option<Delivery> {

@@ -6,7 +6,7 @@
 //!   aggregates/*.yaml    state, commands (decide), events (evolve)
 //!   projections/*.yaml   which events feed which view, and how
 //!   sagas/*.yaml         correlation, on_event, timers, signals, compensation
-//!   effects/*.yaml       HTTP calls: request, timeout, retry, meaning of statuses
+//!   effects/*.yaml       calls to the outside: request, timeout, retry, meaning of statuses
 //! ```
 //!
 //! Loading never stops at the first fault: it reports every one it can see, each with the place in the author's file.
@@ -18,7 +18,9 @@ mod aggregate;
 mod app;
 pub mod diagnostic;
 mod effect;
+mod egress;
 mod projection;
+mod provider;
 pub mod reader;
 mod saga;
 pub mod suggest;
@@ -31,6 +33,8 @@ mod tests;
 pub use aggregate::AggregateDef;
 pub use app::{App, DevService, SourceFile};
 pub use diagnostic::Diagnostic;
-pub use effect::{Delivery, EffectDef, HttpRequest, Meaning, Retry};
+pub use effect::{Delivery, EffectDef, Meaning, Retry};
+pub use egress::Egress;
 pub use projection::{ProjectionDef, ProjectionSource};
+pub use provider::{BuiltinRequest, EffectRequest, HttpRequest, NatsRequest};
 pub use saga::{SagaDef, Trigger, WorkKind, WorkOutcome};

@@ -2,6 +2,8 @@
 
 use super::{App, Diagnostic, SourceFile};
 use crate::bench::shop_files;
+use crate::program::Gas;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 fn file(path: &str, text: &str) -> SourceFile {
@@ -30,7 +32,7 @@ fn the_shop_loads() {
     assert_eq!(app.aggregates.len(), 2);
     assert_eq!(app.projections.len(), 3);
     assert_eq!(app.effects.len(), 4);
-    assert_eq!(app.egress, ["127.0.0.1:7070"]);
+    assert!(app.egress.allows_target("127.0.0.1:7070") && !app.egress.allows_target("127.0.0.1:7071"));
     let saga = app.sagas.values().next().expect("a saga");
     assert_eq!(saga.aggregates().len(), 1);
     assert_eq!(saga.effects().len(), 4);
@@ -41,7 +43,7 @@ fn the_shop_loads() {
 fn variables_can_be_overridden() {
     let overrides = BTreeMap::from([("services_host".to_owned(), "example.test:1".to_owned())]);
     let app = App::load(&shop_files(), &overrides).expect("loads");
-    assert_eq!(app.egress, ["example.test:1"]);
+    assert!(app.egress.allows_target("example.test:1"));
 }
 
 #[test]
@@ -102,6 +104,50 @@ fn references_across_files_must_resolve() {
     );
 }
 
+/// What an effect asks for when it is given an order.
+fn asked(effect: &str, order: &str) -> String {
+    let mut files = shop_files();
+    files.push(file("effects/e.yaml", &format!("effect: e\n{effect}")));
+    let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let command = json!({ "tenant_id": "acme", "payload": { "order": order } });
+    let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
+    match effect.request(&command, &mut Gas::new(10_000)) {
+        Ok(request) => format!("{request:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn each_provider_is_asked_in_its_own_way() {
+    let nats = "nats: { subject: \"= 'mail.' + command.payload.order\", headers: { X: = command.tenant_id }, body: [1] }";
+    assert_eq!(
+        asked(nats, "o-1"),
+        r#"Nats(NatsRequest { subject: "mail.o-1", headers: [("x", "acme")], body: Some(Array [Number(1)]) })"#
+    );
+    let builtin = "builtin: { status: \"= command.payload.order == 'bad' ? 422 : 201\", delay_ms: 5 }";
+    assert_eq!(asked(builtin, "o-1"), "Builtin(BuiltinRequest { status: 201, body: Null, delay_ms: 5 })");
+    assert!(asked(builtin, "bad").contains("422"));
+    let odd = "builtin: { status: = command.payload.order }";
+    assert!(asked(odd, "o-1").contains("the status came out as \"o-1\", not as a number from 100 to 599"));
+}
+
+#[test]
+fn effects_go_where_they_are_allowed_and_nowhere_else() {
+    let mut files = shop_files();
+    let egress =
+        "app: shop\nvars: { services: x, services_host: x }\negress: [\"a.test:443\", \"nats:pay.*\"]\n";
+    for own in files.iter_mut().filter(|own| own.path == "app.yaml") {
+        own.text = egress.to_owned();
+    }
+    let app = App::load(&files, &BTreeMap::new()).expect("loads");
+    assert!(app.egress.allows_target("a.test:443") && !app.egress.allows_target("nats:pay.*"));
+    for (subject, is_allowed) in
+        [("pay.card", true), ("pay.card.x", false), ("pay", false), ("a.test:443", false)]
+    {
+        assert_eq!(app.egress.allows_subject(subject), is_allowed, "{subject}");
+    }
+}
+
 /// A saga that sets these timers, and reacts to `late`.
 fn timers(timers: &str) -> String {
     format!(
@@ -129,6 +175,27 @@ fn what_a_manifest_cannot_say() {
             "effects/e.yaml",
             "effect: e\nhttp: { method: GET, url: x, headers: { Idempotency-Key: mine } }\n",
             "cannot be set here",
+        ),
+        ("effects/e.yaml", "effect: e\n", "nothing says how it is carried out"),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: x }\nbuiltin: {}\n",
+            "only one of `http`, `nats` and `builtin`",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nnats: { subject: x, headers: { Nats-Msg-Id: mine } }\n",
+            "header `Nats-Msg-Id` cannot be set here",
+        ),
+        (
+            "app.yaml",
+            "app: shop\nvars: { services: x, services_host: x }\negress: [\"nats:*.acme.>\"]\n",
+            "`*.acme.>` takes in `tenant.>`, which is not for effects",
+        ),
+        (
+            "app.yaml",
+            "app: shop\nvars: { services: x, services_host: x }\negress: [\"nats:a..b\"]\n",
+            "`a..b` is no filter of subjects",
         ),
         ("sagas/s.yaml", "saga: s\ncorrelate: {}\nstarts_on: []\non_event: { nonsense: {} }\n", "neither"),
         (

@@ -20,6 +20,7 @@ use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::http::HttpProvider;
+use cloudlysis_io_nats::service::ServiceProvider;
 use cloudlysis_io_nats::store::{HeedStore, MapSize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -205,7 +206,8 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
 pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Result<Node, CommandError> {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
     let http = HttpProvider::new(common.app.egress.clone())?;
-    let targets = Targets { broker: common.broker.clone(), commands, http };
+    let services = ServiceProvider::new(common.broker.connection().clone(), common.app.egress.clone());
+    let targets = Targets { broker: common.broker.clone(), commands, http, services };
     let edge = RunnerEdge::new(targets, &sender, Handle::current());
     follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
     let snapshots = store.snapshots();

@@ -8,6 +8,7 @@
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`timers`] | timers and signals of sagas |
+//! | [`providers`] | effects that are not HTTP calls |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
@@ -25,6 +26,7 @@ mod ids;
 mod kill;
 mod manifests;
 mod orders;
+mod providers;
 mod quarantine;
 mod separate;
 mod strangers;
@@ -97,6 +99,7 @@ on_both_brokers!(
     strangers::a_view_with_another_definition_is_made_anew_as_its_message_says,
     clients::published_clients_use_the_broker_of_a_running_shop,
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
+    providers::effects_ask_services_on_the_broker,
     separate::four_processes_ship_an_order,
     separate::streams_are_created_only_on_request,
 );

@@ -168,7 +168,7 @@ impl Rows {
         };
         let row = rows.get(Table::Effect, &keys::effect(tenant, &command)).ok().flatten();
         let Some(row) = row else {
-            let detail = format!("{idempotency_key:?} names no effect in the ledger ({})", request.url);
+            let detail = format!("{idempotency_key:?} names no effect in the ledger ({})", request.target());
             return broken(Invariant::Eff2, detail);
         };
         match LedgerRow::decode(row).map_err(|halt| unreadable(&halt))?.phase {

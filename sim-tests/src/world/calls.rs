@@ -3,7 +3,7 @@
 use super::event::{CallFate, Event, NodeId};
 use super::{MS, World};
 use cloudlysis_core::effect::{self, Answered, NotSent};
-use cloudlysis_core::manifest::HttpRequest;
+use cloudlysis_core::manifest::EffectRequest;
 use cloudlysis_core::runner::{Input, Runner};
 use cloudlysis_core::{Outcome, Token};
 use serde_json::json;
@@ -51,7 +51,7 @@ impl World {
         life: u64,
         token: Token,
         key: &str,
-        request: &HttpRequest,
+        request: &EffectRequest,
         fate: CallFate,
         timeout_ms: u64,
     ) {

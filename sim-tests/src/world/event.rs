@@ -6,7 +6,7 @@ use cloudlysis_core::Token;
 use cloudlysis_core::aggregate::Reply;
 use cloudlysis_core::effect::{Answered, NotSent};
 use cloudlysis_core::jetstream;
-use cloudlysis_core::manifest::HttpRequest;
+use cloudlysis_core::manifest::EffectRequest;
 use cloudlysis_core::wire::envelope::Command;
 use cloudlysis_core::wire::stream::PlatformStream;
 use std::fmt;
@@ -166,7 +166,7 @@ pub enum Event {
         /// Its key.
         key: String,
         /// The request.
-        request: Box<HttpRequest>,
+        request: Box<EffectRequest>,
         /// What becomes of it.
         fate: CallFate,
         /// How long the runner waits, in milliseconds.

@@ -7,7 +7,7 @@ use super::{
 use crate::effect::{self, Limits};
 use crate::halt::Halt;
 use crate::invariants::Invariant;
-use crate::manifest::HttpRequest;
+use crate::manifest::{EffectRequest, HttpRequest};
 use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
 use crate::store::Table;
@@ -38,7 +38,9 @@ fn a_command_is_written_down_called_and_settled_with_its_result() {
     let call = only(bench.turn([commanded(charge("w-1"))]));
     let Effect::Execute { tenant, effect, attempt, request, timeout_ms, .. } = &call;
     assert_eq!((tenant.as_str(), effect.as_str(), *attempt, *timeout_ms), ("acme", "charge_card", 1, 2_000));
-    let HttpRequest { method, url, headers, body } = request;
+    let EffectRequest::Http(HttpRequest { method, url, headers, body }) = request else {
+        panic!("{request:?}")
+    };
     assert_eq!((*method, url.as_str()), ("POST", "http://127.0.0.1:7070/payments/charges"));
     assert_eq!(headers, &[("x-tenant-id".to_owned(), "acme".to_owned())]);
     assert_eq!(body, &Some(json!({ "order": "o-1", "cents": 5, "card": "valid" })));

@@ -129,7 +129,7 @@ impl Outside {
 
     fn call(&mut self, effect: &effect::Effect) -> Answered {
         let effect::Effect::Execute { idempotency_key, tenant, effect, request, .. } = effect;
-        let body = request.body.clone().unwrap_or_default();
+        let body = request.body().cloned().unwrap_or_default();
         let order = body["order"].as_str().unwrap_or_default();
         let done = self.does(idempotency_key, format!("{tenant}/{order} {effect}"), "broke charge_card");
         let status = if done { 200 } else { 402 };

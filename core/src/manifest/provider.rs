@@ -1,0 +1,268 @@
+//! `http`, `nats` or `builtin` of an effect: how it is carried out, and the request that a command fills in.
+//!
+//! ```yaml
+//! http:                                    # a request with `Idempotency-Key`
+//!   method: POST
+//!   url: "${var:services}/payments/charges"
+//!   headers: { x-shop: "= command.tenant_id" }
+//!   body: { order: = command.payload.order }
+//! nats:                                    # a request to a service on the same broker, with `Idempotency-Key`
+//!   subject: "payments.charge"
+//!   headers: { x-shop: "= command.tenant_id" }
+//!   body: { order: = command.payload.order }
+//! builtin:                                 # for development and benches: nothing is called
+//!   status: 200
+//!   body: { charge: "= 'c-' + command.payload.order" }
+//!   delay_ms: 50
+//! ```
+//!
+//! Exactly one of them. Each answers with a status: of a NATS service that is its `Nats-Service-Error-Code`, and 200 if it
+//! sends none.
+//!
+//! Not here: what a status means, where calls may go ([`Egress`](super::Egress)).
+
+use super::reader::{Fields, Reader};
+use super::yaml::{Node, Span};
+use crate::program::dag::Filling;
+use crate::program::{Gas, Inputs, ProgramError};
+use serde_json::Value;
+
+/// What an effect command reads: `command` with `payload`, `command_id` and `tenant_id`.
+const INPUTS: [&str; 1] = ["command"];
+
+/// Longest pause of a built-in answer, in milliseconds.
+const DELAY_MS_MAX: u64 = 60_000;
+
+/// Headers the platform sets itself, or that would break the request.
+const RESERVED_HEADERS: [&str; 3] = ["idempotency-key", "host", "content-length"];
+
+/// A request, filled in.
+#[derive(Clone, PartialEq, Debug)]
+pub enum EffectRequest {
+    /// Over HTTP.
+    Http(HttpRequest),
+    /// To a NATS service.
+    Nats(NatsRequest),
+    /// To nobody.
+    Builtin(BuiltinRequest),
+}
+
+/// A request over HTTP.
+#[derive(Clone, PartialEq, Debug)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: &'static str,
+    /// The URL.
+    pub url: String,
+    /// Headers besides those the provider sets.
+    pub headers: Vec<(String, String)>,
+    /// The JSON body.
+    pub body: Option<Value>,
+}
+
+/// A request to a NATS service.
+#[derive(Clone, PartialEq, Debug)]
+pub struct NatsRequest {
+    /// Where the service listens.
+    pub subject: String,
+    /// Headers besides those the provider sets.
+    pub headers: Vec<(String, String)>,
+    /// The JSON body.
+    pub body: Option<Value>,
+}
+
+/// An answer that is known beforehand.
+#[derive(Clone, PartialEq, Debug)]
+pub struct BuiltinRequest {
+    /// The status, 100 to 599.
+    pub status: u16,
+    /// The body.
+    pub body: Value,
+    /// How long until the answer, in milliseconds.
+    pub delay_ms: u64,
+}
+
+impl EffectRequest {
+    /// Where it goes, for people.
+    #[must_use]
+    pub fn target(&self) -> &str {
+        match self {
+            Self::Http(request) => &request.url,
+            Self::Nats(request) => &request.subject,
+            Self::Builtin(_) => "builtin",
+        }
+    }
+
+    /// What is sent, or answered by nobody.
+    #[must_use]
+    pub const fn body(&self) -> Option<&Value> {
+        match self {
+            Self::Http(request) => request.body.as_ref(),
+            Self::Nats(request) => request.body.as_ref(),
+            Self::Builtin(request) => Some(&request.body),
+        }
+    }
+
+    /// Headers besides those the provider sets.
+    #[must_use]
+    pub fn headers(&self) -> &[(String, String)] {
+        match self {
+            Self::Http(request) => &request.headers,
+            Self::Nats(request) => &request.headers,
+            Self::Builtin(_) => &[],
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub(super) enum Provider {
+    Http { method: &'static str, url: Filling, message: Message },
+    Nats { subject: Filling, message: Message },
+    Builtin { status: Option<Filling>, body: Option<Filling>, delay_ms: u64 },
+}
+
+/// Headers and body of a request.
+#[derive(Clone, PartialEq, Debug)]
+pub(super) struct Message {
+    headers: Vec<(String, Filling)>,
+    body: Option<Filling>,
+}
+
+struct Filled {
+    headers: Vec<(String, String)>,
+    body: Option<Value>,
+}
+
+impl Provider {
+    /// Takes the one field that is there from an effect's.
+    pub(super) fn read(fields: &mut Fields<'_>, span: Span, reader: &mut Reader<'_>) -> Option<Self> {
+        let http = fields.optional("http");
+        let nats = fields.optional("nats");
+        let builtin = fields.optional("builtin");
+        match (http, nats, builtin) {
+            (Some(node), None, None) => Self::read_http(node, reader),
+            (None, Some(node), None) => Self::read_nats(node, reader),
+            (None, None, Some(node)) => Self::read_builtin(node, reader),
+            (None, None, None) => {
+                let help = Some("one of `http`, `nats` and `builtin`".to_owned());
+                reader.fault(span, "effect: nothing says how it is carried out".into(), help);
+                None
+            }
+            (..) => {
+                let message = "effect: only one of `http`, `nats` and `builtin` can be given".to_owned();
+                reader.fault(span, message, None);
+                None
+            }
+        }
+    }
+
+    fn read_http(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, "http request", reader);
+        let method = fields.required("method", reader).and_then(|node| read_method(node, reader));
+        let url = fields.required("url", reader).map(|node| Filling::compile(node, &INPUTS, reader));
+        let message = Message::read(&mut fields, reader);
+        fields.finish(reader);
+        Some(Self::Http { method: method?, url: url?, message })
+    }
+
+    fn read_nats(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, "nats request", reader);
+        let subject = fields.required("subject", reader).map(|node| Filling::compile(node, &INPUTS, reader));
+        let message = Message::read(&mut fields, reader);
+        fields.finish(reader);
+        Some(Self::Nats { subject: subject?, message })
+    }
+
+    fn read_builtin(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
+        let mut fields = Fields::of(node, "builtin", reader);
+        let mut filling = |name, reader: &mut Reader<'_>| {
+            fields.optional(name).map(|node| Filling::compile(node, &INPUTS, reader))
+        };
+        let status = filling("status", reader);
+        let body = filling("body", reader);
+        let delay_ms = fields.optional("delay_ms");
+        fields.finish(reader);
+        let delay_ms = delay_ms.map_or(Some(0), |node| reader.integer(node, 0, DELAY_MS_MAX))?;
+        Some(Self::Builtin { status, body, delay_ms })
+    }
+
+    pub(super) fn fill(&self, command: &Value, gas: &mut Gas) -> Result<EffectRequest, ProgramError> {
+        let inputs: &Inputs<'_> = &[("command", command)];
+        match self {
+            Self::Http { method, url, message } => {
+                let Filled { headers, body } = message.fill(inputs, gas)?;
+                let url = line(url, "the url", inputs, gas)?;
+                Ok(EffectRequest::Http(HttpRequest { method, url, headers, body }))
+            }
+            Self::Nats { subject, message } => {
+                let Filled { headers, body } = message.fill(inputs, gas)?;
+                let subject = line(subject, "the subject", inputs, gas)?;
+                Ok(EffectRequest::Nats(NatsRequest { subject, headers, body }))
+            }
+            Self::Builtin { status, body, delay_ms } => {
+                let status = status.as_ref().map(|status| status.run(inputs, gas)).transpose()?;
+                let status = match status {
+                    None => 200,
+                    Some(status) => {
+                        let number = status.as_u64().and_then(|number| u16::try_from(number).ok());
+                        number.filter(|number| (100..600).contains(number)).ok_or_else(|| {
+                            let detail =
+                                format!("the status came out as {status}, not as a number from 100 to 599");
+                            ProgramError::Output { detail }
+                        })?
+                    }
+                };
+                let body = body.as_ref().map(|body| body.run(inputs, gas)).transpose()?.unwrap_or_default();
+                Ok(EffectRequest::Builtin(BuiltinRequest { status, body, delay_ms: *delay_ms }))
+            }
+        }
+    }
+}
+
+impl Message {
+    fn read(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Self {
+        let headers_node = fields.optional("headers");
+        let body = fields.optional("body").map(|node| Filling::compile(node, &INPUTS, reader));
+        let mut headers = Vec::new();
+        for (key, value) in headers_node.map(|node| reader.entries(node)).unwrap_or_default() {
+            let name = key.text.to_ascii_lowercase();
+            let token =
+                !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+            if !token || RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("nats-") {
+                reader.fault(key.span, format!("header `{}` cannot be set here", key.text), None);
+            }
+            headers.push((name, Filling::compile(value, &INPUTS, reader)));
+        }
+        Self { headers, body }
+    }
+
+    fn fill(&self, inputs: &Inputs<'_>, gas: &mut Gas) -> Result<Filled, ProgramError> {
+        let mut headers = Vec::with_capacity(self.headers.len());
+        for (name, filling) in &self.headers {
+            headers.push((name.clone(), line(filling, "a header", inputs, gas)?));
+        }
+        Ok(Filled { headers, body: self.body.as_ref().map(|body| body.run(inputs, gas)).transpose()? })
+    }
+}
+
+/// A line of text, filled in.
+fn line(filling: &Filling, what: &str, inputs: &Inputs<'_>, gas: &mut Gas) -> Result<String, ProgramError> {
+    let value = filling.run(inputs, gas)?;
+    match value.as_str() {
+        Some(text) if !text.contains(['\r', '\n']) => Ok(text.to_owned()),
+        Some(_) | None => {
+            Err(ProgramError::Output { detail: format!("{what} came out as {value}, not as a line of text") })
+        }
+    }
+}
+
+fn read_method(node: &Node, reader: &mut Reader<'_>) -> Option<&'static str> {
+    const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+    let text = reader.text(node)?;
+    let method = METHODS.into_iter().find(|method| *method == text);
+    if method.is_none() {
+        let help = Some(format!("one of {}", METHODS.join(", ")));
+        reader.fault(node.span, format!("unknown method `{text}`"), help);
+    }
+    method
+}
