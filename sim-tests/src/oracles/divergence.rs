@@ -17,7 +17,7 @@ use cloudlysis_core::jetstream::StoredMessage;
 use cloudlysis_core::outbox::{Body, Destination, Entry};
 use cloudlysis_core::program::contract;
 use cloudlysis_core::program::{GAS_MAX_DEFAULT, Gas};
-use cloudlysis_core::saga::{Instance, WorkState};
+use cloudlysis_core::saga::{Instance, PendingTimer, WorkState};
 use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::id::{CommandId, Name};
 use cloudlysis_core::wire::keys;
@@ -29,6 +29,9 @@ use cloudlysis_io_sim::store::{Change, Committed};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+
+/// No world lives to see a timer that is due so much after another.
+const MUCH_LATER_MS: u64 = 3_600_000;
 
 /// What left the runner and is said to be stored.
 #[derive(Clone, Debug, Default)]
@@ -252,11 +255,20 @@ impl Present {
             if instance.status.is_final() {
                 return None;
             }
-            if let Some(timer) = instance.timers.first() {
-                // What is pending comes; a reminder that has left was lost with its log.
-                let pending =
-                    rows.get(Table::Timer, &keys::timer(&keys::parse_saga(key)?.0, &timer.id)).ok()?;
-                return pending.map(|_| format!("waits for {}: {instance:?}", timer.name));
+            if !instance.timers.is_empty() {
+                let tenant = keys::parse_saga(key)?.0;
+                let is_pending = |timer: &&PendingTimer| {
+                    rows.get(Table::Timer, &keys::timer(&tenant, &timer.id)).ok().flatten().is_some()
+                };
+                // What is pending comes; a reminder that has left was lost with its log, and with it what should have
+                // been before what is due much later.
+                let lost =
+                    instance.timers.iter().filter(|timer| !is_pending(timer)).map(|timer| timer.due).max();
+                let comes = |timer: &&PendingTimer| {
+                    lost.is_none_or(|lost| timer.due.as_ms() < lost.as_ms() + MUCH_LATER_MS)
+                };
+                let next = instance.timers.iter().filter(is_pending).find(comes);
+                return next.map(|timer| format!("waits for {}: {instance:?}", timer.name));
             }
             let mut open = instance.works.iter().filter(|work| work.state == WorkState::InFlight).peekable();
             if open.peek().is_none() {
