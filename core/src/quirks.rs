@@ -53,6 +53,7 @@ quirks! {
     SagaCompensateForwards = "compensation runs first to last";
     SagaReactWhenFinished = "a finished saga goes on reacting";
     SagaIgnoreWhileUndoing = "what a work item brings back while its saga undoes is not kept";
+    SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";
     EffectKeyPerAttempt = "every attempt of an effect has a key of its own";
     EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";
     EffectAcceptStale = "the answer to an earlier attempt settles the present one";

@@ -3,6 +3,7 @@
 use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand};
+use cloudlysis_core::saga::HandOver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -205,6 +206,9 @@ pub struct DevArguments {
     /// Take over consumers that belong to another data directory.
     #[arg(long)]
     pub adopt: bool,
+    /// How effects get from sagas to whoever carries them out: `commit`, inside the runner, or `broker`, as messages.
+    #[arg(long, default_value = "commit", value_parser = parse_hand_over, env = "CLOUDLYSIS_HAND_OVER")]
+    pub hand_over: HandOver,
     /// Listen on an address that others can reach, without authentication.
     #[arg(long)]
     pub allow_unauthenticated: bool,
@@ -251,6 +255,14 @@ pub struct BrokerArguments {
     /// Listen on an address that others can reach, without authentication.
     #[arg(long)]
     pub allow_unauthenticated: bool,
+}
+
+fn parse_hand_over(text: &str) -> Result<HandOver, String> {
+    match text {
+        "commit" => Ok(HandOver::Commit),
+        "broker" => Ok(HandOver::Broker),
+        _ => Err("expected `commit` or `broker`".into()),
+    }
 }
 
 fn parse_sync(text: &str) -> Result<SyncPolicy, String> {
@@ -309,6 +321,9 @@ pub struct ServeArguments {
     /// Take over consumers that belong to another data directory.
     #[arg(long)]
     pub adopt: bool,
+    /// Runner: how effects get from sagas to whoever carries them out: `commit`, inside the runner, or `broker`, as messages.
+    #[arg(long, default_value = "commit", value_parser = parse_hand_over, env = "CLOUDLYSIS_HAND_OVER")]
+    pub hand_over: HandOver,
     /// Listen on an address that others can reach, without authentication.
     #[arg(long)]
     pub allow_unauthenticated: bool,

@@ -5,6 +5,7 @@
 
 use crate::world::disaster::Disaster;
 use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
 use cloudlysis_io_sim::network::Delays;
@@ -196,6 +197,8 @@ pub struct Plan {
     pub effect: effect::Limits,
     /// Bounds of the timers.
     pub schedule: schedule::Limits,
+    /// How effects reach the ledger.
+    pub hand_over: HandOver,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
     /// The fault that is planted, if any.
@@ -280,6 +283,7 @@ impl Plan {
                 answer_slack_ms: 500,
             },
             schedule: schedule::Limits { fired_max: *rng.pick(&[1, 4, 64]), look_ms_max: 1_000 },
+            hand_over: *rng.fork("hand over").pick(&[HandOver::Broker, HandOver::Commit]),
             disaster,
             quirks,
         }

@@ -1,13 +1,12 @@
 //! Attempts: taking commands in, calling, and what answers do.
 
 use super::ledger::{Call, LedgerRow, Phase};
-use super::{Answered, Effect, Effects, NotSent, State, TAIL, Tracked};
+use super::{Answered, Arrival, Effect, Effects, Ended, NotSent, State, TAIL, Tracked};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::{Delivery, EffectDef, Meaning};
 use crate::marks::Mark;
-use crate::outbox::Entry;
 use crate::outcome::{Outcome, Token};
 use crate::program::Gas;
 use crate::quirks::Quirk;
@@ -40,6 +39,7 @@ impl Effects {
         &mut self,
         now: Now,
         command: &EffectCommand,
+        by: Arrival,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
         let key = keys::effect(&command.tenant, &command.command_id);
@@ -58,6 +58,7 @@ impl Effects {
                 payload: command.payload.clone(),
                 saga: command.saga.clone(),
                 context: command.context.clone(),
+                handed_over: by == Arrival::HandedOver,
             }),
         };
         let position = self.tail;
@@ -79,7 +80,7 @@ impl Effects {
         token: Token,
         outcome: Outcome<Answered, NotSent>,
         cx: &mut Cx<'_, I, Effect>,
-    ) -> Result<Option<Entry>, Halt> {
+    ) -> Result<Option<Ended>, Halt> {
         let Some(position) = self.live_position(token) else {
             cx.mark(Mark::EffectStale);
             return Ok(None);
@@ -204,7 +205,7 @@ impl Effects {
         outcome: EffectOutcome,
         payload: Value,
         cx: &mut Cx<'_, I, Effect>,
-    ) -> Entry {
+    ) -> Ended {
         let call = opened.row.call.take();
         opened.row.phase = Phase::Settled { outcome };
         cx.put(Table::Effect, &opened.key, &opened.row.encode());
@@ -216,11 +217,11 @@ impl Effects {
         } else {
             payload
         };
-        let (saga, context) = match call {
-            Some(call) => (call.saga, call.context),
-            None => (None, crate::wire::context::Context::generate(command_id.as_str())),
+        let (saga, context, handed_over) = match call {
+            Some(call) => (call.saga, call.context, call.handed_over),
+            None => (None, crate::wire::context::Context::generate(command_id.as_str()), false),
         };
-        Entry::result(&EffectResult {
+        let result = EffectResult {
             tenant,
             effect: row.effect,
             context: context.caused_by(command_id.as_str()),
@@ -229,7 +230,8 @@ impl Effects {
             payload,
             saga,
             timestamp: Some(now.wall.rfc3339()),
-        })
+        };
+        Ended { result, handed_over }
     }
 
     fn close<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {

@@ -36,6 +36,9 @@ pub struct Call {
     pub saga: Option<SagaRef>,
     /// What it belongs to.
     pub context: Context,
+    /// It came inside a commit of this partition, and its result goes back the same way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_over: bool,
 }
 
 /// Where an effect stands.

@@ -1,7 +1,7 @@
 //! Effect idempotency: calls to the outside, each under one key, each settled once.
 //!
 //! ```text
-//! command ─► Open ── place free ─► Started ── succeeded, failed ─► Settled  (+ result into the outbox)
+//! command ─► Open ── place free ─► Started ── succeeded, failed ─► Settled  (+ result, the way the command came)
 //!   │                    ▲            │
 //!   └ known: ignored     └─ Backoff ◄─┤ not sent, no answer, "not now"
 //!                                     └─ attempts used up, or at most once and no answer ─► Parked
@@ -35,11 +35,11 @@ use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::manifest::{EffectDef, EffectRequest};
-use crate::outbox::Entry;
 use crate::outcome::{Outcome, Token, Tokens};
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
+use crate::wire::envelope::EffectResult;
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
 use serde_json::Value;
@@ -91,6 +91,24 @@ pub struct NotSent {
     pub detail: String,
     /// Trying again cannot help: the request itself is not allowed.
     pub forbidden: bool,
+}
+
+/// How a command reached the ledger; its result takes the same way back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arrival {
+    /// As a message of `WORKFLOW_COMMANDS`.
+    Delivered,
+    /// From a saga of this partition, in the commit of its transition.
+    HandedOver,
+}
+
+/// An effect that was settled.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Ended {
+    /// How.
+    pub result: EffectResult,
+    /// Whether its command was handed over.
+    pub handed_over: bool,
 }
 
 /// Facts for effects. Commands have an entrance of their own: [`Effects::on_command`].
@@ -202,7 +220,7 @@ impl Effects {
         })
     }
 
-    /// Answers a fact; an entry is the result, for the outbox.
+    /// Answers a fact; an end is for the saga that waits for it.
     ///
     /// # Errors
     /// When a table cannot be read.
@@ -211,7 +229,7 @@ impl Effects {
         now: Now,
         input: Input,
         cx: &mut Cx<'_, I, Effect>,
-    ) -> Result<Option<Entry>, Halt> {
+    ) -> Result<Option<Ended>, Halt> {
         match input {
             Input::Returned { token, outcome } => self.on_returned(now, token, outcome, cx),
         }

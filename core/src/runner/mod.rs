@@ -9,6 +9,8 @@
 //! WORKFLOW_COMMANDS ─► gate ─┴─► effects ───────── result ───────────────┘
 //! ```
 //!
+//! With [`HandOver::Commit`] an effect goes from the saga straight to the effects, and its result straight back.
+//!
 //! This machine only routes: a delivery goes through its gate, then to the saga or the effect it is for; what they ask
 //! for goes to the outbox; how that ended goes back to the saga. All of it is staged by follow-ups of one input, so it
 //! commits together with the checkpoint.
@@ -23,17 +25,19 @@ mod tests;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};
-use crate::effect::{self, Effects};
+use crate::effect::{self, Arrival, Effects, Ended};
 use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef};
+use crate::marks::Mark;
 use crate::outbox::{self, Entry, Outbox, Settlement};
 use crate::quarantine::Quarantine;
 use crate::quirks::Quirks;
-use crate::saga::{Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
+use crate::saga::{HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
 use crate::time::{Mono, Now};
+use crate::wire::envelope::EffectCommand;
 use crate::wire::id::Name;
 use crate::wire::stream::{ConsumerName, ConsumerRole, PlatformStream};
 use crate::wire::subject::Filter;
@@ -47,6 +51,8 @@ pub struct Config {
     pub sagas: BTreeMap<Name, Arc<SagaDef>>,
     /// The effects.
     pub effects: BTreeMap<Name, Arc<EffectDef>>,
+    /// How effects get from sagas to the ledger, and results back.
+    pub hand_over: HandOver,
     /// Which partition this is.
     pub partition: u32,
     /// The id of our store.
@@ -155,6 +161,8 @@ pub enum Input {
     TimerChanged(Box<TimerChange>),
     /// Work must leave. Only this machine sends it.
     Enqueued(Box<Entry>),
+    /// An effect joins the ledger. Only this machine sends it.
+    EffectHandedOver(Box<EffectCommand>),
     /// Everything a delivery caused is staged. Only this machine sends it.
     Caused(Settling),
     /// Time has passed.
@@ -335,8 +343,12 @@ impl Machine for Runner {
             seed: config.seed,
             quirks: config.quirks,
         };
-        let sagas =
-            SagaConfig { definitions: config.sagas.clone(), gas_max: config.gas_max, quirks: config.quirks };
+        let sagas = SagaConfig {
+            definitions: config.sagas.clone(),
+            hand_over: config.hand_over,
+            gas_max: config.gas_max,
+            quirks: config.quirks,
+        };
         let mut outbox = Outbox::recover(outbox, incarnation, view)?;
         outbox.hold(held);
         Ok(Self {
@@ -417,10 +429,17 @@ impl Runner {
                 settlement.map_or(Ok(()), |settlement| self.on_settled(settlement, cx))
             }
             Input::Effect(input) => {
-                let result =
+                let ended =
                     cx.child(Input::Effect, Effect::Effect, |cx| self.effects.handle(now, input, cx))?;
-                if let Some(result) = result {
-                    cx.then(Input::Enqueued(Box::new(result)));
+                match ended {
+                    Some(Ended { result, handed_over: true }) => {
+                        cx.mark(Mark::EffectHandedBack);
+                        route::result_to_saga(result, cx);
+                    }
+                    Some(Ended { result, handed_over: false }) => {
+                        cx.then(Input::Enqueued(Box::new(Entry::result(&result))));
+                    }
+                    None => {}
                 }
                 Ok(())
             }
@@ -446,6 +465,9 @@ impl Runner {
             Input::Enqueued(entry) => {
                 cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.enqueue(now, &entry, cx))
             }
+            Input::EffectHandedOver(command) => cx.child(Input::Effect, Effect::Effect, |cx| {
+                self.effects.on_command(now, &command, Arrival::HandedOver, cx)
+            }),
             Input::Caused(settling) => self.on_caused(settling, cx),
             Input::Tick(Tick) => self.on_tick(now, cx),
         }

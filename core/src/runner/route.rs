@@ -2,6 +2,7 @@
 
 use super::{Effect, Input, Runner, Settling, Source, gate_cx};
 use crate::cx::Cx;
+use crate::effect::Arrival;
 use crate::gate::{Admission, Admitted, Delivery};
 use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
@@ -9,7 +10,7 @@ use crate::marks::Mark;
 use crate::outbox::{End, Origin, Settlement, WorkRef};
 use crate::program::Gas;
 use crate::quarantine::{Cause, Parked, QuarantineKey};
-use crate::saga::{Asked, Happened, Reacted, TimerFired, WorkEnded};
+use crate::saga::{Asked, Happened, Reacted, TimerFired, Wanted, WorkEnded};
 use crate::time::Now;
 use crate::wire::envelope::{
     DecodeError, EffectCommand, EffectOutcome, EffectResult, EventMessage, Occurrence, WorkflowEvent,
@@ -59,7 +60,9 @@ impl Runner {
                 .map(|result| result_to_saga(result, cx)),
             Source::Commands => match EffectCommand::decode(subject, headers, payload, &position) {
                 Ok(command) => {
-                    cx.child(Input::Effect, Effect::Effect, |cx| self.effects.on_command(now, &command, cx))?;
+                    cx.child(Input::Effect, Effect::Effect, |cx| {
+                        self.effects.on_command(now, &command, Arrival::Delivered, cx)
+                    })?;
                     Ok(())
                 }
                 Err(error) => Err(unreadable(error)),
@@ -208,8 +211,11 @@ impl Runner {
                 for change in timers {
                     cx.then(Input::TimerChanged(Box::new(change)));
                 }
-                for entry in work {
-                    cx.then(Input::Enqueued(Box::new(entry)));
+                for wanted in work {
+                    cx.then(match wanted {
+                        Wanted::Leaving(entry) => Input::Enqueued(Box::new(entry)),
+                        Wanted::HandedOver(command) => Input::EffectHandedOver(Box::new(command)),
+                    });
                 }
                 Ok(())
             }
@@ -312,7 +318,7 @@ fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
 }
 
 /// The result of an effect is the end of the work that asked for it.
-fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect>) {
+pub(super) fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect>) {
     let Some(saga) = result.saga else {
         cx.mark(Mark::SagaUncorrelated);
         return;

@@ -2,11 +2,11 @@
 //!
 //! "May have been" is settled by waiting: every work item ends in a definite answer, however often it must be tried.
 
+use super::Wanted;
 use super::instance::{Instance, Status, WorkState};
 use super::transition::{Sagas, Subject, program_cause};
 use crate::cx::Cx;
 use crate::marks::Mark;
-use crate::outbox::Entry;
 use crate::program::Gas;
 use crate::program::contract;
 use crate::quarantine::Cause;
@@ -21,7 +21,7 @@ impl Sagas {
         subject: &Subject<'_>,
         instance: &mut Instance,
         cx: &mut Cx<'_, I, E>,
-    ) -> Result<Vec<Entry>, Cause> {
+    ) -> Result<Vec<Wanted>, Cause> {
         let Status::Compensating { event, remaining } = &instance.status else { return Ok(Vec::new()) };
         let (event, mut remaining) = (event.clone(), *remaining);
         let in_flight = instance.works.iter().any(|work| work.state == WorkState::InFlight);

@@ -78,6 +78,9 @@ pub struct Work {
     pub compensates: bool,
     /// How far it is.
     pub state: WorkState,
+    /// It was handed over to the ledger of this partition, and did not pass the outbox.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_over: bool,
 }
 
 /// How far a work item is.

@@ -24,6 +24,7 @@
 //! - INV-SAGA-2: a finished instance absorbs every later event.
 //! - INV-SAGA-3: compensation undoes, last first, what was done or may have been, and waits for what is in flight.
 //! - INV-SAGA-4: work items and timers commit with the state or not at all (they are returned, never emitted).
+//! - INV-SAGA-5: what was asked for first leaves first: an effect is handed over only when nothing is on its way out.
 //!
 //! Limits: work items per instance ([`WORKS_MAX`]), state size and items per reaction (the program contract).
 //!
@@ -44,6 +45,7 @@ pub use transition::{Happened, SagaConfig, Sagas, WorkEnded};
 use crate::outbox::Entry;
 use crate::quarantine::Cause;
 use crate::schedule::Timer;
+use crate::wire::envelope::EffectCommand;
 use crate::wire::id::{CommandId, TenantId};
 
 /// Most work items of one instance over its life.
@@ -55,10 +57,29 @@ pub const TIMERS_MAX: usize = 64;
 /// What a reaction wants from the rest of the partition, in the same commit.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Asked {
-    /// Work that must leave, in order.
-    pub work: Vec<Entry>,
+    /// Work, in order.
+    pub work: Vec<Wanted>,
     /// What changes in the schedule, in order.
     pub timers: Vec<TimerChange>,
+}
+
+/// A work item on its way.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Wanted {
+    /// It leaves through the outbox.
+    Leaving(Entry),
+    /// An effect that joins the ledger of this partition in the same commit.
+    HandedOver(EffectCommand),
+}
+
+/// How an effect gets from a saga to the ledger of the same partition, and its result back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum HandOver {
+    /// As messages, by way of the outbox: others may see them, or carry the effect out.
+    #[default]
+    Broker,
+    /// Inside the commit, unless a command of the instance is still on its way: what was asked for first leaves first.
+    Commit,
 }
 
 /// A change to the schedule.

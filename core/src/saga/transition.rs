@@ -1,7 +1,7 @@
 //! One transition: something happened, the program reacts, row and work move together.
 
 use super::instance::{Instance, Status, Work, WorkState};
-use super::{Asked, Reacted, WORKS_MAX};
+use super::{Asked, HandOver, Reacted, WORKS_MAX, Wanted};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::{SagaDef, Trigger, WorkOutcome};
@@ -30,6 +30,8 @@ const FORGET_MAX: usize = 256;
 pub struct SagaConfig {
     /// The definitions.
     pub definitions: BTreeMap<Name, Arc<SagaDef>>,
+    /// How effects reach the ledger.
+    pub hand_over: HandOver,
     /// Budget of one program run.
     pub gas_max: u64,
     /// Planted faults.
@@ -298,12 +300,12 @@ impl Sagas {
         instance: &mut Instance,
         items: Vec<WorkItem>,
         compensates: bool,
-    ) -> Result<Vec<Entry>, Cause> {
+    ) -> Result<Vec<Wanted>, Cause> {
         if instance.works.len() + items.len() > WORKS_MAX {
             let detail = format!("more than {WORKS_MAX} work items over its life");
             return Err(Cause { kind: "too_much_work".into(), detail });
         }
-        let mut entries = Vec::with_capacity(items.len());
+        let mut wanted = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
             let id = CommandId::derive(&[
                 subject.tenant.as_str(),
@@ -319,7 +321,8 @@ impl Sagas {
                 work: item.name.clone(),
             };
             let context = instance.context.caused_by(subject.cause);
-            entries.push(match item.target {
+            let mut handed_over = false;
+            wanted.push(match item.target {
                 Target::Command(CommandTarget { aggregate, id: aggregate_id, name, payload }) => {
                     let command = Command {
                         tenant: subject.tenant.clone(),
@@ -331,7 +334,7 @@ impl Sagas {
                         context,
                         record_refusal: true,
                     };
-                    Entry::command(saga, command)
+                    Wanted::Leaving(Entry::command(saga, command))
                 }
                 Target::Effect { name, payload } => {
                     let command = EffectCommand {
@@ -343,12 +346,29 @@ impl Sagas {
                         timestamp: Some(now.wall.rfc3339()),
                         context,
                     };
-                    Entry::effect(saga, &command)
+                    handed_over = self.hands_over(instance);
+                    if handed_over {
+                        Wanted::HandedOver(command)
+                    } else {
+                        Wanted::Leaving(Entry::effect(saga, &command))
+                    }
                 }
             });
-            instance.works.push(Work { id, name: item.name, compensates, state: WorkState::InFlight });
+            let (name, state) = (item.name, WorkState::InFlight);
+            instance.works.push(Work { id, name, compensates, state, handed_over });
         }
-        Ok(entries)
+        Ok(wanted)
+    }
+
+    /// Whether an effect may join the ledger at once: nothing of its instance is on another way.
+    fn hands_over(&self, instance: &Instance) -> bool {
+        let is_leaving = |work: &Work| work.state == WorkState::InFlight && !work.handed_over;
+        match self.config.hand_over {
+            HandOver::Broker => false,
+            HandOver::Commit => {
+                self.config.quirks.has(Quirk::SagaHandOverAhead) || !instance.works.iter().any(is_leaving)
+            }
+        }
     }
 }
 

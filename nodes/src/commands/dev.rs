@@ -66,7 +66,13 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     say(&format!("  broker    {broker_url}{kind}"));
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| has_history).await?;
 
-    let common = Common { app: Arc::clone(&app), broker, partition: 0, adopt: arguments.adopt };
+    let common = Common {
+        app: Arc::clone(&app),
+        broker,
+        partition: 0,
+        adopt: arguments.adopt,
+        hand_over: arguments.hand_over,
+    };
     let (stop_inner, stopping_inner) = watch::channel(false);
     let (stop_edge, stopping_edge) = watch::channel(false);
     let aggregate = node::aggregate(&common, aggregate_store)?;

@@ -16,6 +16,7 @@ use crate::{server, shutdown};
 use axum::Router;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
@@ -39,6 +40,7 @@ pub(super) struct Common {
     pub(super) broker: Broker,
     pub(super) partition: u32,
     pub(super) adopt: bool,
+    pub(super) hand_over: HandOver,
 }
 
 /// A node, running: its partition behind closures, because each has facts of its own.
@@ -218,9 +220,11 @@ pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Re
     });
     let (sagas, effects, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
     let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
+    let hand_over = common.hand_over;
     let config = move || runner::Config {
         sagas: sagas.clone(),
         effects: effects.clone(),
+        hand_over,
         partition,
         store_id: store_id.clone(),
         adopt,

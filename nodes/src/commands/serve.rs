@@ -67,8 +67,13 @@ async fn serve_partition(
     let broker = Broker::new(connection.clone());
     let has_history = node::has_history(&store);
     agree_on_streams(&connection, &broker, arguments, has_history).await?;
-    let common =
-        Common { app: Arc::clone(app), broker, partition: arguments.partition, adopt: arguments.adopt };
+    let common = Common {
+        app: Arc::clone(app),
+        broker,
+        partition: arguments.partition,
+        adopt: arguments.adopt,
+        hand_over: arguments.hand_over,
+    };
     let node = start(&common, store)?;
     let (stop, stopping) = watch::channel(false);
     let settings = BTreeMap::from([

@@ -100,6 +100,7 @@ on_both_brokers!(
     clients::published_clients_use_the_broker_of_a_running_shop,
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     providers::effects_ask_services_on_the_broker,
+    providers::effects_that_are_messages_ask_services_on_the_broker,
     separate::four_processes_ship_an_order,
     separate::streams_are_created_only_on_request,
 );

@@ -36,12 +36,22 @@ fn key(message: &Message) -> String {
 }
 
 pub(crate) async fn effects_ask_services_on_the_broker(world: World) {
+    effects_ask_services(world, "commit").await;
+}
+
+pub(crate) async fn effects_that_are_messages_ask_services_on_the_broker(world: World) {
+    effects_ask_services(world, "broker").await;
+}
+
+async fn effects_ask_services(world: World, hand_over: &str) {
     let app = world.application_with(&[
         ("app.yaml", APP),
         ("effects/charge_card.yaml", CHARGE),
         ("effects/ship_parcel.yaml", SHIP),
     ]);
-    let node = world.dev_of(&app, "data").await;
+    let app = app.to_str().expect("a path that is text");
+    let mut node = world.start_dev_of(app, "data", &["--hand-over", hand_over]).await;
+    node.ready().await;
     let shop = node.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
     shop.accepted(&Command::place("acme", "o-1")).await;

@@ -215,8 +215,12 @@ impl Present {
                 return Some(format!("a saga for {:?}, of which nothing is there", order.id));
             }
         }
+        let handed_over = handed_over(rows);
         each(rows, Table::Effect, |key, _| {
             let (_, command) = keys::parse_effect(key)?;
+            if handed_over.contains(&command) {
+                return None;
+            }
             let asked = |(stream, subject): &(PlatformStream, String)| {
                 let Some(Route::Effect { command: own, .. }) = Route::parse(subject) else { return false };
                 own == command && harmless(stream, subject)
@@ -278,6 +282,8 @@ impl Present {
                 return (!refused).then(|| format!("{instance:?}"));
             }
             let explained = open.any(|work| match ledger.get(&work.id).map(|row| &row.phase) {
+                // What never was in a log was not lost with it.
+                None | Some(Phase::Settled { .. }) if work.handed_over => false,
                 None => !self.commands.contains(&work.id),
                 Some(Phase::Settled { .. }) => !self.results.contains(&work.id),
                 Some(Phase::Parked { .. }) => true,
@@ -332,6 +338,17 @@ impl History {
 fn order_subject(order: &OrderPlan) -> String {
     let (tenant, id) = (order.tenant.clone(), order.id.clone());
     subject_of(&AggregateKey { tenant, kind: Name::parse("order").expect("a name"), id })
+}
+
+/// Effects that never were in a log.
+fn handed_over(rows: &Committed<'_>) -> BTreeSet<CommandId> {
+    let mut out = BTreeSet::new();
+    each(rows, Table::Saga, |_, row| {
+        let works = Instance::decode(row).ok()?.works;
+        out.extend(works.into_iter().filter(|work| work.handed_over).map(|work| work.id));
+        None
+    });
+    out
 }
 
 /// Whether the runner has applied a message of a workflow stream.

@@ -9,7 +9,7 @@ use cloudlysis_core::aggregate::AggregateKey;
 use cloudlysis_core::effect::{LedgerRow, Phase};
 use cloudlysis_core::manifest::Delivery;
 use cloudlysis_core::saga::{Instance, Status};
-use cloudlysis_core::wire::id::{EntityId, Name, TenantId};
+use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::subject::Route;
 use cloudlysis_core::{Invariant, Table, View};
@@ -84,6 +84,26 @@ fn sagas(end: &End<'_>) -> Result<BTreeMap<Vec<u8>, Instance>, Violation> {
     }
 }
 
+type Ledger = BTreeMap<(TenantId, CommandId), LedgerRow>;
+
+/// Every effect the runner knows, whichever way it came.
+fn ledger(rows: &Committed<'_>) -> Result<Ledger, Violation> {
+    let mut out = Ledger::new();
+    let mut broken = None;
+    let scanned = rows.scan(Table::Effect, b"", &mut |key, row| {
+        match (keys::parse_effect(key), LedgerRow::decode(row)) {
+            (Some(key), Ok(row)) => drop(out.insert(key, row)),
+            (_, row) => broken = Some(format!("{key:?}: {row:?}")),
+        }
+        ControlFlow::Continue(())
+    });
+    match (scanned, broken) {
+        (Ok(()), None) => Ok(out),
+        (Err(fault), _) => Err(violation(Invariant::Drv2, fault.to_string())),
+        (_, Some(detail)) => Err(violation(Invariant::Drv2, detail)),
+    }
+}
+
 /// INV-ONCE-1 and INV-EFF-5: as many executions as the ledger admits, and nothing that no saga asked for.
 fn check_effects(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>) -> Result<(), Violation> {
     let asked: BTreeSet<&str> =
@@ -93,23 +113,24 @@ fn check_effects(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>
         *counted.entry(execution.key.as_str()).or_default() += 1;
     }
     let app = crate::app::shop();
+    let ledger = ledger(&end.runner)?;
     for subject in logs.effect_commands() {
-        let Some(Route::Effect { tenant, effect, command }) = Route::parse(subject) else { continue };
-        if !asked.contains(command.as_str()) {
-            let detail = format!("{subject} was stored, and no saga asked for it");
+        let Some(Route::Effect { tenant, command, .. }) = Route::parse(subject) else { continue };
+        if !ledger.contains_key(&(tenant, command)) {
+            let detail = format!("{subject} was stored, and has no row in the ledger");
             return Err(violation(Invariant::Once1, detail));
         }
-        let row = end.runner.get(Table::Effect, &keys::effect(&tenant, &command)).ok().flatten();
-        let Some(row) = row.map(LedgerRow::decode).transpose().ok().flatten() else {
-            return Err(violation(
-                Invariant::Once1,
-                format!("{subject} was stored, and has no row in the ledger"),
-            ));
-        };
+    }
+    for ((tenant, command), row) in ledger {
+        let (effect, subject) = (&row.effect, format!("{} of {tenant:?}", command.as_str()));
+        if !asked.contains(command.as_str()) {
+            let detail = format!("{subject} is in the ledger, and no saga asked for it");
+            return Err(violation(Invariant::Once1, detail));
+        }
         let happened =
             counted.remove(format!("{}:{}", tenant.token(), command.token()).as_str()).unwrap_or(0);
         let at_most_once =
-            app.effects.get(&effect).is_some_and(|definition| definition.delivery == Delivery::AtMostOnce);
+            app.effects.get(effect).is_some_and(|definition| definition.delivery == Delivery::AtMostOnce);
         if at_most_once && happened > 1 {
             return Err(violation(Invariant::Eff5, format!("{subject} happened {happened} times")));
         }

@@ -8,15 +8,17 @@ use crate::world::nemesis::consumers;
 use cloudlysis_core::aggregate::{CommandRow, Record};
 use cloudlysis_core::effect::{self, LedgerRow, Phase};
 use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
-use cloudlysis_core::outbox::{Body, Destination, Entry};
+use cloudlysis_core::outbox::{Body, Destination, Entry, Origin};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
-use cloudlysis_core::wire::envelope::{EffectResult, WorkflowEvent};
+use cloudlysis_core::wire::envelope::{EffectResult, SagaRef, WorkflowEvent};
+use cloudlysis_core::wire::id::{CommandId, TenantId};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::stream::{ConsumerName, PlatformStream};
 use cloudlysis_core::wire::subject::Route;
 use cloudlysis_core::{Halt, Invariant, Table, View};
 use cloudlysis_io_sim::store::{Change, Committed};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 /// The undoing work of the shop's saga, in the order in which it must be asked for.
 const UNDOING: [&str; 2] = ["refund", "release"];
@@ -171,13 +173,52 @@ impl Rows {
             let detail = format!("{idempotency_key:?} names no effect in the ledger ({})", request.target());
             return broken(Invariant::Eff2, detail);
         };
-        match LedgerRow::decode(row).map_err(|halt| unreadable(&halt))?.phase {
+        let row = LedgerRow::decode(row).map_err(|halt| unreadable(&halt))?;
+        if let Some(saga) = row.call.as_ref().and_then(|call| call.saga.as_ref()) {
+            left_before(rows, tenant, saga, &command)?;
+        }
+        match row.phase {
             Phase::Started { .. } => Ok(()),
             phase @ (Phase::Open | Phase::Settled { .. } | Phase::Parked { .. }) => {
                 broken(Invariant::Eff1, format!("{idempotency_key} is called, its row says {phase:?}"))
             }
         }
     }
+}
+
+/// INV-SAGA-5: nothing its saga asked for earlier is still on its way out when an effect is called.
+fn left_before(
+    rows: &Committed<'_>,
+    tenant: &TenantId,
+    saga: &SagaRef,
+    command: &CommandId,
+) -> Result<(), Violation> {
+    let key = keys::saga(tenant, &saga.saga, &saga.correlation);
+    let Some(row) = rows.get(Table::Saga, &key).ok().flatten() else { return Ok(()) };
+    let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
+    let earlier: Vec<&CommandId> =
+        instance.works.iter().map(|work| &work.id).take_while(|id| *id != command).collect();
+    let mut late = None;
+    let scanned = rows.scan(Table::Outbox, b"", &mut |_, row| {
+        let entry: Option<Entry> = serde_json::from_slice(row).ok();
+        let waiting = match entry.map(|entry| entry.origin) {
+            Some(Origin::Command(work) | Origin::EffectCommand(work)) => Some(work.work_id),
+            Some(Origin::EffectResult { .. } | Origin::Reminder { .. }) | None => None,
+        };
+        match waiting.filter(|id| earlier.contains(&id)) {
+            Some(id) => {
+                late = Some(id);
+                ControlFlow::Break(())
+            }
+            None => ControlFlow::Continue(()),
+        }
+    });
+    scanned.map_err(|halt| unreadable(&Halt::Store(halt)))?;
+    late.map_or(Ok(()), |late| {
+        let detail =
+            format!("{command} of {key:?} is called while {late}, asked for before it, has not left");
+        Err(Violation::new(Invariant::Saga5, detail))
+    })
 }
 
 /// A result that was passed must have ended the work that waited for it.

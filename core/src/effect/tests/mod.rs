@@ -4,11 +4,11 @@ mod exhaustive;
 mod properties;
 mod script;
 
-use super::{Answered, Config, Effect, Effects, LedgerRow, Limits, NotSent, Phase, Timer};
+use super::{Answered, Arrival, Config, Effect, Effects, Ended, LedgerRow, Limits, NotSent, Phase, Timer};
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
-use crate::outbox::Body;
+
 use crate::outcome::{Outcome, Token};
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
@@ -79,12 +79,13 @@ impl Machine for Desk {
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         match input {
-            Input::Commanded(command) => self.0.on_command(now, &command, cx),
+            Input::Commanded(command) => self.0.on_command(now, &command, Arrival::Delivered, cx),
             Input::Effect(input) => {
-                if let Some(result) = self.0.handle(now, input, cx)? {
+                if let Some(Ended { result, handed_over }) = self.0.handle(now, input, cx)? {
+                    assert!(!handed_over, "it was delivered");
                     let at = rows(cx.view(), Table::View).len() as u64;
-                    let Body::Message { subject, payload, .. } = result.body else { panic!("not a message") };
-                    let value: Value = serde_json::from_str(&payload).expect("JSON");
+                    let subject = result.route().subject().to_string();
+                    let value: Value = serde_json::from_slice(&result.encode()).expect("JSON");
                     let line = json!({ "subject": subject, "result": value });
                     cx.put(Table::View, &keys::position(at), line.to_string().as_bytes());
                 }

@@ -11,7 +11,7 @@ use crate::outbox::{self, CommandAccepted, CommandRefused, Found};
 use crate::outcome::Outcome;
 use crate::program::contract::Refusal;
 use crate::quarantine::{Quarantine, QuarantinedKey};
-use crate::saga::{Instance, Status};
+use crate::saga::{HandOver, Instance, Status};
 use crate::store::Table;
 use crate::wire::answer::{PublishRefused, Published};
 use crate::wire::context::Context;
@@ -65,6 +65,7 @@ fn config() -> Config {
         store_id: "store-a".into(),
         adopt: false,
         gate_limits: GATE_LIMITS,
+        hand_over: HandOver::Broker,
         outbox_limits: OUTBOX_LIMITS,
         effect_limits: effect::Limits { in_flight_max: 4, tracked_max: 8, answer_slack_ms: 500 },
         schedule_limits: crate::schedule::Limits { fired_max: 3, look_ms_max: 1_000 },
@@ -168,7 +169,11 @@ impl World {
 
     /// A runner that is bound to its streams.
     fn bound() -> Self {
-        let mut world = Self::new(config());
+        Self::bound_with(HandOver::Broker)
+    }
+
+    fn bound_with(hand_over: HandOver) -> Self {
+        let mut world = Self::new(Config { hand_over, ..config() });
         world.run();
         assert_eq!(world.bench.machine().not_ready(), [""; 0]);
         world

@@ -2,6 +2,7 @@
 //! without any of it.
 
 use super::{Effect, Input, Landed, Sent, Source, World, sent};
+use crate::saga::HandOver;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -150,7 +151,10 @@ fn done(world: &World, order: &str) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn what_is_done_is_what_would_have_been_done_without_faults(ops in prop::collection::vec(op(), 1..250)) {
+    fn what_is_done_is_what_would_have_been_done_without_faults(
+        ops in prop::collection::vec(op(), 1..250),
+        hand_over in prop::sample::select(vec![HandOver::Broker, HandOver::Commit]),
+    ) {
         let mut clean = World::bound();
         let placed = ops.iter().filter_map(|op| if let Op::Place { order } = op { Some(*order) } else { None });
         for order in placed {
@@ -158,7 +162,7 @@ proptest! {
         }
         clean.run();
         let mut world = Faulty {
-            world: World::bound(),
+            world: World::bound_with(hand_over),
             asked: Vec::new(),
             under_way: Vec::new(),
             fail_commit: None,

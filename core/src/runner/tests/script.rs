@@ -9,6 +9,7 @@ use crate::marks::Mark;
 use crate::outbox;
 use crate::outcome::Outcome;
 use crate::runner::Effect;
+use crate::saga::HandOver;
 use crate::wire::answer::PublishRefused;
 use crate::wire::envelope::EffectCommand;
 use crate::wire::headers::Headers;
@@ -60,6 +61,41 @@ fn an_order_goes_all_the_way() {
     assert_eq!(checkpoints, [4, 3, 3], "an order and what three commands did, three results, three commands");
     let runner = world.bench.machine();
     assert_eq!((runner.outbox().depth(), runner.effects().open(), runner.quarantine().parked()), (0, 0, 0));
+}
+
+#[test]
+fn effects_are_handed_over_inside_the_commit_and_so_are_their_results() {
+    let mut world = World::bound_with(HandOver::Commit);
+    world.place("acme", "o-1");
+    world.place("acme", "o-broke");
+    world.run();
+    let (shipped, broke) = (world.outside.of("acme/o-1"), world.outside.of("acme/o-broke"));
+    assert_eq!(shipped, ["reserve", "charge_card", "confirm", "ship_parcel", "ship", "sell", "send_receipt"]);
+    assert_eq!(broke, ["reserve", "charge_card: no", "reject", "release"]);
+    assert_eq!(world.status("acme", "o-1"), Some(Status::Completed));
+    assert_eq!(world.status("acme", "o-broke"), Some(Status::Compensated));
+    let seen = [Source::Results, Source::Commands].map(|source| world.checkpoint(source));
+    assert_eq!(seen, [1, 1], "the receipt alone, behind the commands that were asked for before it");
+    assert_eq!(world.bench.marked(Mark::EffectHandedBack), 3);
+}
+
+#[test]
+fn what_is_handed_over_is_in_the_commit_of_its_saga() {
+    for landed in [Landed::Yes, Landed::No] {
+        let mut world = World::bound_with(HandOver::Commit);
+        world.place("acme", "o-1");
+        let delivery = next(&mut world, Source::Events);
+        let effects = world.bench.turn([delivery]);
+        let accepted: Vec<Input> = effects.into_iter().filter_map(|effect| world.perform(effect)).collect();
+        assert_eq!(world.bench.turn_without_answer(landed, accepted), []);
+        let asked = world.instance("checkout", "acme", "o-1").map_or(0, |instance| instance.works.len());
+        let there = usize::from(landed == Landed::Yes);
+        assert_eq!(asked, 1 + there, "INV-SAGA-4");
+        assert_eq!(world.bench.store.table(Table::Effect).count(), there, "INV-SAGA-4");
+        world.run();
+        assert_eq!(world.status("acme", "o-1"), Some(Status::Completed));
+        assert_eq!(world.outside.log.len(), 7, "INV-ONCE-1");
+    }
 }
 
 #[test]

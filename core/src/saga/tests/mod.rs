@@ -6,8 +6,8 @@ mod script;
 mod timers;
 
 use super::{
-    Asked, Happened, Instance, Reacted, SagaConfig, Sagas, Status, TimerChange, TimerFired, Work, WorkEnded,
-    WorkState,
+    Asked, HandOver, Happened, Instance, Reacted, SagaConfig, Sagas, Status, TimerChange, TimerFired, Wanted,
+    Work, WorkEnded, WorkState,
 };
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
@@ -28,6 +28,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::SagaForgetInFlight, script::undoing_waits_for_what_is_in_flight),
     (Quirk::SagaCompensateForwards, script::what_was_done_is_undone_last_first_and_one_at_a_time),
     (Quirk::SagaReactWhenFinished, script::a_finished_saga_absorbs_every_later_event),
+    (Quirk::SagaHandOverAhead, script::an_effect_is_handed_over_when_nothing_is_on_its_way),
     (Quirk::SagaIgnoreWhileUndoing, script::what_a_work_item_brings_back_while_its_saga_undoes_is_kept),
 ];
 
@@ -105,7 +106,15 @@ impl Machine for Desk {
                     }
                 }
                 let before = rows(cx.view(), Table::Outbox).len() as u64;
-                for (at, entry) in (before..).zip(work) {
+                for (at, wanted) in (before..).zip(work) {
+                    let entry = match wanted {
+                        Wanted::Leaving(entry) => entry,
+                        Wanted::HandedOver(command) => {
+                            let saga = command.saga.clone().expect("of a saga");
+                            cx.emit(format!("hands over {}", saga.work));
+                            continue;
+                        }
+                    };
                     cx.put(Table::Outbox, &keys::position(at), &entry_row(&entry));
                     cx.emit(format!("asks {}", name(&entry)));
                 }
@@ -139,8 +148,12 @@ fn name(entry: &Entry) -> String {
 }
 
 fn bench() -> Bench<Desk> {
+    bench_with(HandOver::Broker)
+}
+
+fn bench_with(hand_over: HandOver) -> Bench<Desk> {
     let definitions = shop_with(&[("sagas/odd.yaml", ODD), ("sagas/alarm.yaml", timers::ALARM)]).sagas;
-    Bench::new(SagaConfig { definitions, gas_max: 100_000, quirks: quirks() })
+    Bench::new(SagaConfig { definitions, hand_over, gas_max: 100_000, quirks: quirks() })
 }
 
 fn tenant() -> TenantId {

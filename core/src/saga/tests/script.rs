@@ -1,12 +1,12 @@
 //! The diagram of the module, arrow by arrow, and its invariants by name.
 
 use super::{
-    Bench, Desk, Instance, Landed, Said, Status, WorkState, asked, bench, cancelled, checkout, end, ended,
-    happened, instance, last_payload, placed, work,
+    Bench, Desk, Instance, Landed, Said, Status, WorkState, asked, bench, bench_with, cancelled, checkout,
+    end, ended, happened, instance, last_payload, placed, work,
 };
 use crate::halt::Halt;
 use crate::marks::Mark;
-use crate::saga::WORKS_MAX;
+use crate::saga::{HandOver, WORKS_MAX};
 use crate::store::Table;
 use crate::wire::keys;
 use serde_json::{Value, json};
@@ -31,9 +31,9 @@ fn a_checkout_goes_from_step_to_step_and_completes() {
     let mut bench = charged();
     assert_eq!(checkout(&bench, "o-1").status, Status::Running);
     assert_eq!(end(&mut bench, "o-1", "confirm", true), ["asks parcel"]);
-    assert_eq!(end(&mut bench, "o-1", "parcel", true), ["asks ship", "asks sell"]);
+    assert_eq!(end(&mut bench, "o-1", "parcel", true), ["asks ship", "asks sell", "asks receipt"]);
     assert_eq!(end(&mut bench, "o-1", "ship", true), NOTHING);
-    assert_eq!(end(&mut bench, "o-1", "sell", true), ["asks receipt"]);
+    assert_eq!(end(&mut bench, "o-1", "sell", true), NOTHING);
     let Instance { status, state, works, .. } = checkout(&bench, "o-1");
     assert_eq!(status, Status::Completed);
     assert_eq!(state["charge"], json!(format!("from {}", works[1].id)));
@@ -42,6 +42,19 @@ fn a_checkout_goes_from_step_to_step_and_completes() {
     assert_eq!(causes(&bench), 0, "what is finished need not remember what it applied");
     end(&mut bench, "o-1", "receipt", true);
     assert_eq!(work(&bench, "o-1", "receipt").state, WorkState::Done, "how it ended is known all the same");
+}
+
+#[test]
+pub(super) fn an_effect_is_handed_over_when_nothing_is_on_its_way() {
+    let mut bench = bench_with(HandOver::Commit);
+    assert_eq!(bench.turn([placed("o-1")]), ["asks reserve"]);
+    assert_eq!(end(&mut bench, "o-1", "reserve", true), ["hands over charge"]);
+    assert_eq!(end(&mut bench, "o-1", "charge", true), ["asks confirm"]);
+    assert_eq!(end(&mut bench, "o-1", "confirm", true), ["hands over parcel"]);
+    let said = end(&mut bench, "o-1", "parcel", true);
+    assert_eq!(said, ["asks ship", "asks sell", "asks receipt"], "INV-SAGA-5");
+    let ways = checkout(&bench, "o-1").works.iter().map(|work| work.handed_over).collect::<Vec<_>>();
+    assert_eq!(ways, [false, true, false, true, false, false, false]);
 }
 
 #[test]
