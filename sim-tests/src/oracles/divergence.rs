@@ -17,6 +17,7 @@ use cloudlysis_core::jetstream::StoredMessage;
 use cloudlysis_core::outbox::{Body, Destination, Entry};
 use cloudlysis_core::program::contract;
 use cloudlysis_core::program::{GAS_MAX_DEFAULT, Gas};
+use cloudlysis_core::quarantine::{Quarantine, QuarantineKey};
 use cloudlysis_core::saga::{Instance, PendingTimer, WorkState};
 use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::id::{CommandId, Name};
@@ -259,8 +260,13 @@ impl Present {
             if instance.status.is_final() {
                 return None;
             }
+            let (tenant, saga, correlation) = keys::parse_saga(key)?;
+            let held = QuarantineKey::instance(&tenant, &saga, &correlation);
+            if held.is_some_and(|held| Quarantine::find(rows, &held).ok().flatten().is_some()) {
+                // Somebody is told: what the disaster brought again does not fit what its state is by now.
+                return None;
+            }
             if !instance.timers.is_empty() {
-                let tenant = keys::parse_saga(key)?.0;
                 let is_pending = |timer: &&PendingTimer| {
                     rows.get(Table::Timer, &keys::timer(&tenant, &timer.id)).ok().flatten().is_some()
                 };
