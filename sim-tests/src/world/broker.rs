@@ -289,10 +289,11 @@ impl World {
     }
 
     pub(super) fn on_reconnected(&mut self, id: NodeId, connection: u64) {
-        if self.is_connected(id) || !self.is_up(id) || self.edge(id).connection() != connection {
+        if self.is_connected(id) || self.edge(id).connection() != connection {
             return;
         }
-        if self.broker.is_up() {
+        // A machine may be given up just then, and its process live on: nobody else would try again.
+        if self.broker.is_up() && self.is_up(id) {
             self.set_node_connected(id, true);
         } else {
             self.reconnect_later(id);
