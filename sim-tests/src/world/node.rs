@@ -72,6 +72,8 @@ pub struct Node<M: Machine> {
     pub marks: MarkCounts,
     /// Turns in a row that did nothing.
     pub idle_turns: u32,
+    /// Since when they are counted.
+    pub idle_since_ns: u64,
     quirks: Quirks,
 }
 
@@ -119,6 +121,7 @@ where
             wall_offset_ms: 0,
             marks: MarkCounts::default(),
             idle_turns: 0,
+            idle_since_ns: 0,
             quirks,
         }
     }

@@ -14,8 +14,10 @@ use cloudlysis_io_sim::edge::Fact;
 use cloudlysis_io_sim::store::CommitFate;
 use std::fmt::Debug;
 
-/// Turns in a row that may do nothing: one that is due at every moment is a busy loop.
+/// Turns in a row that may do nothing in so little time: one that is due at every moment is a busy loop, and many timers
+/// that end one after the other are not.
 const IDLE_TURNS_MAX: u32 = 64;
+const IDLE_NS: u64 = 100 * MS;
 /// Pause before a machine is recovered in a process that lives on, as in `nodes::partition`.
 const RECOVER_PAUSE_NS: u64 = 1_000 * MS;
 /// A process is started again after this long, at least and at most.
@@ -71,7 +73,10 @@ impl World {
         let did_nothing = was_idle
             && report.changes.is_empty()
             && matches!(&report.end, TurnEnd::Released(effects) if effects.is_empty());
-        node.idle_turns = if did_nothing { node.idle_turns + 1 } else { 0 };
+        if !did_nothing || now_ns > node.idle_since_ns + IDLE_NS {
+            (node.idle_turns, node.idle_since_ns) = (0, now_ns);
+        }
+        node.idle_turns += u32::from(did_nothing);
         if node.idle_turns > IDLE_TURNS_MAX {
             let deadline = node.life.as_ref().and_then(|life| life.driver.deadline());
             let detail = format!("{id} wakes up and does nothing, again and again: {deadline:?}");
