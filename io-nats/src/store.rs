@@ -16,6 +16,7 @@ use std::fs::{File, TryLockError};
 use std::io::Write as _;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use thiserror::Error;
 
@@ -75,6 +76,7 @@ struct Shared {
     tables: Tables,
     /// Read-locked by every transaction, write-locked to grow the map.
     growing: RwLock<()>,
+    commits: AtomicU64,
 }
 
 /// The writer of one partition.
@@ -134,7 +136,7 @@ impl HeedStore {
         let map_bytes = page_aligned(map.initial_bytes.max(stored.saturating_add(stored / 4)));
         let env = open_env(path, map_bytes).map_err(lmdb)?;
         let (tables, store_id) = open_tables(&env).map_err(lmdb)?;
-        let shared = Arc::new(Shared { env, tables, growing: RwLock::new(()) });
+        let shared = Arc::new(Shared { env, tables, growing: RwLock::new(()), commits: AtomicU64::new(0) });
         Ok(Self { shared, map_bytes_max: map.max_bytes, store_id, _lock: lock })
     }
 
@@ -263,6 +265,7 @@ fn scan(
 pub struct HeedTxn<'s> {
     txn: RwTxn<'s>,
     tables: &'s Tables,
+    commits: &'s AtomicU64,
     _shared: RwLockReadGuard<'s, ()>,
 }
 
@@ -292,6 +295,7 @@ impl Txn for HeedTxn<'_> {
     }
 
     fn commit(self) -> Result<(), StoreFault> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
         self.txn.commit().map_err(|error| match fault(&error) {
             StoreFault::Full => StoreFault::Full,
             // The pages may or may not have reached the disk before the error.
@@ -306,7 +310,7 @@ impl Store for HeedStore {
     fn begin(&mut self) -> Result<HeedTxn<'_>, StoreFault> {
         let guard = self.shared.growing.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let txn = self.shared.env.write_txn().map_err(|error| fault(&error))?;
-        Ok(HeedTxn { txn, tables: &self.shared.tables, _shared: guard })
+        Ok(HeedTxn { txn, tables: &self.shared.tables, commits: &self.shared.commits, _shared: guard })
     }
 }
 
@@ -319,6 +323,12 @@ pub struct Snapshot<'s> {
 }
 
 impl Snapshots {
+    /// How often the writer has committed since it was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Relaxed)
+    }
+
     /// Reads within one snapshot. Keep it short: the pages it sees cannot be reused meanwhile.
     ///
     /// # Errors

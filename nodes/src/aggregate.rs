@@ -154,7 +154,7 @@ async fn load(
 
 impl Commands {
     /// Hands a command to the partition and waits for its answer.
-    async fn submit(&self, command: Command) -> Reply {
+    pub(crate) async fn submit(&self, command: Command) -> Reply {
         let request = RequestId(self.next.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         self.waiting.locked().insert(request, answer);

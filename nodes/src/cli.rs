@@ -2,7 +2,7 @@
 
 use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloudlysis_core::saga::HandOver;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -119,6 +119,43 @@ pub enum Saga {
 pub enum Bench {
     /// Our broker, beside a real nats-server.
     Broker(BenchBrokerArguments),
+    /// Sagas, from a command to their end.
+    Saga(BenchSagaArguments),
+}
+
+/// What an acknowledged message survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum Durability {
+    /// A loss of power: the broker of this process syncs before it acknowledges.
+    PowerLoss,
+    /// The end of a process: the broker of this process syncs every two minutes.
+    ProcessCrash,
+}
+
+/// `cloudlysis bench saga`.
+#[derive(Debug, Args)]
+pub struct BenchSagaArguments {
+    /// Sagas at once.
+    #[arg(long, default_value_t = 32)]
+    pub concurrency: usize,
+    /// Sagas in all.
+    #[arg(long, default_value_t = 20_000)]
+    pub count: usize,
+    /// `embedded` for a broker in this process, or a NATS server with JetStream that has no streams of ours.
+    #[arg(long, default_value = "embedded", env = "CLOUDLYSIS_BROKER")]
+    pub broker: String,
+    /// What the embedded broker's acknowledgements survive. The stores of the nodes always survive a loss of power.
+    #[arg(long, value_enum, default_value = "power-loss")]
+    pub durability: Durability,
+    /// How effects get from sagas to whoever carries them out: `commit` or `broker`.
+    #[arg(long, default_value = "commit", value_parser = parse_hand_over)]
+    pub hand_over: HandOver,
+    /// Where everything is kept; by default a directory that is removed afterwards. What is there must be of a bench.
+    #[arg(long)]
+    pub data: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `cloudlysis bench broker`.

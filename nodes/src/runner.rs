@@ -13,6 +13,7 @@ use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found};
 use cloudlysis_core::program::contract::Refusal;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::runner::{Effect, Input, Runner, Source};
+use cloudlysis_core::saga::Finished;
 use cloudlysis_core::wire::answer::publish_outcome;
 use cloudlysis_core::wire::context::TraceParent;
 use cloudlysis_core::wire::envelope::Command;
@@ -24,6 +25,8 @@ use cloudlysis_io_nats::http::HttpProvider;
 use cloudlysis_io_nats::service::ServiceProvider;
 use cloudlysis_io_nats::store::HeedStore;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -62,6 +65,31 @@ pub struct Targets {
     pub http: HttpProvider,
     /// Effects by NATS services.
     pub services: ServiceProvider,
+    /// Who is told that a saga has finished.
+    pub watcher: Watcher,
+}
+
+/// Is told of every saga instance that finishes, after the commit; on the partition's thread, so it must not wait.
+#[derive(Clone, Default)]
+pub struct Watcher(Option<Arc<dyn Fn(Finished) + Send + Sync>>);
+
+impl Watcher {
+    /// A watcher that calls this.
+    pub fn new(told: impl Fn(Finished) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(told)))
+    }
+
+    fn tell(&self, finished: Finished) {
+        if let Some(told) = &self.0 {
+            told(finished);
+        }
+    }
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Watcher" } else { "nobody" })
+    }
 }
 
 impl Targets {
@@ -186,6 +214,10 @@ impl Edge<Runner> for RunnerEdge {
             }
             Effect::Outbox(effect) => self.leave(effect),
             Effect::Effect(effect) => self.call(effect),
+            Effect::Finished(finished) => {
+                telemetry::saga_finished(&finished);
+                self.targets.watcher.tell(finished);
+            }
             Effect::Drained(report) => self.drained = Some(report),
         }
     }

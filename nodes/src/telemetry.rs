@@ -4,6 +4,7 @@
 //! `cloudlysis_<what>_<unit>`, and no label has an unbounded set of values: tenants and ids go into logs.
 
 use cloudlysis_core::MarkCounts;
+use cloudlysis_core::saga::Finished;
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
@@ -96,6 +97,12 @@ pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration
     counter!("cloudlysis_effect_attempts_total", "effect" => effect.clone(), "outcome" => outcome)
         .increment(1);
     histogram!("cloudlysis_effect_duration_seconds", "effect" => effect).record(took.as_secs_f64());
+}
+
+pub(crate) fn saga_finished(finished: &Finished) {
+    let outcome = if finished.compensated { "compensated" } else { "completed" };
+    counter!("cloudlysis_sagas_finished_total", "saga" => finished.saga.to_string(), "outcome" => outcome)
+        .increment(1);
 }
 
 pub(crate) fn commands(in_flight: usize) {

@@ -33,7 +33,7 @@ use crate::marks::Mark;
 use crate::outbox::{self, Entry, Outbox, Settlement};
 use crate::quarantine::Quarantine;
 use crate::quirks::Quirks;
-use crate::saga::{HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
+use crate::saga::{Finished, HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
 use crate::time::{Mono, Now};
@@ -189,6 +189,8 @@ pub enum Effect {
     Outbox(outbox::Effect),
     /// Of the effects.
     Effect(effect::Effect),
+    /// An instance came to its end: for figures, and for whoever watches. Lost if the process dies right then.
+    Finished(Finished),
     /// The drain is over.
     Drained(Report),
 }

@@ -207,7 +207,10 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         match reacted {
-            Reacted::Applied(Asked { work, timers }) => {
+            Reacted::Applied(Asked { work, timers, finished }) => {
+                if let Some(finished) = finished {
+                    cx.emit(Effect::Finished(finished));
+                }
                 for change in timers {
                     cx.then(Input::TimerChanged(Box::new(change)));
                 }

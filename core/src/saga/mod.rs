@@ -46,7 +46,7 @@ use crate::outbox::Entry;
 use crate::quarantine::Cause;
 use crate::schedule::Timer;
 use crate::wire::envelope::EffectCommand;
-use crate::wire::id::{CommandId, TenantId};
+use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 
 /// Most work items of one instance over its life.
 pub const WORKS_MAX: usize = 256;
@@ -61,6 +61,21 @@ pub struct Asked {
     pub work: Vec<Wanted>,
     /// What changes in the schedule, in order.
     pub timers: Vec<TimerChange>,
+    /// The instance came to its end.
+    pub finished: Option<Finished>,
+}
+
+/// An instance that came to its end, in the reaction that brought it there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The saga.
+    pub saga: Name,
+    /// The instance.
+    pub correlation: EntityId,
+    /// Whether it ended by undoing.
+    pub compensated: bool,
 }
 
 /// A work item on its way.

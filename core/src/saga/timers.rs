@@ -79,7 +79,8 @@ impl Sagas {
             "payload": null,
         });
         match self.react(now, &subject, &mut instance, &trigger, &event, cx) {
-            Ok(asked) => {
+            Ok(mut asked) => {
+                asked.finished = subject.finished(&instance);
                 self.write(&subject, &key, &instance, None, cx)?;
                 Ok(Reacted::Applied(asked))
             }

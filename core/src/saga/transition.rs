@@ -1,7 +1,7 @@
 //! One transition: something happened, the program reacts, row and work move together.
 
 use super::instance::{Instance, Status, Work, WorkState};
-use super::{Asked, HandOver, Reacted, WORKS_MAX, Wanted};
+use super::{Asked, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::{SagaDef, Trigger, WorkOutcome};
@@ -90,6 +90,19 @@ pub(super) struct Subject<'s> {
     pub(super) cause: &'s str,
 }
 
+impl Subject<'_> {
+    /// That its instance has come to its end, if it has.
+    pub(super) fn finished(&self, instance: &Instance) -> Option<Finished> {
+        let compensated = match instance.status {
+            Status::Running | Status::Compensating { .. } => return None,
+            Status::Completed => false,
+            Status::Compensated => true,
+        };
+        let (tenant, saga, correlation) = (self.tenant.clone(), self.saga.clone(), self.correlation.clone());
+        Some(Finished { tenant, saga, correlation, compensated })
+    }
+}
+
 impl Sagas {
     /// Sagas with these definitions.
     #[must_use]
@@ -145,10 +158,11 @@ impl Sagas {
         }
         let subject = Subject { tenant, saga, correlation, definition, cause };
         let Happened { trigger, event, .. } = happened;
-        let asked = match self.react(now, &subject, &mut instance, trigger, event, cx) {
+        let mut asked = match self.react(now, &subject, &mut instance, trigger, event, cx) {
             Ok(asked) => asked,
             Err(cause) => return Ok(Reacted::Poisoned(cause)),
         };
+        asked.finished = subject.finished(&instance);
         cx.put(Table::SagaCause, &cause_key, b"");
         self.write(&subject, &key, &instance, Some(&cause_key), cx)?;
         Ok(Reacted::Applied(asked))
@@ -190,6 +204,7 @@ impl Sagas {
             return Ok(Reacted::Applied(Asked::default()));
         };
         let mut instance = Instance::decode(row)?;
+        let had_finished = instance.status.is_final();
         let Some(work) = instance.works.iter_mut().find(|work| work.id == *work_id) else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
@@ -221,14 +236,15 @@ impl Sagas {
             Status::Compensating { .. } => match self.keep_state(&subject, &mut instance, &trigger, &event) {
                 Ok(()) => {
                     let work = self.continue_compensation(now, &subject, &mut instance, cx);
-                    work.map(|work| Asked { work, timers: Vec::new() })
+                    work.map(|work| Asked { work, ..Asked::default() })
                 }
                 Err(cause) => Err(cause),
             },
             Status::Running => self.react(now, &subject, &mut instance, &trigger, &event, cx),
         };
         match asked {
-            Ok(asked) => {
+            Ok(mut asked) => {
+                asked.finished = subject.finished(&instance).filter(|_| !had_finished);
                 self.write(&subject, &key, &instance, None, cx)?;
                 Ok(Reacted::Applied(asked))
             }
@@ -289,7 +305,7 @@ impl Sagas {
                 work.extend(self.continue_compensation(now, subject, instance, cx)?);
             }
         }
-        Ok(Asked { work, timers })
+        Ok(Asked { work, timers, finished: None })
     }
 
     /// Turns work items into entries and remembers them.

@@ -58,6 +58,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+pub use sync::SyncCount;
 use sync::Syncer;
 
 /// The longest segment and the largest transaction, in bytes: positions stay below 4 GiB.
@@ -111,6 +112,12 @@ impl LogStore {
             tracing::warn!(?dropped, "the end of the broker's log was not on disk, and was dropped");
         }
         Ok((store, dropped))
+    }
+
+    /// How many files it brings to disk, to be read while it works.
+    #[must_use]
+    pub fn sync_count(&self) -> SyncCount {
+        self.syncer.count()
     }
 
     fn start(recovered: Recovered, options: Options, lock: File) -> io::Result<Self> {

@@ -14,6 +14,7 @@ use super::SyncPolicy;
 use super::format::Position;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -40,6 +41,19 @@ struct Shared {
     /// One sync at a time: otherwise a later one could be done first and claim what an earlier one has not done.
     syncing: Mutex<()>,
     directory: File,
+    count: SyncCount,
+}
+
+/// How many files were brought to disk since a store was opened.
+#[derive(Clone, Debug, Default)]
+pub struct SyncCount(Arc<AtomicU64>);
+
+impl SyncCount {
+    /// So many.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Syncs, here or in its thread.
@@ -64,6 +78,7 @@ impl Shared {
             state.hurry = false;
             (std::mem::take(&mut state.unsynced), std::mem::take(&mut state.names_changed), state.end)
         };
+        self.count.0.fetch_add(files.len() as u64 + u64::from(names_changed), Ordering::Relaxed);
         let files_synced = files.iter().try_for_each(|(_, file)| file.sync_data());
         let done = files_synced.and_then(|()| if names_changed { self.directory.sync_all() } else { Ok(()) });
         let mut state = held(&self.state);
@@ -114,9 +129,13 @@ impl Syncer {
     ) -> io::Result<Self> {
         let state =
             State { unsynced, names_changed: true, end, synced, failed: false, hurry: false, stop: false };
-        let shared =
-            Shared { state: Mutex::new(state), wake: Condvar::new(), syncing: Mutex::new(()), directory };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            syncing: Mutex::new(()),
+            directory,
+            count: SyncCount::default(),
+        });
         let thread = match policy {
             SyncPolicy::Always => None,
             SyncPolicy::Interval(interval) => {
@@ -150,6 +169,11 @@ impl Syncer {
     /// Brings everything written so far to disk.
     pub(super) fn sync(&self) -> io::Result<()> {
         self.shared.sync()
+    }
+
+    /// What is counted.
+    pub(super) fn count(&self) -> SyncCount {
+        self.shared.count.clone()
     }
 
     /// Does not wait for the interval.

@@ -34,12 +34,13 @@ use cloudlysis_core::nats::auth::GLOBAL_ACCOUNT;
 use cloudlysis_core::nats::{Auth, Info, Limits, server};
 use cloudlysis_core::store;
 use cloudlysis_core::{Halt, jetstream};
-use cloudlysis_io_nats::log_store::{self, LogStore, OpenError};
+use cloudlysis_io_nats::log_store::{self, LogStore, OpenError, SyncCount};
 use door::{Addresses, Doors};
 use memory::MemoryStore;
 use options::{Store, SyncPolicy};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use thiserror::Error;
 use tls::TlsError;
@@ -114,6 +115,7 @@ pub struct Running {
     pub websocket: Option<SocketAddr>,
     orders: mpsc::Sender<Order>,
     thread: JoinHandle<Result<(), Halt>>,
+    syncs: Arc<OnceLock<SyncCount>>,
 }
 
 /// A way to ask a running broker for something.
@@ -149,6 +151,12 @@ impl Running {
     #[must_use]
     pub fn desk(&self) -> Desk {
         Desk(self.orders.clone())
+    }
+
+    /// Counts the files it brings to disk.
+    pub fn sync_count(&self) -> impl Fn() -> u64 + Send + Sync + 'static + use<> {
+        let syncs = Arc::clone(&self.syncs);
+        move || syncs.get().map_or(0, SyncCount::get)
     }
 
     /// Lets it end in good order, and waits for that.
@@ -187,6 +195,8 @@ pub fn new_server_id() -> String {
 pub async fn start(options: Options) -> Result<Running, StartError> {
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
     let (started, starting) = oneshot::channel();
+    let syncs = Arc::new(OnceLock::new());
+    let counted = Arc::clone(&syncs);
     let thread = std::thread::Builder::new().name("broker".into()).spawn(move || {
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => runtime,
@@ -201,7 +211,11 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
                     serve(&options, Ok(MemoryStore::default()), started, ordered).await
                 }
                 Some(Store::Directory { directory, sync }) => {
-                    serve(&options, open(&directory, sync), started, ordered).await
+                    let store = open(&directory, sync);
+                    if let Ok(store) = &store {
+                        counted.get_or_init(|| store.sync_count());
+                    }
+                    serve(&options, store, started, ordered).await
                 }
             }
         };
@@ -209,7 +223,7 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     })?;
     let gone = |_| StartError::System(std::io::Error::other("the thread ended"));
     let Addresses { clients, websockets } = starting.await.map_err(gone)??;
-    Ok(Running { address: clients, websocket: websockets, orders, thread })
+    Ok(Running { address: clients, websocket: websockets, orders, thread, syncs })
 }
 
 /// Room made in the log ahead of what is written, where every commit is synced.

@@ -6,7 +6,10 @@ use crate::cli::Bench;
 use std::time::Duration;
 
 pub(super) async fn run(what: Bench) -> Result<(), CommandError> {
-    let Bench::Broker(arguments) = what;
+    let arguments = match what {
+        Bench::Broker(arguments) => arguments,
+        Bench::Saga(arguments) => return super::bench_saga::run(arguments).await,
+    };
     let plan = Plan {
         nats_server: arguments.nats_server,
         time: Duration::from_millis(arguments.time_ms),

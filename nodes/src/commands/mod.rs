@@ -1,6 +1,7 @@
 //! The commands of the command line.
 
 mod bench;
+mod bench_saga;
 mod dev;
 mod embedded;
 mod node;
@@ -11,6 +12,7 @@ mod validate;
 
 use crate::application::ApplicationError;
 use crate::bench::broker::BenchError;
+use crate::bench::saga::SagaBenchError;
 use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
@@ -73,6 +75,9 @@ pub enum CommandError {
     /// A measurement ended without figures.
     #[error("{0}")]
     Bench(#[from] BenchError),
+    /// Sagas could not be measured.
+    #[error("{0}")]
+    SagaBench(#[from] SagaBenchError),
     /// Metrics cannot be collected.
     #[error("metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -98,6 +103,7 @@ impl CommandError {
             | Self::System { .. }
             | Self::Metrics(_)
             | Self::Bench(_)
+            | Self::SagaBench(_)
             | Self::Service { .. }
             | Self::Unclean { .. }
             | Self::Broker(StartError::Recovery(_) | StartError::System(_))

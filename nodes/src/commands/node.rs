@@ -3,11 +3,12 @@
 use super::CommandError;
 use crate::admin::quarantine;
 use crate::admin::sagas::{self, Sagas};
+use crate::aggregate::Commands;
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::command::command_service_server::CommandServiceServer;
 use crate::proto::query::query_service_server::QueryServiceServer;
-use crate::runner::{RunnerEdge, Targets};
+use crate::runner::{RunnerEdge, Targets, Watcher};
 use crate::settings::{
     DRAIN_DEADLINE, GAS_MAX, PARKED_MAX, aggregate_limits, effect_limits, gate_limits, outbox_limits,
     schedule_limits,
@@ -152,6 +153,14 @@ fn thread_error(source: std::io::Error) -> CommandError {
 }
 
 pub(super) fn aggregate(common: &Common, store: HeedStore) -> Result<Node, CommandError> {
+    aggregate_and_commands(common, store).map(|(node, _)| node)
+}
+
+/// The node, and its entrance for callers in this process.
+pub(super) fn aggregate_and_commands(
+    common: &Common,
+    store: HeedStore,
+) -> Result<(Node, Commands), CommandError> {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
     let (edge, commands) = crate::aggregate::node(common.broker.clone(), &sender, Handle::current());
     follow_connection(&common.broker, &sender, |connected| aggregate::Input::ConnectionChanged { connected });
@@ -167,10 +176,11 @@ pub(super) fn aggregate(common: &Common, store: HeedStore) -> Result<Node, Comma
     let parts = Parts { name: "aggregate", store, config };
     let partition =
         partition::start::<aggregate::Aggregate, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
-    let services = server::grpc(Routes::new(CommandServiceServer::new(commands)));
-    Ok(finish("aggregate", partition, (services, Router::new()), info, |deadline_ms| {
+    let services = server::grpc(Routes::new(CommandServiceServer::new(commands.clone())));
+    let node = finish("aggregate", partition, (services, Router::new()), info, |deadline_ms| {
         aggregate::Input::Stopped { deadline_ms }
-    }))
+    });
+    Ok((node, commands))
 }
 
 pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, CommandError> {
@@ -206,10 +216,20 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
 }
 
 pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Result<Node, CommandError> {
+    runner_watched(common, store, commands, Watcher::default())
+}
+
+/// The node, and somebody who is told of every saga that finishes.
+pub(super) fn runner_watched(
+    common: &Common,
+    store: HeedStore,
+    commands: Channel,
+    watcher: Watcher,
+) -> Result<Node, CommandError> {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
     let http = HttpProvider::new(common.app.egress.clone())?;
     let services = ServiceProvider::new(common.broker.connection().clone(), common.app.egress.clone());
-    let targets = Targets { broker: common.broker.clone(), commands, http, services };
+    let targets = Targets { broker: common.broker.clone(), commands, http, services, watcher };
     let edge = RunnerEdge::new(targets, &sender, Handle::current());
     follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
     let snapshots = store.snapshots();

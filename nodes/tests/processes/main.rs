@@ -8,6 +8,7 @@
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`timers`] | timers and signals of sagas |
+//! | [`figures`] | what a bench prints |
 //! | [`providers`] | effects that are not HTTP calls |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`clients`] | clients of others on the broker of a running shop |
@@ -22,6 +23,7 @@ mod audit;
 mod broker_away;
 mod clients;
 mod drain;
+mod figures;
 mod ids;
 mod kill;
 mod manifests;
@@ -101,6 +103,7 @@ on_both_brokers!(
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
+    figures::a_bench_of_sagas_says_what_they_cost,
     separate::four_processes_ship_an_order,
     separate::streams_are_created_only_on_request,
 );

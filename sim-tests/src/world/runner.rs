@@ -83,6 +83,7 @@ impl Shell for Runner {
                 world.call(effect);
                 Ok(())
             }
+            Effect::Finished(_) => Ok(()),
             Effect::Drained(report) => world.on_drained::<Self>(id, report),
         }
     }

@@ -151,6 +151,7 @@ struct World {
     streams: BTreeMap<Source, Upstream>,
     outside: Outside,
     drained: Vec<bool>,
+    finished: Vec<String>,
     /// Where the events of an accepted command stand.
     noted: BTreeMap<String, u64>,
 }
@@ -163,6 +164,7 @@ impl World {
             streams,
             outside: Outside::default(),
             drained: Vec::new(),
+            finished: Vec::new(),
             noted: BTreeMap::new(),
         }
     }
@@ -221,6 +223,10 @@ impl World {
                 let outcome = Outcome::Done(self.outside.call(&effect));
                 let effect::Effect::Execute { token, .. } = effect;
                 Some(Input::Effect(effect::Input::Returned { token, outcome }))
+            }
+            Effect::Finished(finished) => {
+                self.finished.push(format!("{} {}", finished.saga, finished.correlation));
+                None
             }
             Effect::Drained(report) => {
                 self.drained.push(report.clean);

@@ -34,7 +34,11 @@ fn answers(effects: &[Effect]) -> Vec<String> {
         Effect::Gate { source, effect: gate::Effect::Term { ack, reason } } => {
             Some(format!("{source:?}: term {ack}: {reason}"))
         }
-        Effect::Gate { .. } | Effect::Outbox(_) | Effect::Effect(_) | Effect::Drained(_) => None,
+        Effect::Gate { .. }
+        | Effect::Outbox(_)
+        | Effect::Effect(_)
+        | Effect::Finished(_)
+        | Effect::Drained(_) => None,
     };
     effects.iter().filter_map(answer).collect()
 }
@@ -57,6 +61,7 @@ fn an_order_goes_all_the_way() {
         ]
     );
     assert_eq!(world.status("acme", "o-1"), Some(Status::Completed));
+    assert_eq!(world.finished, ["checkout o-1"], "told once, though its receipt ends later");
     let checkpoints = Source::ALL.map(|source| world.checkpoint(source));
     assert_eq!(checkpoints, [4, 3, 3], "an order and what three commands did, three results, three commands");
     let runner = world.bench.machine();

@@ -96,7 +96,7 @@ impl Machine for Desk {
             Input::Tick(Tick) => return Ok(()),
         };
         match reacted {
-            Reacted::Applied(Asked { work, timers }) => {
+            Reacted::Applied(Asked { work, timers, finished: _ }) => {
                 for change in timers {
                     match change {
                         TimerChange::Set(timer) => {

@@ -1,0 +1,104 @@
+//! `cloudlysis bench saga`: the nodes of `dev`, under a load of sagas.
+
+use super::node::{self, Common};
+use super::{CommandError, embedded, say};
+use crate::bench::saga::{self, Load, Meters, Waiting};
+use crate::broker::options::SyncPolicy;
+use crate::cli::{BenchSagaArguments, Durability};
+use crate::runner::Watcher;
+use cloudlysis_core::saga::HandOver;
+use cloudlysis_core::wire::stream::StreamRoom;
+use cloudlysis_io_nats::broker::Broker;
+use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::store::Snapshots;
+use cloudlysis_io_nats::streams::{self, IfMissing};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long nodes may take to be ready.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandError> {
+    let system = |what| move |source| CommandError::System { what, source };
+    let temporary = tempfile::tempdir().map_err(system("a directory"))?;
+    let data = arguments.data.unwrap_or_else(|| temporary.path().to_owned());
+    let (sync, durability) = match arguments.durability {
+        Durability::PowerLoss => (SyncPolicy::Always, "power-loss"),
+        Durability::ProcessCrash => (SyncPolicy::Every(Duration::from_secs(120)), "process-crash"),
+    };
+    let anywhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let embedded = match arguments.broker.as_str() {
+        "embedded" => Some(embedded::start_near(anywhere, data.join("broker"), sync).await?),
+        _ => None,
+    };
+    let url = embedded.as_ref().map_or(arguments.broker.clone(), |own| format!("nats://{}", own.address));
+    let (name, seed) = ("cloudlysis-bench".into(), u64::from(std::process::id()));
+    let connection = Connection::open(&Options { url, name, fail_fast: true, seed }).await?;
+    let broker = Broker::new(connection);
+    streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false).await?;
+
+    let app = Arc::new(saga::application());
+    let common = Common { app, broker, partition: 0, adopt: true, hand_over: arguments.hand_over };
+    let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
+    let snapshots = [stores.0.snapshots(), stores.1.snapshots()];
+    let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;
+    let waiting = Waiting::default();
+    let watcher = Watcher::new({
+        let waiting = waiting.clone();
+        move |finished| waiting.finished(&finished)
+    });
+    // Its sagas send no commands.
+    let nowhere = node::channel("http://127.0.0.1:9")?;
+    let runner = node::runner_watched(&common, stores.1, nowhere, watcher)?;
+    for node in [&aggregate, &runner] {
+        let mut status = node.status.clone();
+        let ready = status.wait_for(|status| status.not_ready.is_empty());
+        if !matches!(tokio::time::timeout(READY_WITHIN, ready).await, Ok(Ok(_))) {
+            return Err(CommandError::Halted(format!("{}: {:?}", node.name, node.status.borrow().not_ready)));
+        }
+    }
+    let load = Load { concurrency: arguments.concurrency.max(1), count: arguments.count.max(1) };
+    let hand_over = match arguments.hand_over {
+        HandOver::Commit => "commit",
+        HandOver::Broker => "broker",
+    };
+    // What somebody else's broker syncs is its own matter.
+    let about = match &embedded {
+        Some(_) => ("embedded broker".to_owned(), durability, hand_over),
+        None => (arguments.broker.clone(), "as the broker's", hand_over),
+    };
+    let syncs = embedded.as_ref().map(crate::broker::Running::sync_count);
+    let meters = meters(data, snapshots, move || syncs.as_ref().map_or(0, |syncs| syncs()));
+    let figures = saga::run(&commands, &waiting, load, &meters, about, &progress).await;
+    drop(commands);
+    let left = runner.stop().await + aggregate.stop().await;
+    if let Some(running) = embedded {
+        embedded::stop(running).await?;
+    }
+    let figures = figures?;
+    if arguments.json {
+        say(&serde_json::to_string_pretty(&figures).expect("figures are JSON"));
+    } else {
+        say(&figures.text());
+    }
+    if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
+}
+
+fn meters(
+    data: PathBuf,
+    stores: [Snapshots; 2],
+    broker_syncs: impl Fn() -> u64 + Send + Sync + 'static,
+) -> Meters {
+    Meters {
+        commits: Box::new(move || stores.iter().map(Snapshots::commits).sum()),
+        broker_syncs: Box::new(broker_syncs),
+        disk_bytes: Box::new(move || saga::disk_bytes(&data)),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "how far it is; the figures go to standard output")]
+fn progress(what: &str) {
+    eprintln!("{what}");
+}
