@@ -40,8 +40,7 @@ use crate::time::{Mono, Now};
 use crate::wire::envelope::EffectCommand;
 use crate::wire::id::Name;
 use crate::wire::stream::{ConsumerName, ConsumerRole, PlatformStream};
-use crate::wire::subject::Filter;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a runner needs besides its tables.
@@ -293,20 +292,6 @@ impl Runner {
     }
 }
 
-/// What a gate reads. The workflow streams are read whole: their messages expire, and a checkpoint that moves with
-/// every message shows whether any expired unseen.
-fn filters(source: Source, config: &Config) -> Vec<Filter> {
-    let parse = |raw: &str| Filter::parse(raw).expect("a filter of ours");
-    match source {
-        Source::Events => {
-            let kinds: BTreeSet<Name> = config.sagas.values().flat_map(|saga| saga.aggregates()).collect();
-            kinds.iter().map(Filter::aggregates).collect()
-        }
-        Source::Results => vec![parse("tenant.*.effect_result.>"), parse("tenant.*.workflow_event.*.*")],
-        Source::Commands => vec![parse("tenant.*.effect.>")],
-    }
-}
-
 impl Machine for Runner {
     type Config = Config;
     type Input = Input;
@@ -317,7 +302,7 @@ impl Machine for Runner {
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut gates = BTreeMap::new();
         for source in Source::ALL {
-            let filters = filters(source, &config);
+            let filters = route::filters(source, &config);
             if filters.is_empty() {
                 continue;
             }

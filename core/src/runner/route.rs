@@ -1,6 +1,6 @@
 //! Where things go: deliveries to sagas and effects, settlements to sagas, poison to quarantine.
 
-use super::{Effect, Input, Runner, Settling, Source, gate_cx};
+use super::{Config, Effect, Input, Runner, Settling, Source, gate_cx};
 use crate::cx::Cx;
 use crate::effect::Arrival;
 use crate::gate::{Admission, Admitted, Delivery};
@@ -16,9 +16,24 @@ use crate::wire::envelope::{
     DecodeError, EffectCommand, EffectOutcome, EffectResult, EventMessage, Occurrence, WorkflowEvent,
 };
 use crate::wire::headers::Headers;
-use crate::wire::id::EntityId;
-use crate::wire::subject::Route;
+use crate::wire::id::{EntityId, Name};
+use crate::wire::subject::{Filter, Route};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// What a gate reads. The workflow streams are read whole: their messages expire, and a checkpoint that moves with
+/// every message shows whether any expired unseen.
+pub(super) fn filters(source: Source, config: &Config) -> Vec<Filter> {
+    let parse = |raw: &str| Filter::parse(raw).expect("a filter of ours");
+    match source {
+        Source::Events => {
+            let kinds: BTreeSet<Name> = config.sagas.values().flat_map(|saga| saga.aggregates()).collect();
+            kinds.iter().map(Filter::aggregates).collect()
+        }
+        Source::Results => vec![parse("tenant.*.effect_result.>"), parse("tenant.*.workflow_event.*.*")],
+        Source::Commands => vec![parse("tenant.*.effect.>")],
+    }
+}
 
 impl Runner {
     pub(super) fn on_delivered(
