@@ -34,6 +34,9 @@ pub enum Command {
     /// Look at saga instances of a running node, and signal them.
     #[command(subcommand)]
     Saga(Saga),
+    /// Ask a running node how surely things happened.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Measure.
     #[command(subcommand)]
     Bench(Bench),
@@ -111,6 +114,17 @@ pub enum Saga {
         /// Names the signal, so that repeating it is harmless.
         #[arg(long)]
         id: Option<String>,
+    },
+}
+
+/// `cloudlysis audit`: what.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Effects: executed once, maybe twice, never, by the ledger and the stream of commands.
+    Effects {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
     },
 }
 

@@ -25,6 +25,7 @@
 //! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), circuit breakers, rate limits, what a result means to a saga.
 
 mod attempt;
+pub mod audit;
 mod ledger;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -3,11 +3,21 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /admin/{projection,runner}/quarantine` | what is held back, and why |
+//! | `GET /admin/runner/effects?after=` | the ledger judged, a page at a time: executed once, maybe twice, never, open |
+//! | `GET /admin/runner/effects/unknown` | commands in the stream that the ledger does not know |
 //! | `GET /admin/runner/sagas?saga=&open=&after=&limit=` | instances, a page at a time |
 //! | `GET /admin/runner/sagas/{saga}/{id}` | one instance, and what it waits for |
 //! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
 //!
 //! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
 
+pub mod effects;
 pub mod quarantine;
 pub mod sagas;
+
+use crate::gateway::problem::Problem;
+use axum::http::StatusCode;
+
+fn unreadable(detail: impl ToString) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unreadable", detail.to_string()).retryable(1_000)
+}

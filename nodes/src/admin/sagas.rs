@@ -3,6 +3,7 @@
 //! Reading is from committed rows, beside the machine. A signal is a message on `WORKFLOW_EVENTS`, published under an id of
 //! its own that nothing else may use: it reaches the machine as everything does, and repeating it is harmless.
 
+use super::unreadable;
 use crate::gateway::context::RequestContext;
 use crate::gateway::problem::Problem;
 use axum::body::Bytes;
@@ -69,10 +70,6 @@ struct PageOf {
 
 fn bad(code: &str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, code, detail)
-}
-
-fn unreadable(detail: impl ToString) -> Problem {
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "store_unreadable", detail.to_string()).retryable(1_000)
 }
 
 impl Sagas {

@@ -1,5 +1,6 @@
 //! The commands of the command line.
 
+mod audit;
 mod bench;
 mod bench_saga;
 mod dev;
@@ -133,6 +134,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Serve(node) => serve::run(node).await,
         Command::Saga(what) => saga::run(what).await,
+        Command::Audit(what) => audit::run(what).await,
         Command::Bench(what) => bench::run(what).await,
     };
     match done {

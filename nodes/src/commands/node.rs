@@ -1,6 +1,7 @@
 //! Building nodes: store, machine, partition, services.
 
 use super::CommandError;
+use crate::admin::effects::{self, Effects};
 use crate::admin::quarantine;
 use crate::admin::sagas::{self, Sagas};
 use crate::aggregate::Commands;
@@ -238,12 +239,12 @@ pub(super) fn runner_watched(
         "sagas": names(common.app.sagas.keys()),
         "effects": names(common.app.effects.keys()),
     });
-    let (sagas, effects, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
+    let (sagas, definitions, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
     let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
     let hand_over = common.hand_over;
     let config = move || runner::Config {
         sagas: sagas.clone(),
-        effects: effects.clone(),
+        effects: definitions.clone(),
         hand_over,
         partition,
         store_id: store_id.clone(),
@@ -265,7 +266,10 @@ pub(super) fn runner_watched(
         snapshots: snapshots.clone(),
         broker: common.broker.clone(),
     };
-    let admin = quarantine::route("/admin/runner/quarantine", snapshots).merge(sagas::router(instances));
+    let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
+    let admin = quarantine::route("/admin/runner/quarantine", snapshots)
+        .merge(sagas::router(instances))
+        .merge(effects::router(ledger));
     Ok(finish("runner", partition, (Router::new(), admin), info, |deadline_ms| runner::Input::Stopped {
         deadline_ms,
     }))

@@ -96,13 +96,13 @@ fn path(instance: &SagaInstance) -> Vec<&str> {
 }
 
 /// Where something is found at a node.
-struct Address<'a> {
-    path: &'a [&'a str],
-    query: &'a [(&'a str, String)],
+pub(super) struct Address<'a> {
+    pub(super) path: &'a [&'a str],
+    pub(super) query: &'a [(&'a str, String)],
 }
 
 /// Asks a node and reads its JSON.
-async fn ask(
+pub(super) async fn ask(
     node: &NodeArguments,
     method: Method,
     address: &Address<'_>,

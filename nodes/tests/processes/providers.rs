@@ -1,7 +1,7 @@
 //! Effects that are not HTTP calls, on real processes: a NATS service is asked, a built-in one answers by itself.
 
 use crate::world::shop::Command;
-use crate::world::{SOON, World, eventually};
+use crate::world::{SOON, World, cloudlysis, eventually};
 use async_nats::{HeaderMap, Message};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
@@ -96,4 +96,20 @@ async fn effects_ask_services(world: World, hand_over: &str) {
     assert_ne!(key(&refused), key(&first));
     answer(&refused, Some("402"), r#"{"why":"no money"}"#).await;
     shop.order_becomes("acme", "o-2", "cancelled").await;
+
+    // The charge of o-1 was put off by an answer that proves nothing; the one nobody heard was not made.
+    let (url, arguments) = (node.url(), ["audit", "effects", "--json", "--node"]);
+    let arguments: Vec<String> = arguments.iter().map(|own| (*own).to_owned()).chain([url]).collect();
+    let mut process = cloudlysis("audit", &arguments, world.dir());
+    assert_eq!(process.exit(SOON).await.code(), Some(0), "{}", process.log());
+    let audit: Value = serde_json::from_str(&process.out()).expect("JSON");
+    assert_eq!(
+        audit["counts"]["charge_card"],
+        json!({ "once": 1, "maybe_twice": 1, "maybe": 0, "never": 0, "open": 0 }),
+        "{audit}"
+    );
+    assert_eq!(audit["doubtful"][0]["ambiguous"], 1, "{audit}");
+    assert_eq!(audit["stream"]["unknown"], 0, "{audit}");
+    let stored = audit["stream"]["stored"].as_u64().unwrap_or_default();
+    assert!(if hand_over == "broker" { stored >= 4 } else { stored <= 1 }, "{audit}");
 }

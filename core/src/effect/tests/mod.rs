@@ -1,5 +1,6 @@
 //! The effects of a partition on a bench, with a log of their results, and an outside that counts what it does.
 
+mod audit;
 mod exhaustive;
 mod properties;
 mod script;
