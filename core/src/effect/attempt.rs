@@ -39,7 +39,7 @@ impl Effects {
         &mut self,
         now: Now,
         command: &EffectCommand,
-        by: Arrival,
+        arrival: Arrival,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
         let key = keys::effect(&command.tenant, &command.command_id);
@@ -58,7 +58,7 @@ impl Effects {
                 payload: command.payload.clone(),
                 saga: command.saga.clone(),
                 context: command.context.clone(),
-                handed_over: by == Arrival::HandedOver,
+                arrival,
             }),
         };
         let position = self.tail;
@@ -217,9 +217,9 @@ impl Effects {
         } else {
             payload
         };
-        let (saga, context, handed_over) = match call {
-            Some(call) => (call.saga, call.context, call.handed_over),
-            None => (None, crate::wire::context::Context::generate(command_id.as_str()), false),
+        let (saga, context, arrival) = match call {
+            Some(call) => (call.saga, call.context, call.arrival),
+            None => (None, crate::wire::context::Context::generate(command_id.as_str()), Arrival::Delivered),
         };
         let result = EffectResult {
             tenant,
@@ -231,7 +231,7 @@ impl Effects {
             saga,
             timestamp: Some(now.wall.rfc3339()),
         };
-        Ended { result, handed_over }
+        Ended { result, arrival }
     }
 
     fn close<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {

@@ -2,7 +2,7 @@
 //!
 //! | verdict | the ledger says |
 //! |---|---|
-//! | once | it was answered, and every attempt before was definitely not made |
+//! | once | it was settled once, done or refused, and every attempt before was definitely not made |
 //! | maybe twice | it was answered, and an attempt before had no answer: it happened again, unless the outside knows its key |
 //! | maybe | it waits for a person, and an attempt had no answer: it happened, or did not |
 //! | never | it waits for a person, and every attempt was definitely not made |
@@ -25,7 +25,7 @@ use std::ops::ControlFlow;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It was answered, and nothing before can have happened.
+    /// It was settled, done or refused, and nothing before can have happened.
     Once,
     /// It was answered, and may have happened before.
     MaybeTwice,
@@ -40,9 +40,9 @@ pub enum Verdict {
 /// How many effects there are of each verdict.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Counts {
-    /// Executed once.
+    /// Settled once: done, or definitely refused.
     pub once: u64,
-    /// Executed, perhaps twice.
+    /// Settled, and perhaps executed before.
     pub maybe_twice: u64,
     /// Perhaps executed.
     pub maybe: u64,

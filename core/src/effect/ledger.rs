@@ -1,5 +1,6 @@
 //! The ledger: one row for every effect command ever seen.
 
+use super::Arrival;
 use crate::halt::Halt;
 use crate::store::Table;
 use crate::time::Wall;
@@ -36,9 +37,9 @@ pub struct Call {
     pub saga: Option<SagaRef>,
     /// What it belongs to.
     pub context: Context,
-    /// It came inside a commit of this partition, and its result goes back the same way.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub handed_over: bool,
+    /// How it came; its result goes back the same way.
+    #[serde(default, skip_serializing_if = "Arrival::is_delivered")]
+    pub arrival: Arrival,
 }
 
 /// Where an effect stands.

@@ -22,7 +22,8 @@
 //!
 //! Limits: `in_flight_max` calls at once; `tracked_max` in memory, the rest waits on disk in order.
 //!
-//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), circuit breakers, rate limits, what a result means to a saga.
+//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), circuit breakers, rate limits, what a result
+//! means to a saga.
 
 mod attempt;
 pub mod audit;
@@ -43,6 +44,7 @@ use crate::time::{Mono, Now};
 use crate::wire::envelope::EffectResult;
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -95,12 +97,20 @@ pub struct NotSent {
 }
 
 /// How a command reached the ledger; its result takes the same way back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Arrival {
     /// As a message of `WORKFLOW_COMMANDS`.
+    #[default]
     Delivered,
     /// From a saga of this partition, in the commit of its transition.
     HandedOver,
+}
+
+impl Arrival {
+    fn is_delivered(&self) -> bool {
+        *self == Self::Delivered
+    }
 }
 
 /// An effect that was settled.
@@ -108,8 +118,8 @@ pub enum Arrival {
 pub struct Ended {
     /// How.
     pub result: EffectResult,
-    /// Whether its command was handed over.
-    pub handed_over: bool,
+    /// How its command came.
+    pub arrival: Arrival,
 }
 
 /// Facts for effects. Commands have an entrance of their own: [`Effects::on_command`].

@@ -419,11 +419,11 @@ impl Runner {
                 let ended =
                     cx.child(Input::Effect, Effect::Effect, |cx| self.effects.handle(now, input, cx))?;
                 match ended {
-                    Some(Ended { result, handed_over: true }) => {
+                    Some(Ended { result, arrival: Arrival::HandedOver }) => {
                         cx.mark(Mark::EffectHandedBack);
                         route::result_to_saga(result, cx);
                     }
-                    Some(Ended { result, handed_over: false }) => {
+                    Some(Ended { result, arrival: Arrival::Delivered }) => {
                         cx.then(Input::Enqueued(Box::new(Entry::result(&result))));
                     }
                     None => {}

@@ -88,10 +88,9 @@ pub enum Wanted {
 }
 
 /// How an effect gets from a saga to the ledger of the same partition, and its result back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HandOver {
     /// As messages, by way of the outbox: others may see them, or carry the effect out.
-    #[default]
     Broker,
     /// Inside the commit, unless a command of the instance is still on its way: what was asked for first leaves first.
     Commit,

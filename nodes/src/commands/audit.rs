@@ -1,6 +1,6 @@
 //! `cloudlysis audit`: how surely things happened, as a running node knows it.
 
-use super::saga::{Address, ask};
+use super::ask::{Address, ask};
 use super::{CommandError, say};
 use crate::cli::{Audit, NodeArguments};
 use reqwest::Method;

@@ -1,5 +1,6 @@
 //! The commands of the command line.
 
+mod ask;
 mod audit;
 mod bench;
 mod bench_saga;
@@ -17,11 +18,11 @@ use crate::bench::saga::SagaBenchError;
 use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
+use ask::AskError;
 use cloudlysis_io_nats::connect::ConnectError;
 use cloudlysis_io_nats::http::SetupError;
 use cloudlysis_io_nats::store::OpenError;
 use cloudlysis_io_nats::streams::StreamsError;
-use saga::AskError;
 use std::process::ExitCode;
 use thiserror::Error;
 

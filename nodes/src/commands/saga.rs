@@ -1,58 +1,10 @@
 //! `cloudlysis saga`: instances of a running node, over its `/admin`.
 
+use super::ask::{Address, AskError, ask};
 use super::{CommandError, say};
 use crate::cli::{NodeArguments, Saga, SagaInstance};
-use reqwest::{Method, RequestBuilder, Url};
+use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
-use thiserror::Error;
-
-/// How long a node may take.
-const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Why a node was asked in vain.
-#[derive(Debug, Error)]
-pub enum AskError {
-    /// The address is not one.
-    #[error("`{url}` is not the address of a node; use --node http://host:port")]
-    Address {
-        /// What was given.
-        url: String,
-    },
-    /// Nobody answers.
-    #[error("{url} does not answer: {source}; is it running, and is this its address (--node)?")]
-    NoAnswer {
-        /// Who was asked.
-        url: Url,
-        /// What happened.
-        source: reqwest::Error,
-    },
-    /// What was given is not JSON.
-    #[error("--payload is not JSON: {0}")]
-    Payload(serde_json::Error),
-    /// The node says no.
-    #[error("{code}: {detail}")]
-    Refused {
-        /// The status of its answer.
-        status: u16,
-        /// What it calls it.
-        code: String,
-        /// What it says.
-        detail: String,
-    },
-}
-
-impl AskError {
-    pub(super) const fn exit_code(&self) -> u8 {
-        match self {
-            Self::Address { .. } | Self::Payload(_) | Self::Refused { status: 400, .. } => 2,
-            Self::Refused { status: 404, .. } => 3,
-            Self::Refused { status: 401 | 403, .. } => 5,
-            Self::NoAnswer { .. } | Self::Refused { status: 503 | 504, .. } => 6,
-            Self::Refused { .. } => 1,
-        }
-    }
-}
 
 pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
     match what {
@@ -93,45 +45,6 @@ pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
 
 fn path(instance: &SagaInstance) -> Vec<&str> {
     vec!["admin", "runner", "sagas", &instance.saga, &instance.correlation]
-}
-
-/// Where something is found at a node.
-pub(super) struct Address<'a> {
-    pub(super) path: &'a [&'a str],
-    pub(super) query: &'a [(&'a str, String)],
-}
-
-/// Asks a node and reads its JSON.
-pub(super) async fn ask(
-    node: &NodeArguments,
-    method: Method,
-    address: &Address<'_>,
-    with: impl FnOnce(RequestBuilder) -> RequestBuilder,
-) -> Result<Value, AskError> {
-    let wrong = || AskError::Address { url: node.node.clone() };
-    let mut url = Url::parse(&node.node).map_err(|_| wrong())?;
-    url.path_segments_mut().map_err(|()| wrong())?.clear().extend(address.path);
-    if !address.query.is_empty() {
-        url.query_pairs_mut().extend_pairs(address.query);
-    }
-    let mut request = reqwest::Client::new().request(method, url.clone()).timeout(DEADLINE);
-    if let Some(tenant) = &node.tenant {
-        request = request.header("x-tenant-id", tenant);
-    }
-    let response = with(request).send().await;
-    let response = response.map_err(|source| AskError::NoAnswer { url: url.clone(), source })?;
-    let status = response.status();
-    let body = response.bytes().await.map_err(|source| AskError::NoAnswer { url, source })?;
-    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    if status.is_success() {
-        return Ok(body);
-    }
-    let text = |field: &str| body[field].as_str().map(str::to_owned);
-    Err(AskError::Refused {
-        status: status.as_u16(),
-        code: text("code").unwrap_or_else(|| status.to_string()),
-        detail: text("detail").unwrap_or_else(|| "the node gave no reason".to_owned()),
-    })
 }
 
 async fn list(node: &NodeArguments, saga: Option<&str>, open: bool) -> Result<(), CommandError> {

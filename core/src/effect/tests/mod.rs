@@ -82,8 +82,8 @@ impl Machine for Desk {
         match input {
             Input::Commanded(command) => self.0.on_command(now, &command, Arrival::Delivered, cx),
             Input::Effect(input) => {
-                if let Some(Ended { result, handed_over }) = self.0.handle(now, input, cx)? {
-                    assert!(!handed_over, "it was delivered");
+                if let Some(Ended { result, arrival }) = self.0.handle(now, input, cx)? {
+                    assert_eq!(arrival, Arrival::Delivered);
                     let at = rows(cx.view(), Table::View).len() as u64;
                     let subject = result.route().subject().to_string();
                     let value: Value = serde_json::from_slice(&result.encode()).expect("JSON");
