@@ -6,6 +6,7 @@ use crate::halt::Halt;
 use crate::marks::{Mark, MarkCounts};
 use crate::store::{Table, View, WriteBatch};
 use crate::time::{Mono, Now};
+use std::collections::VecDeque;
 use std::fmt::Debug;
 
 /// Time has passed; some deadline may be due. Early, late or repeated ticks change nothing but lateness.
@@ -67,6 +68,12 @@ pub trait Sink<T> {
 impl<T> Sink<T> for Vec<T> {
     fn push(&mut self, item: T) {
         self.push(item);
+    }
+}
+
+impl<T> Sink<T> for VecDeque<T> {
+    fn push(&mut self, item: T) {
+        self.push_back(item);
     }
 }
 

@@ -138,11 +138,14 @@ impl<M: Machine> Driver<M> {
         let mut effects = Vec::new();
         let mut dirty = false;
         let mut txn = store.begin()?;
+        let mut steps = VecDeque::new();
         for input in inputs {
-            dirty |= self.step_with_follow_ups(&mut txn, now, input, &mut effects)?;
+            steps.push_back(input);
+            dirty |= self.step_with_follow_ups(&mut txn, now, &mut steps, &mut effects)?;
         }
         if self.machine.deadline().is_some_and(|(at, _)| at <= now.mono) {
-            dirty |= self.step_with_follow_ups(&mut txn, now, Tick.into(), &mut effects)?;
+            steps.push_back(Tick.into());
+            dirty |= self.step_with_follow_ups(&mut txn, now, &mut steps, &mut effects)?;
         }
         if self.checks == Checks::EveryTurn {
             self.machine.check(&txn)?;
@@ -164,25 +167,22 @@ impl<M: Machine> Driver<M> {
         &mut self,
         txn: &mut T,
         now: Now,
-        input: M::Input,
+        steps: &mut VecDeque<M::Input>,
         effects: &mut Vec<M::Effect>,
     ) -> Result<bool, Halt> {
         let mut dirty = false;
-        let mut steps = VecDeque::from([input]);
         let mut handled = 0;
         while let Some(input) = steps.pop_front() {
             handled += 1;
             let max = M::CASCADE_STEPS_MAX;
             invariant!(handled <= max, Drv3, "more than {max} follow-ups");
-            let mut follow_ups = Vec::new();
             self.writes.clear();
-            let mut cx = Cx::new(&*txn, &mut self.writes, &mut self.marks, &mut follow_ups, effects);
+            let mut cx = Cx::new(&*txn, &mut self.writes, &mut self.marks, steps, effects);
             self.machine.handle(now, input, &mut cx)?;
             if !self.writes.is_empty() {
                 dirty = true;
                 txn.apply(&self.writes)?;
             }
-            steps.extend(follow_ups);
         }
         Ok(dirty)
     }
