@@ -13,6 +13,11 @@
 //! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
 //! | [`commands`] | `dev`, `validate`, `serve` |
 
+/// Rows, messages and JSON trees are small, many and short-lived, and end on other threads than they began on: the
+/// system's allocator takes a tenth of a saga's processor time more.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod admin;
 pub mod aggregate;
 pub mod application;
