@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`orders`] | an order from command to parcel; what a caller is told |
 //! | [`kill`] | SIGKILL of the process, again and again: nothing lost, nothing twice |
+//! | [`crashes`] | SIGKILL at the moments that hurt, brought about on purpose |
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
@@ -22,6 +23,7 @@
 mod audit;
 mod broker_away;
 mod clients;
+mod crashes;
 mod drain;
 mod figures;
 mod ids;
@@ -86,6 +88,10 @@ on_both_brokers!(
     orders::a_refusal_is_a_problem_with_a_code,
     orders::a_list_comes_in_pages,
     kill::killed_again_and_again_nothing_is_lost_and_nothing_happens_twice,
+    crashes::killed_after_a_commit_and_before_anything_leaves,
+    crashes::killed_after_work_has_left_and_before_its_answer,
+    crashes::killed_during_a_call,
+    crashes::killed_during_redelivery,
     broker_away::without_its_broker_a_node_waits_quietly_and_then_goes_on,
     drain::a_terminated_process_drains_and_the_next_one_goes_on,
     drain::a_call_under_way_is_waited_for,

@@ -1,5 +1,6 @@
 //! A broker, the shop's services and a folder for everybody's files; nodes are started in it as a test likes.
 
+mod link;
 mod node;
 mod services;
 pub(crate) mod shop;
@@ -7,6 +8,7 @@ pub(crate) mod shop;
 #[path = "../../../../io-nats/tests/nats_server/mod.rs"]
 mod nats_server;
 
+pub(crate) use link::{Link, Lost};
 pub(crate) use nats_server::patience::eventually;
 pub(crate) use nats_server::process::Process;
 pub(crate) use nats_server::{NatsServer, original};
@@ -28,6 +30,8 @@ pub(crate) const LATER: Duration = Duration::from_secs(90);
 pub(crate) struct World {
     /// Without one, `dev` has one of its own.
     broker: Option<NatsServer>,
+    /// What nodes connect to instead of the broker itself.
+    link: Option<Link>,
     pub(crate) services: Services,
     dir: TempDir,
 }
@@ -45,7 +49,7 @@ impl World {
         cloudlysis_io_nats::install_tls_provider();
         let dir = tempfile::tempdir().expect("a directory");
         let services = Services::start(dir.path()).await;
-        Self { broker: None, services, dir }
+        Self { broker: None, link: None, services, dir }
     }
 
     /// Where the broker listens.
@@ -56,6 +60,17 @@ impl World {
     /// The broker's process.
     pub(crate) fn broker_process(&mut self) -> &mut NatsServer {
         self.broker.as_mut().expect("a broker of its own")
+    }
+
+    /// From now on, nodes that start reach the broker over a link that can lose what passes.
+    pub(crate) async fn link(&mut self) {
+        let broker = self.broker_url();
+        self.link = Some(Link::to(broker.trim_start_matches("nats://").to_owned()).await);
+    }
+
+    /// The link.
+    pub(crate) fn link_to_broker(&self) -> &Link {
+        self.link.as_ref().expect("a link")
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -126,8 +141,9 @@ impl World {
     pub(crate) fn with_surroundings(&self, arguments: &[&str]) -> Vec<String> {
         let services = &self.services.url;
         let host = services.trim_start_matches("http://");
-        let broker = match &self.broker {
-            Some(server) => ["--broker".to_owned(), server.url()],
+        let url = self.link.as_ref().map(|link| link.url.clone());
+        let broker = match url.or_else(|| self.broker.as_ref().map(NatsServer::url)) {
+            Some(url) => ["--broker".to_owned(), url],
             None => ["--broker-listen".to_owned(), "127.0.0.1:0".to_owned()],
         };
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).chain(broker);
