@@ -26,6 +26,7 @@
 //! | [`effect`] | how often the outside is called, and under which key |
 //! | [`quarantine`], [`drain`] | what is held back, and when a node may go |
 //! | [`runner`] | routing between sagas, outbox and effects, nothing else |
+//! | [`operator`] | what operators say, and are told |
 //! | [`jetstream`] | what becomes of messages: the broker's own machine, and the simulator's |
 //! | [`nats`] | what a client of a broker says, and what it is told |
 //! | [`broker`] | the broker whole: both of them, from bytes to bytes |
@@ -64,6 +65,7 @@ pub mod jetstream;
 pub mod manifest;
 pub mod marks;
 pub mod nats;
+pub mod operator;
 pub mod outbox;
 pub mod outcome;
 pub mod packed;

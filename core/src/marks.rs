@@ -53,6 +53,7 @@ marks! {
     SagaAbsorbed = "saga_absorbed", "an event for a finished saga was ignored";
     SagaCompensated = "saga_compensated", "a saga finished by compensating";
     SagaCompensationWaited = "saga_compensation_waited", "compensation waited for work still in flight";
+    SagaHeld = "saga_held", "something came for a paused saga and was held";
     SagaUncorrelated = "saga_uncorrelated", "a result arrived for a saga that does not exist";
     EffectDuplicate = "effect_duplicate", "a command whose effect is already known was not executed again";
     EffectRetryUnknown = "effect_retry_unknown", "a call without an answer was repeated under the same idempotency key";

@@ -55,6 +55,8 @@ tables! {
     Saga = "saga",
     /// Saga instance and cause → already applied.
     SagaCause = "saga_cause",
+    /// Saga instance and position → what came for it while it is paused.
+    SagaHeld = "saga_held",
     /// Position → work that must leave this process.
     Outbox = "outbox",
     /// Effect command → its phase.

@@ -31,7 +31,7 @@ pub enum Command {
     /// Run one node.
     #[command(subcommand)]
     Serve(Serve),
-    /// Look at saga instances of a running node, and signal them.
+    /// Look at saga instances of a running node, signal them, pause them.
     #[command(subcommand)]
     Saga(Saga),
     /// Ask a running node how surely things happened.
@@ -115,6 +115,35 @@ pub enum Saga {
         #[arg(long)]
         id: Option<String>,
     },
+    /// Stop one instance from reacting; what comes for it waits, in order.
+    Pause {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+        /// Why.
+        #[command(flatten)]
+        because: Because,
+    },
+    /// Let a paused instance go on, with what came meanwhile.
+    Resume {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+    },
+}
+
+/// Why an operator does something.
+#[derive(Debug, Args)]
+pub struct Because {
+    /// Why: kept with the instance, and logged.
+    #[arg(long)]
+    pub reason: String,
 }
 
 /// `cloudlysis audit`: what.

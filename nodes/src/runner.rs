@@ -1,5 +1,6 @@
 //! The runner node: feeds its machine from three streams, and performs what leaves: commands, messages, effects.
 
+use crate::admin::operator::{Operator, Waiting};
 use crate::partition::Edge;
 use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::submit_response::Outcome as WireOutcome;
@@ -123,6 +124,7 @@ pub struct RunnerEdge {
     inputs: mpsc::WeakSender<Input>,
     runtime: Handle,
     consumers: BTreeMap<Source, ConsumerEdge<SourceSink>>,
+    waiting: Waiting,
     drained: Option<Report>,
 }
 
@@ -130,7 +132,14 @@ impl RunnerEdge {
     /// An edge whose reports go to `inputs`.
     #[must_use]
     pub fn new(targets: Targets, inputs: &mpsc::Sender<Input>, runtime: Handle) -> Self {
-        Self { targets, inputs: inputs.downgrade(), runtime, consumers: BTreeMap::new(), drained: None }
+        let (inputs, waiting) = (inputs.downgrade(), Waiting::default());
+        Self { targets, inputs, runtime, consumers: BTreeMap::new(), waiting, drained: None }
+    }
+
+    /// Who asks this runner on behalf of operators.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.inputs.clone(), self.waiting.clone())
     }
 
     fn spawn_and_report(&self, work: impl Future<Output = Input> + Send + 'static) {
@@ -238,11 +247,13 @@ impl Edge<Runner> for RunnerEdge {
                 telemetry::saga_finished(&finished);
                 self.targets.watcher.tell(finished);
             }
+            Effect::Answered(answered) => self.waiting.answered(*answered),
             Effect::Drained(report) => self.drained = Some(report),
         }
     }
 
     fn recovered(&mut self) {
+        self.waiting.forget();
         self.consumers.clear();
     }
 

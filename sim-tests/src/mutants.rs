@@ -83,6 +83,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaCompensateForwards, Scenario::Outside, 100, &[Invariant::Saga3]),
     mutant(Quirk::SagaReactWhenFinished, Scenario::Calm, 300, &[Invariant::Saga2]),
     mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),
+    mutant(Quirk::SagaPauseLeaks, Scenario::Operators, 100, &[Invariant::Saga6]),
+    mutant(Quirk::SagaForgetHeld, Scenario::Operators, 100, &[Invariant::Live1]),
     mutant(Quirk::SagaHandOverAhead, Scenario::Calm, 100, &[Invariant::Saga5]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
     mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),

@@ -199,6 +199,8 @@ pub struct Plan {
     pub schedule: schedule::Limits,
     /// How effects reach the ledger.
     pub hand_over: HandOver,
+    /// Whether operators pause sagas and let them go on.
+    pub operators: bool,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
     /// The fault that is planted, if any.
@@ -284,6 +286,9 @@ impl Plan {
             },
             schedule: schedule::Limits { fired_max: *rng.pick(&[1, 4, 64]), look_ms_max: 1_000 },
             hand_over: *rng.fork("hand over").pick(&[HandOver::Broker, HandOver::Commit]),
+            // After a disaster people have other worries.
+            operators: disaster.is_none()
+                && (scenario == Scenario::Operators || rng.fork("operators").one_in(4)),
             disaster,
             quirks,
         }

@@ -30,10 +30,12 @@ use super::yaml::{Key, Node, Span, Yaml};
 use crate::program::contract::{COMPENSATION, ON_EVENT};
 use crate::program::dag::{DagProgram, Expression};
 use crate::wire::id::{Name, derive_hex};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a saga reacts to.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Trigger {
     /// An event of an aggregate.
     Event {
@@ -62,7 +64,8 @@ pub enum Trigger {
 }
 
 /// How a work item ended.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WorkOutcome {
     /// An aggregate accepted the command.
     Accepted,

@@ -15,13 +15,19 @@
 //! for goes to the outbox; how that ended goes back to the saga. All of it is staged by follow-ups of one input, so it
 //! commits together with the checkpoint.
 //!
+//! What operators ask for is a fact as well ([`operate`]): it joins a turn, and is answered after the commit.
+//!
 //! Durable, derived, lost: those of the parts. Invariants: those of the parts.
 //!
 //! Not here: any decision.
 
+pub mod operate;
 mod route;
+mod source;
 #[cfg(test)]
 mod tests;
+
+pub use source::Source;
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};
@@ -31,15 +37,19 @@ use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef};
 use crate::marks::Mark;
 use crate::outbox::{self, Entry, Outbox, Settlement};
+use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::Quarantine;
 use crate::quirks::Quirks;
-use crate::saga::{Finished, HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
+use crate::saga::{
+    Finished, HELD_MAX, HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded,
+};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
 use crate::time::{Mono, Now};
 use crate::wire::envelope::EffectCommand;
 use crate::wire::id::Name;
-use crate::wire::stream::{ConsumerName, ConsumerRole, PlatformStream};
+use crate::wire::stream::ConsumerName;
+use operate::{Answered, Operation};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -74,40 +84,6 @@ pub struct Config {
     pub seed: u64,
     /// Planted faults.
     pub quirks: Quirks,
-}
-
-/// The streams a runner reads.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Source {
-    /// Aggregate events, for sagas.
-    Events,
-    /// Effect results, for sagas.
-    Results,
-    /// Effect commands, for effects.
-    Commands,
-}
-
-impl Source {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Events, Self::Results, Self::Commands];
-
-    /// The stream behind it.
-    #[must_use]
-    pub const fn stream(self) -> PlatformStream {
-        match self {
-            Self::Events => PlatformStream::AggregateEvents,
-            Self::Results => PlatformStream::WorkflowEvents,
-            Self::Commands => PlatformStream::WorkflowCommands,
-        }
-    }
-
-    const fn role(self) -> ConsumerRole {
-        match self {
-            Self::Events => ConsumerRole::SagaEvents,
-            Self::Results => ConsumerRole::SagaResults,
-            Self::Commands => ConsumerRole::EffectCommands,
-        }
-    }
 }
 
 /// How a delivery is to be settled once everything it caused is staged.
@@ -152,6 +128,13 @@ pub enum Input {
     },
     /// An event belongs to a saga instance. Only this machine sends it.
     SagaHappened(Box<Happened>),
+    /// An operator asked for something.
+    Asked {
+        /// Names the question.
+        ticket: u64,
+        /// What.
+        operation: Box<Operation>,
+    },
     /// A saga's work ended. Only this machine sends it.
     SagaWorkEnded(Box<WorkEnded>),
     /// A saga's timer fired. Only this machine sends it.
@@ -190,6 +173,8 @@ pub enum Effect {
     Effect(effect::Effect),
     /// An instance came to its end: for figures, and for whoever watches. Lost if the process dies right then.
     Finished(Finished),
+    /// The answer to an operator.
+    Answered(Box<Answered>),
     /// The drain is over.
     Drained(Report),
 }
@@ -298,6 +283,9 @@ impl Machine for Runner {
     type Effect = Effect;
     type Timer = Timer;
     type Durable = Durable;
+
+    /// What a pause held is applied in one step, when it ends.
+    const CASCADE_STEPS_MAX: usize = 1_024 + HELD_MAX * (1 + WORK_MAX + 2 * TIMERS_MAX);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut gates = BTreeMap::new();
@@ -442,6 +430,7 @@ impl Runner {
                 self.gates.values_mut().for_each(Gate::stop);
                 Ok(())
             }
+            Input::Asked { ticket, operation } => self.on_asked(now, ticket, *operation, cx),
             Input::SagaHappened(happened) => self.on_saga_happened(now, &happened, cx),
             Input::SagaWorkEnded(ended) => self.on_saga_work_ended(now, &ended, cx),
             Input::SagaTimerFired(fired) => self.on_saga_timer_fired(now, &fired, cx),

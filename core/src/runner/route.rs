@@ -159,11 +159,7 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let key = QuarantineKey::instance(&happened.tenant, &happened.saga, &happened.correlation);
-        let body = json!({
-            "cause": happened.cause,
-            "event": happened.event,
-            "correlation_id": happened.context.correlation_id,
-        });
+        let body = happened.parked();
         if let Some(key) = &key
             && self.quarantine.holds(key, cx.view())?
         {
@@ -180,12 +176,7 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let key = QuarantineKey::instance(&ended.tenant, &ended.saga.saga, &ended.saga.correlation);
-        let body = json!({
-            "work_id": ended.work_id,
-            "work": ended.saga.work,
-            "outcome": ended.outcome.as_str(),
-            "payload": ended.payload,
-        });
+        let body = ended.parked();
         if let Some(key) = &key
             && self.quarantine.holds(key, cx.view())?
         {
@@ -202,7 +193,7 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let key = QuarantineKey::instance(&fired.tenant, &fired.saga, &fired.correlation);
-        let body = json!({ "timer_id": fired.id, "timer": fired.timer, "due_at": fired.due_at });
+        let body = fired.parked();
         if let Some(key) = &key
             && self.quarantine.holds(key, cx.view())?
         {
@@ -213,7 +204,7 @@ impl Runner {
     }
 
     /// What a saga asks for goes to the outbox; what poisons it is parked, and its instance held back.
-    fn on_reacted(
+    pub(super) fn on_reacted(
         &mut self,
         now: Now,
         key: Option<&QuarantineKey>,
@@ -237,6 +228,8 @@ impl Runner {
                 }
                 Ok(())
             }
+            Reacted::Held => Ok(()),
+            Reacted::Overflowed(held) => self.give_up_hold(now, key, held, cx),
             Reacted::Poisoned(cause) => {
                 self.poison = Some(reason(&cause));
                 key.map_or(Ok(()), |key| self.park_internal(now, key, body, Some(cause), cx))
@@ -279,7 +272,7 @@ impl Runner {
     }
 
     /// Parks something that reached an instance from inside: there is no message of its own to keep.
-    fn park_internal(
+    pub(super) fn park_internal(
         &mut self,
         now: Now,
         key: &QuarantineKey,

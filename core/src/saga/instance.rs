@@ -1,5 +1,6 @@
 //! The row of an instance.
 
+use super::hold::Paused;
 use crate::halt::Halt;
 use crate::store::Table;
 use crate::time::Wall;
@@ -22,6 +23,9 @@ pub struct Instance {
     /// The timers it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timers: Vec<PendingTimer>,
+    /// It is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
     /// What it belongs to.
     pub context: Context,
 }

@@ -38,6 +38,8 @@ pub struct Listed {
     pub correlation: EntityId,
     /// Where it stands.
     pub status: &'static str,
+    /// Whether it is paused.
+    pub paused: bool,
 }
 
 /// A page of a list.
@@ -53,6 +55,15 @@ pub struct Page {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WaitsFor {
+    /// An operator who lets it go on: until then it reacts to nothing.
+    Resume {
+        /// Why it is paused, in their words.
+        reason: String,
+        /// Since when.
+        since: Wall,
+        /// What came meanwhile, and waits.
+        held: u64,
+    },
     /// The end of a work item.
     Work {
         /// Its name in the manifest.
@@ -119,8 +130,8 @@ pub fn list(view: &dyn View, which: &Which, from: &[u8], limit: usize) -> Result
             && which.saga.as_ref().is_none_or(|own| *own == saga)
             && !(which.open && instance.status.is_final());
         if matches {
-            let status = instance.status.as_str();
-            page.instances.push(Listed { tenant_id: tenant, saga, correlation, status });
+            let (status, paused) = (instance.status.as_str(), instance.paused.is_some());
+            page.instances.push(Listed { tenant_id: tenant, saga, correlation, status, paused });
         }
         ControlFlow::Continue(())
     })?;
@@ -140,7 +151,7 @@ pub fn show(
     view.get(Table::Saga, &keys::saga(tenant, saga, correlation))?.map(Instance::decode).transpose()
 }
 
-/// What an instance waits for: the ends of its work, then its timers, then what its definition reacts to.
+/// What an instance waits for: whoever paused it, the ends of its work, then its timers, then what its definition reacts to.
 #[must_use]
 pub fn waits_for(definition: &SagaDef, instance: &Instance) -> Vec<WaitsFor> {
     if instance.status.is_final() {
@@ -154,7 +165,12 @@ pub fn waits_for(definition: &SagaDef, instance: &Instance) -> Vec<WaitsFor> {
     });
     let timers =
         instance.timers.iter().map(|timer| WaitsFor::Timer { name: timer.name.clone(), due: timer.due });
-    let mut out: Vec<WaitsFor> = works.chain(timers).collect();
+    let paused = instance.paused.iter().map(|paused| WaitsFor::Resume {
+        reason: paused.reason.clone(),
+        since: paused.since,
+        held: paused.messages,
+    });
+    let mut out: Vec<WaitsFor> = paused.chain(works).chain(timers).collect();
     // Undoing looks at the ends of its work only.
     if instance.status == Status::Running {
         out.extend(definition.on_event.keys().filter_map(|trigger| match trigger {

@@ -18,27 +18,34 @@
 //!
 //! A program that fails changes nothing: the instance is quarantined, and so is everything that comes for it later.
 //!
-//! Durable: `saga`, `saga_cause`. Derived on recovery: nothing. Lost on purpose: nothing.
+//! An operator may pause an instance: what comes for it is held, and applied in order when it goes on ([`Held`]).
+//!
+//! Durable: `saga`, `saga_cause`, `saga_held`. Derived on recovery: nothing. Lost on purpose: nothing.
 //!
 //! - INV-SAGA-1: a cause is applied to an instance at most once.
 //! - INV-SAGA-2: a finished instance absorbs every later event.
 //! - INV-SAGA-3: compensation undoes, last first, what was done or may have been, and waits for what is in flight.
 //! - INV-SAGA-4: work items and timers commit with the state or not at all (they are returned, never emitted).
 //! - INV-SAGA-5: what was asked for first leaves first: an effect is handed over only when nothing is on its way out.
+//! - INV-SAGA-6: a paused instance reacts to nothing; what comes for it is held in order, and applied in that order.
 //!
-//! Limits: work items per instance ([`WORKS_MAX`]), state size and items per reaction (the program contract).
+//! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), state size and items per reaction (the program contract).
 //!
 //! Not here: when timers fire, several versions of a definition at once.
 
 mod compensate;
+mod hold;
 mod instance;
 pub mod look;
+mod operate;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timers;
 mod transition;
 
+pub use hold::{Held, Paused};
 pub use instance::{Instance, PendingTimer, Status, Work, WorkState};
+pub use operate::{Commanded, Operated, Operation, Verb};
 pub use timers::TimerFired;
 pub use transition::{Happened, SagaConfig, Sagas, WorkEnded};
 
@@ -53,6 +60,11 @@ pub const WORKS_MAX: usize = 256;
 
 /// Most timers an instance waits for at once.
 pub const TIMERS_MAX: usize = 64;
+
+/// Most that is held for a paused instance; more quarantines it.
+pub const HELD_MAX: usize = 128;
+/// Most bytes of that.
+pub const HELD_BYTES_MAX: u64 = 4 << 20;
 
 /// What a reaction wants from the rest of the partition, in the same commit.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -115,6 +127,10 @@ pub enum TimerChange {
 pub enum Reacted {
     /// It was applied, or absorbed; this is wanted.
     Applied(Asked),
+    /// The instance is paused: it is held.
+    Held,
+    /// The instance is paused, and more came than a pause holds: it must be quarantined, with all of this.
+    Overflowed(Vec<Held>),
     /// It cannot be applied: the instance must be quarantined.
     Poisoned(Cause),
 }

@@ -4,6 +4,7 @@
 //! what it is, however late it arrives and however often. The schedule that fires them is its own machine; what changes
 //! there is returned, and staged by the parent in the same commit.
 
+use super::hold::Held;
 use super::instance::{Instance, PendingTimer};
 use super::transition::{Sagas, Subject};
 use super::{Asked, Reacted, TIMERS_MAX, TimerChange};
@@ -19,10 +20,11 @@ use crate::store::Table;
 use crate::time::{Now, Wall};
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 use crate::wire::keys;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// A timer of an instance fired.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct TimerFired {
     /// Whose.
     pub tenant: TenantId,
@@ -58,8 +60,14 @@ impl Sagas {
             return Ok(Reacted::Applied(Asked::default()));
         };
         let mut instance = Instance::decode(row)?;
+        let cause = format!("timer/{id}");
+        let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
         let pending = instance.timers.iter().position(|own| own.id == *id);
         match pending {
+            Some(_) if self.holds(&instance) => {
+                let held = Held::TimerFired(Box::new(fired.clone()));
+                return self.hold(&subject, &key, instance, held, cx);
+            }
             Some(at) => {
                 instance.timers.remove(at);
             }
@@ -69,8 +77,6 @@ impl Sagas {
                 return Ok(Reacted::Applied(Asked::default()));
             }
         }
-        let cause = format!("timer/{id}");
-        let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
         let trigger = Trigger::Timer { timer: timer.clone() };
         let event = json!({
             "type": format!("{timer}.fired"),

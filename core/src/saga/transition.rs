@@ -1,5 +1,6 @@
 //! One transition: something happened, the program reacts, row and work move together.
 
+use super::hold::Held;
 use super::instance::{Instance, Status, Work, WorkState};
 use super::{Asked, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
 use crate::cx::Cx;
@@ -17,6 +18,7 @@ use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand, SagaRef};
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 use crate::wire::keys;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -39,7 +41,7 @@ pub struct SagaConfig {
 }
 
 /// An event that belongs to an instance.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Happened {
     /// Whose.
     pub tenant: TenantId,
@@ -60,7 +62,7 @@ pub struct Happened {
 }
 
 /// The end of a work item.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct WorkEnded {
     /// Whose.
     pub tenant: TenantId,
@@ -140,6 +142,7 @@ impl Sagas {
                 state: Value::Null,
                 works: Vec::new(),
                 timers: Vec::new(),
+                paused: None,
                 context: happened.context.clone(),
             },
             None => {
@@ -157,6 +160,10 @@ impl Sagas {
             return Ok(Reacted::Applied(Asked::default()));
         }
         let subject = Subject { tenant, saga, correlation, definition, cause };
+        if self.holds(&instance) {
+            let held = Held::Happened(Box::new(happened.clone()));
+            return self.hold(&subject, &key, instance, held, cx);
+        }
         let Happened { trigger, event, .. } = happened;
         let mut asked = match self.react(now, &subject, &mut instance, trigger, event, cx) {
             Ok(asked) => asked,
@@ -205,18 +212,22 @@ impl Sagas {
         };
         let mut instance = Instance::decode(row)?;
         let had_finished = instance.status.is_final();
-        let Some(work) = instance.works.iter_mut().find(|work| work.id == *work_id) else {
+        let Some(at) = instance.works.iter().position(|work| work.id == *work_id) else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
         };
-        if work.state != WorkState::InFlight && !self.config.quirks.has(Quirk::SagaSkipDedupe) {
+        let Work { state, compensates, .. } = instance.works[at];
+        if state != WorkState::InFlight && !self.config.quirks.has(Quirk::SagaSkipDedupe) {
             cx.mark(Mark::SagaDuplicateCause);
             return Ok(Reacted::Applied(Asked::default()));
         }
-        work.state = if outcome.is_done() { WorkState::Done } else { WorkState::NotDone };
-        let compensates = work.compensates;
         let cause = format!("work/{work_id}");
         let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
+        if self.holds(&instance) {
+            let held = Held::WorkEnded(Box::new(ended.clone()));
+            return self.hold(&subject, &key, instance, held, cx);
+        }
+        instance.works[at].state = if outcome.is_done() { WorkState::Done } else { WorkState::NotDone };
         let trigger = Trigger::Work { work: name.clone(), outcome: *outcome };
         let event = json!({
             "type": format!("{name}.{}", outcome.as_str()),

@@ -117,6 +117,22 @@ pub fn saga_cause_prefix(tenant: &TenantId, saga: &Name, correlation: &EntityId)
     key
 }
 
+/// What is held for a paused saga instance begins with this.
+#[must_use]
+pub fn saga_held_prefix(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Vec<u8> {
+    let mut key = compose("held", &[tenant.as_str(), saga.as_str(), correlation.as_str()]);
+    key.push(b':');
+    key
+}
+
+/// Something held for a paused saga instance, in order.
+#[must_use]
+pub fn saga_held(tenant: &TenantId, saga: &Name, correlation: &EntityId, at: u64) -> Vec<u8> {
+    let mut key = saga_held_prefix(tenant, saga, correlation);
+    key.extend_from_slice(&position(at));
+    key
+}
+
 /// A timer, by its id.
 #[must_use]
 pub fn timer(tenant: &TenantId, id: &CommandId) -> Vec<u8> {
@@ -162,6 +178,7 @@ mod tests {
         for key in [
             command(&tenant, &name, &id, &command_id),
             saga_cause(&tenant, &name, &id, "x"),
+            saga_held(&tenant, &name, &id, u64::MAX),
             view(&tenant, &name, &id),
             view_source(&tenant, &name, &name, &id),
             effect(&tenant, &command_id),

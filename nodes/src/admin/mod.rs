@@ -8,10 +8,12 @@
 //! | `GET /admin/runner/sagas?saga=&open=&after=&limit=` | instances, a page at a time |
 //! | `GET /admin/runner/sagas/{saga}/{id}` | one instance, and what it waits for |
 //! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
+//! | `POST /admin/runner/sagas/{saga}/{id}/{verb}` | `pause` it, `resume` it; `{"reason": "…"}` where a reason is asked for |
 //!
 //! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
 
 pub mod effects;
+pub mod operator;
 pub mod quarantine;
 pub mod sagas;
 

@@ -1,8 +1,10 @@
-//! Saga instances: listed, shown, signalled.
+//! Saga instances: listed, shown, signalled, paused and resumed.
 //!
 //! Reading is from committed rows, beside the machine. A signal is a message on `WORKFLOW_EVENTS`, published under an id of
-//! its own that nothing else may use: it reaches the machine as everything does, and repeating it is harmless.
+//! its own that nothing else may use: it reaches the machine as everything does, and repeating it is harmless. What changes an
+//! instance is asked of the machine itself ([`operator`](super::operator)).
 
+use super::operator::Operator;
 use super::unreadable;
 use crate::gateway::context::RequestContext;
 use crate::gateway::problem::Problem;
@@ -14,9 +16,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cloudlysis_core::manifest::{SagaDef, Trigger};
+use cloudlysis_core::operator::Reason;
 use cloudlysis_core::quarantine::{Quarantine, QuarantineKey};
 use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::runner::operate::{Done, Operation};
 use cloudlysis_core::saga::look::{self, Which};
+use cloudlysis_core::saga::{self, Verb};
 use cloudlysis_core::wire::answer::{PublishRefused, publish_outcome};
 use cloudlysis_core::wire::envelope::{Occurrence, PAYLOAD_BYTES_MAX, WorkflowEvent};
 use cloudlysis_core::wire::headers;
@@ -43,6 +48,8 @@ pub struct Sagas {
     pub snapshots: Snapshots,
     /// Where signals go.
     pub broker: Broker,
+    /// Who asks the machine.
+    pub operator: Operator,
 }
 
 /// The routes.
@@ -51,6 +58,7 @@ pub fn router(sagas: Sagas) -> Router {
         .route("/admin/runner/sagas", get(list))
         .route("/admin/runner/sagas/{saga}/{id}", get(show))
         .route("/admin/runner/sagas/{saga}/{id}/signals/{signal}", post(signal))
+        .route("/admin/runner/sagas/{saga}/{id}/{verb}", post(operate))
         .with_state(sagas)
 }
 
@@ -135,6 +143,7 @@ async fn show(
         "saga": saga,
         "correlation": id,
         "status": instance.status.as_str(),
+        "paused": instance.paused,
         "definition": { "began_under": instance.definition, "current": definition.hash },
         "state": instance.state,
         "works": instance.works,
@@ -142,6 +151,53 @@ async fn show(
         "correlation_id": instance.context.correlation_id,
         "waits_for": look::waits_for(definition, &instance),
         "quarantined": held,
+    });
+    Ok(Json(body).into_response())
+}
+
+/// What comes with an operation.
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Because {
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// What is to be done, of which one must say why it is.
+fn verb(name: &str, body: &Bytes) -> Result<Verb, Problem> {
+    let Because { reason } = match body.is_empty() {
+        true => Because::default(),
+        false => serde_json::from_slice(body).map_err(|error| bad("invalid_body", error.to_string()))?,
+    };
+    let why = || {
+        let reason = reason.as_deref().unwrap_or_default();
+        Reason::parse(reason).map_err(|error| bad("invalid_reason", format!("`reason`: {error}")))
+    };
+    match name {
+        "pause" => Ok(Verb::Pause { reason: why()? }),
+        "resume" => Ok(Verb::Resume),
+        _ => {
+            let detail =
+                format!("there is no `{name}`; an instance can be paused (`pause`) and go on (`resume`)");
+            Err(Problem::new(StatusCode::NOT_FOUND, "unknown_verb", detail))
+        }
+    }
+}
+
+async fn operate(
+    State(sagas): State<Sagas>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    request_headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let Path((saga, id, name)) = path.map_err(|error| bad("invalid_path", error.body_text()))?;
+    let (saga, correlation) = names(Ok(Path((saga, id))))?;
+    let verb = verb(&name, &body)?;
+    let tenant = RequestContext::read(&request_headers)?.tenant;
+    let operation = Operation::Saga(saga::Operation { tenant, saga, correlation, verb });
+    let Done::Saga(done) = sagas.operator.ask(operation).await?;
+    let body = json!({
+        "status": done.status, "paused": done.paused, "changed": done.changed, "released": done.released,
     });
     Ok(Json(body).into_response())
 }

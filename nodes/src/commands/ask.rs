@@ -46,6 +46,7 @@ impl AskError {
         match self {
             Self::Address { .. } | Self::Payload(_) | Self::Refused { status: 400, .. } => 2,
             Self::Refused { status: 404, .. } => 3,
+            Self::Refused { status: 409, .. } => 4,
             Self::Refused { status: 401 | 403, .. } => 5,
             Self::NoAnswer { .. } | Self::Refused { status: 503 | 504, .. } => 6,
             Self::Refused { .. } => 1,

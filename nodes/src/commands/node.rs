@@ -232,6 +232,7 @@ pub(super) fn runner_watched(
     let services = ServiceProvider::new(common.broker.connection().clone(), common.app.egress.clone());
     let targets = Targets { broker: common.broker.clone(), commands, http, services, watcher };
     let edge = RunnerEdge::new(targets, &sender, Handle::current());
+    let operator = edge.operator();
     follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
     let snapshots = store.snapshots();
     let info = json!({
@@ -265,6 +266,7 @@ pub(super) fn runner_watched(
         definitions: common.app.sagas.clone(),
         snapshots: snapshots.clone(),
         broker: common.broker.clone(),
+        operator,
     };
     let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
     let admin = quarantine::route("/admin/runner/quarantine", snapshots)

@@ -2,7 +2,7 @@
 
 use super::ask::{Address, AskError, ask};
 use super::{CommandError, say};
-use crate::cli::{NodeArguments, Saga, SagaInstance};
+use crate::cli::{Because, NodeArguments, Saga, SagaInstance};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -40,7 +40,43 @@ pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
             say(&answer.to_string());
             Ok(())
         }
+        Saga::Pause { node, instance, because } => operate(&node, &instance, "pause", Some(because)).await,
+        Saga::Resume { node, instance } => operate(&node, &instance, "resume", None).await,
     }
+}
+
+/// Has something done to an instance, and says how it stands then.
+async fn operate(
+    node: &NodeArguments,
+    instance: &SagaInstance,
+    verb: &str,
+    because: Option<Because>,
+) -> Result<(), CommandError> {
+    let mut path = path(instance);
+    path.push(verb);
+    let body = because.map_or(Value::Null, |because| json!({ "reason": because.reason }));
+    let address = Address { path: &path, query: &[] };
+    let answer = ask(node, Method::POST, &address, |request| match body.is_null() {
+        true => request,
+        false => request.body(body.to_string()),
+    })
+    .await?;
+    if node.json {
+        say(&answer.to_string());
+        return Ok(());
+    }
+    let already = if answer["changed"] == true { "" } else { ", as before" };
+    let released = answer["released"].as_u64().filter(|count| *count > 0);
+    let released = released.map_or(String::new(), |count| format!(", with {count} that came meanwhile"));
+    say(&format!("{} {} is {}{already}{released}", instance.saga, instance.correlation, standing(&answer)));
+    Ok(())
+}
+
+/// `running`, or `running, paused`.
+fn standing(instance: &Value) -> String {
+    let status = instance["status"].as_str().unwrap_or_default();
+    let paused = instance["paused"].is_object() || instance["paused"] == true;
+    if paused { format!("{status}, paused") } else { status.to_owned() }
 }
 
 fn path(instance: &SagaInstance) -> Vec<&str> {
@@ -63,7 +99,12 @@ async fn list(node: &NodeArguments, saga: Option<&str>, open: bool) -> Result<()
             let text = |field: &str| instance[field].as_str().unwrap_or_default().to_owned();
             let tenant =
                 Some(text("tenant_id")).filter(|tenant| !tenant.is_empty()).unwrap_or_else(|| "_".into());
-            say(&format!("{tenant:<16} {:<20} {:<32} {}", text("saga"), text("correlation"), text("status")));
+            say(&format!(
+                "{tenant:<16} {:<20} {:<32} {}",
+                text("saga"),
+                text("correlation"),
+                standing(instance)
+            ));
         }
         match page["next"].as_str() {
             Some(next) => after = Some(next.to_owned()),
@@ -75,17 +116,21 @@ async fn list(node: &NodeArguments, saga: Option<&str>, open: bool) -> Result<()
 /// One line per thing it waits for.
 fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
     if node.json {
-        say(&json!({ "status": shown["status"], "waits_for": shown["waits_for"], "quarantined": shown["quarantined"] }).to_string());
+        say(&json!({ "status": shown["status"], "paused": shown["paused"], "waits_for": shown["waits_for"], "quarantined": shown["quarantined"] }).to_string());
         return;
     }
-    let status = shown["status"].as_str().unwrap_or_default();
-    say(&format!("{} {} is {status}", instance.saga, instance.correlation));
+    say(&format!("{} {} is {}", instance.saga, instance.correlation, standing(shown)));
     if let Some(cause) = shown["quarantined"].as_object() {
         say(&format!("  quarantined: {}", cause.get("cause").unwrap_or(&Value::Null)));
     }
     for what in shown["waits_for"].as_array().into_iter().flatten() {
         let text = |field: &str| what[field].as_str().unwrap_or_default();
         say(&match text("kind") {
+            "resume" => {
+                let since = what["since"].as_u64().map(cloudlysis_core::Wall::from_ms).unwrap_or_default();
+                let (why, held) = (text("reason"), &what["held"]);
+                format!("  paused since {}: {why}; {held} held; waits for `saga resume`", since.rfc3339())
+            }
             "work" => format!("  waits for work `{}` ({})", text("name"), text("command_id")),
             "timer" => {
                 let due = what["due"].as_u64().map(cloudlysis_core::Wall::from_ms).unwrap_or_default();

@@ -107,6 +107,7 @@ on_both_brokers!(
     strangers::a_view_with_another_definition_is_made_anew_as_its_message_says,
     clients::published_clients_use_the_broker_of_a_running_shop,
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
+    timers::a_paused_saga_holds_what_comes_and_goes_on_after_a_restart,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,

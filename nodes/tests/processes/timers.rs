@@ -90,3 +90,50 @@ pub(crate) async fn a_timer_outlives_its_process_and_a_signal_is_heard_once(worl
         assert_eq!(exit, Some(code), "{arguments:?}: {said}");
     }
 }
+
+pub(crate) async fn a_paused_saga_holds_what_comes_and_goes_on_after_a_restart(world: World) {
+    let patient = ALARM.replace("after: 2s", "after: 6s");
+    let app = world.application_with(&[("sagas/alarm.yaml", &patient)]);
+    let mut node = world.dev_of(&app, "data").await;
+    let shop = node.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    shop.accepted(&Command::place("acme", "o-1")).await;
+    eventually("the alarm is set", SOON, async || shown(&world, &node).await.map(drop)).await;
+    let pause = ["pause", "alarm", "o-1", "--reason", "do not wake the baby"];
+    for already in [false, true] {
+        let (code, said) = saga(&world, &node, &pause).await;
+        assert_eq!((code, said.contains("as before")), (Some(0), already), "{said}");
+    }
+    let (code, said) =
+        saga(&world, &node, &["signal", "alarm", "o-1", "stop", "--payload", "{\"who\":\"me\"}"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    // The bell rings, and then the signal comes, or the other way round: both wait.
+    let held = async |node: &Node| {
+        let instance = shown(&world, node).await?;
+        if instance["paused"]["messages"] == 2 { Ok(instance) } else { Err(instance.to_string()) }
+    };
+    let instance = eventually("what comes is held", LATER, async || held(&node).await).await;
+    assert_eq!(
+        (&instance["status"], &instance["state"]["rung"]),
+        (&json!("running"), &json!(0)),
+        "{instance}"
+    );
+    let (code, said) = saga(&world, &node, &["why", "alarm", "o-1"]).await;
+    assert!(code == Some(0) && said.contains("do not wake the baby; 2 held"), "{said}");
+    node.kill();
+    node.restart().await;
+    node.ready().await;
+    held(&node).await.expect("held across a restart");
+    let (code, said) = saga(&world, &node, &["resume", "alarm", "o-1"]).await;
+    assert!(code == Some(0) && said.contains("with 2 that came meanwhile"), "{said}");
+    let over = shown(&world, &node).await.expect("an instance");
+    assert_eq!((&over["status"], &over["paused"]), (&json!("completed"), &Value::Null), "{over}");
+    for (arguments, code) in [
+        (&["resume", "alarm", "o-1"][..], 4),
+        (&["resume", "alarm", "o-2"], 3),
+        (&["pause", "alarm", "o-1", "--reason", ""], 2),
+    ] {
+        let (exit, said) = saga(&world, &node, arguments).await;
+        assert_eq!(exit, Some(code), "{arguments:?}: {said}");
+    }
+}

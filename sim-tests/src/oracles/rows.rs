@@ -11,7 +11,7 @@ use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
 use cloudlysis_core::outbox::{Body, Destination, Entry, Origin};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
 use cloudlysis_core::wire::envelope::{EffectResult, SagaRef, WorkflowEvent};
-use cloudlysis_core::wire::id::{CommandId, TenantId};
+use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::stream::{ConsumerName, PlatformStream};
 use cloudlysis_core::wire::subject::Route;
@@ -77,6 +77,7 @@ impl Rows {
                 | Table::View
                 | Table::ViewSource
                 | Table::SagaCause
+                | Table::SagaHeld
                 | Table::TimerDue
                 | Table::Timer
                 | Table::EffectOpen
@@ -237,7 +238,28 @@ fn missing_result(
     let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
     let work = instance.works.iter().find(|work| work.id == result.command_id);
     let waits = work.is_some_and(|work| work.state == WorkState::InFlight) && !instance.status.is_final();
+    let waits = waits
+        && !is_held(seen, &result.tenant, (&saga.saga, &saga.correlation), &instance, &result.command_id)?;
     Ok(waits.then_some("a result whose work is still in flight"))
+}
+
+/// Whether what names this id is held, because its saga is paused.
+fn is_held(
+    seen: &Seen<'_>,
+    tenant: &TenantId,
+    (saga, correlation): (&Name, &EntityId),
+    instance: &Instance,
+    id: &CommandId,
+) -> Result<bool, Violation> {
+    let mut held = false;
+    let prefix = keys::saga_held_prefix(tenant, saga, correlation);
+    let scanned = seen.rows.scan(Table::SagaHeld, &prefix, &mut |key, row| {
+        let is_own = key.starts_with(&prefix);
+        held |= is_own && String::from_utf8_lossy(row).contains(id.as_str());
+        if is_own && !held { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    scanned.map_err(|fault| unreadable(&Halt::Store(fault)))?;
+    Ok(held && instance.paused.is_some())
 }
 
 /// A reminder that was passed is no longer waited for.
@@ -251,7 +273,8 @@ fn missing_reminder(seen: &Seen<'_>, message: &StoredMessage) -> Result<Option<&
         return Ok(Some("a reminder for a saga that is not there"));
     };
     let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
-    let waits = instance.timers.iter().any(|timer| timer.id == event.id);
+    let waits = instance.timers.iter().any(|timer| timer.id == event.id)
+        && !is_held(seen, &event.tenant, (&event.saga, &event.correlation), &instance, &event.id)?;
     Ok(waits.then_some("a reminder its saga still waits for"))
 }
 
@@ -281,7 +304,7 @@ fn check_command(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Vi
     Err(broken(Invariant::Agg2, seen, change, &detail))
 }
 
-/// INV-SAGA-1, INV-SAGA-2 and INV-SAGA-3 in the rows of instances.
+/// INV-SAGA-1, INV-SAGA-2, INV-SAGA-3 and INV-SAGA-6 in the rows of instances.
 fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
     let decode = |row: &Option<Vec<u8>>| row.as_deref().map(Instance::decode).transpose();
     let before = decode(&change.before).map_err(|halt| unreadable(&halt))?;
@@ -302,6 +325,14 @@ fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
     let Some(after) = after else {
         return Err(broken(Invariant::Saga2, seen, change, "an instance vanishes"));
     };
+    if let Some(before) = before.as_ref().filter(|before| before.paused.is_some() && after.paused.is_some()) {
+        let stood_still = (&before.status, &before.state, &before.works, &before.timers)
+            == (&after.status, &after.state, &after.works, &after.timers);
+        if !stood_still {
+            let detail = format!("is paused, and goes from {before:?} to {after:?}");
+            return Err(broken(Invariant::Saga6, seen, change, &detail));
+        }
+    }
     let ids: BTreeSet<_> = after.works.iter().map(|work| &work.id).collect();
     if ids.len() < after.works.len() {
         let detail = format!("the same work is asked for twice: {:?}", after.works);

@@ -188,6 +188,8 @@ pub enum Event {
         /// Which command.
         call: u64,
     },
+    /// An operator does something.
+    Operated,
     /// The disaster begins.
     Struck,
     /// The log becomes another one.

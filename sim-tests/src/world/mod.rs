@@ -19,6 +19,7 @@ pub mod disaster;
 pub mod event;
 pub mod nemesis;
 pub mod node;
+pub mod operators;
 pub mod projection;
 pub mod runbook;
 pub mod runner;
@@ -43,6 +44,7 @@ use cloudlysis_io_sim::rng::Rng;
 use disaster::{Calamity, Stage};
 use event::{Caller, Event, NodeId};
 use node::Node;
+use operators::Operators;
 use runbook::Aftermath;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,6 +79,8 @@ pub struct Dice {
     pub turns: Rng,
     /// What clients do.
     pub clients: Rng,
+    /// What operators do.
+    pub operators: Rng,
     /// What a cluster writes to disk, and when.
     pub cluster: Rng,
 }
@@ -138,6 +142,7 @@ pub struct World {
     /// Commands of the runner that are waited for.
     submits: BTreeSet<Token>,
     clients: Clients,
+    operators: Operators,
     oracles: Oracles,
     /// An older disk of the projection.
     backup: Option<cloudlysis_io_sim::store::SimStore>,
@@ -180,6 +185,7 @@ impl World {
                 network: dice.fork("network"),
                 turns: dice.fork("turns"),
                 clients: dice.fork("clients"),
+                operators: dice.fork("operators"),
                 cluster: dice.fork("cluster"),
             },
             broker,
@@ -196,6 +202,7 @@ impl World {
             next_request: 1,
             submits: BTreeSet::new(),
             clients: Clients::of(&plan),
+            operators: Operators::default(),
             oracles: Oracles::of(&plan),
             backup: None,
             calamity: plan.disaster.map(|(disaster, stream)| Calamity {
@@ -218,6 +225,7 @@ impl World {
             world.after(0, Event::NodeStarted(id));
         }
         world.begin_workload();
+        world.begin_operators();
         Ok(world)
     }
 
@@ -303,6 +311,10 @@ impl World {
             }
             Event::ClientRetried { call } => {
                 self.send_call(call);
+                Ok(())
+            }
+            Event::Operated => {
+                self.on_operated();
                 Ok(())
             }
             Event::Struck => self.on_struck(),

@@ -84,6 +84,7 @@ impl Shell for Runner {
                 Ok(())
             }
             Effect::Finished(_) => Ok(()),
+            Effect::Answered(answered) => world.on_operator_answered(&answered),
             Effect::Drained(report) => world.on_drained::<Self>(id, report),
         }
     }

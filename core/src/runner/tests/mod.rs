@@ -1,17 +1,20 @@
 //! A runner on a bench, its three streams, and an outside of aggregates and services: the whole path in one world.
 
+mod operating;
 mod properties;
 mod script;
 
+use super::operate::{self, Done, Operation};
 use super::{Config, Effect, Input, Runner, Source};
 use crate::bench::{Bench, Landed, Sent, Upstream, quirks, shop_with};
 use crate::effect::{self, Answered};
 use crate::gate;
+use crate::operator::{self, Reason};
 use crate::outbox::{self, CommandAccepted, CommandRefused, Found};
 use crate::outcome::Outcome;
 use crate::program::contract::Refusal;
 use crate::quarantine::{Quarantine, QuarantinedKey};
-use crate::saga::{HandOver, Instance, Status};
+use crate::saga::{self, HandOver, Instance, Status, Verb};
 use crate::store::Table;
 use crate::wire::answer::{PublishRefused, Published};
 use crate::wire::context::Context;
@@ -152,6 +155,7 @@ struct World {
     outside: Outside,
     drained: Vec<bool>,
     finished: Vec<String>,
+    answered: Vec<operate::Answered>,
     /// Where the events of an accepted command stand.
     noted: BTreeMap<String, u64>,
 }
@@ -165,6 +169,7 @@ impl World {
             outside: Outside::default(),
             drained: Vec::new(),
             finished: Vec::new(),
+            answered: Vec::new(),
             noted: BTreeMap::new(),
         }
     }
@@ -226,6 +231,10 @@ impl World {
             }
             Effect::Finished(finished) => {
                 self.finished.push(format!("{} {}", finished.saga, finished.correlation));
+                None
+            }
+            Effect::Answered(answered) => {
+                self.answered.push(*answered);
                 None
             }
             Effect::Drained(report) => {
@@ -292,6 +301,15 @@ impl World {
         }
     }
 
+    /// An operator asks for something about a checkout, and is answered.
+    fn ask(&mut self, whose: &str, order: &str, verb: Verb) -> Result<Done, operator::Refusal> {
+        let ticket = self.answered.len() as u64;
+        let effects = self.bench.turn([asked(ticket, whose, order, verb)]);
+        self.carry(effects);
+        let answered = self.answered.iter().find(|own| own.ticket == ticket);
+        answered.expect("answered").answer.clone()
+    }
+
     fn instance(&self, saga: &str, whose: &str, order: &str) -> Option<Instance> {
         let (saga, order) = (saga.parse().expect("a name"), order.parse().expect("an id"));
         let row = self.bench.store.row(Table::Saga, &keys::saga(&tenant(whose), &saga, &order))?;
@@ -311,6 +329,16 @@ impl World {
         let recovered = self.bench.recovered().expect("recovers");
         recovered.gates().find(|(own, _)| **own == source).map_or(0, |(_, gate)| gate.checkpoint().seq)
     }
+}
+
+fn asked(ticket: u64, whose: &str, order: &str, verb: Verb) -> Input {
+    let (saga, correlation) = ("checkout".parse().expect("a name"), order.parse().expect("an id"));
+    let operation = saga::Operation { tenant: tenant(whose), saga, correlation, verb };
+    Input::Asked { ticket, operation: Box::new(Operation::Saga(operation)) }
+}
+
+fn pause() -> Verb {
+    Verb::Pause { reason: Reason::parse("look first").expect("a reason") }
 }
 
 fn source_of(stream: PlatformStream) -> Source {

@@ -1,8 +1,8 @@
 //! Whatever network, broker, outside, store and clock do: what was done for an order is what would have been done
 //! without any of it.
 
-use super::{Effect, Input, Landed, Sent, Source, World, sent};
-use crate::saga::HandOver;
+use super::{Effect, Input, Landed, Sent, Source, World, asked, pause, sent};
+use crate::saga::{HandOver, Verb};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -39,6 +39,12 @@ enum Op {
     Wait {
         ms: u64,
     },
+    Pause {
+        order: usize,
+    },
+    Resume {
+        order: usize,
+    },
     Crash,
     FailCommit {
         landed: Landed,
@@ -58,6 +64,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => source().prop_map(|source| Op::Redeliver { source }),
         1 => source().prop_map(|source| Op::RollBack { source }),
         5 => ms.prop_map(|ms| Op::Wait { ms }),
+        1 => (0..ORDERS.len()).prop_map(|order| Op::Pause { order }),
+        2 => (0..ORDERS.len()).prop_map(|order| Op::Resume { order }),
         1 => Just(Op::Crash),
         1 => landed.prop_map(|landed| Op::FailCommit { landed }),
     ]
@@ -126,15 +134,26 @@ impl Faulty {
                 let effects = self.world.bench.advance(*ms);
                 self.asked.extend(effects);
             }
+            Op::Pause { order } => self.ask(*order, pause()),
+            Op::Resume { order } => self.ask(*order, Verb::Resume),
             Op::Crash => self.world.bench.crash(),
             Op::FailCommit { landed } => self.fail_commit = Some(*landed),
         }
+    }
+
+    fn ask(&mut self, order: usize, verb: Verb) {
+        let (whose, order) = ORDERS[order];
+        self.turn(vec![asked(0, whose, order, verb)]);
     }
 
     /// Faults stop; what is still on the network arrives nowhere.
     fn heal(mut self) -> World {
         self.world.bench.crash();
         self.world.run();
+        for (whose, order) in ORDERS {
+            // One that never began, or is over, cannot be resumed.
+            drop(self.world.ask(whose, order, Verb::Resume));
+        }
         for _ in 0..20 {
             let effects = self.world.bench.advance(6_000);
             self.world.carry(effects);

@@ -38,6 +38,7 @@ fn answers(effects: &[Effect]) -> Vec<String> {
         | Effect::Outbox(_)
         | Effect::Effect(_)
         | Effect::Finished(_)
+        | Effect::Answered(_)
         | Effect::Drained(_) => None,
     };
     effects.iter().filter_map(answer).collect()

@@ -1,13 +1,14 @@
 //! Sagas on a bench, with a table that keeps what they asked for: what a parent would put into its outbox.
 
 mod exhaustive;
+mod hold;
 mod properties;
 mod script;
 mod timers;
 
 use super::{
-    Asked, HandOver, Happened, Instance, Reacted, SagaConfig, Sagas, Status, TimerChange, TimerFired, Wanted,
-    Work, WorkEnded, WorkState,
+    Asked, Commanded, HandOver, Happened, Held, Instance, Operation, Reacted, SagaConfig, Sagas, Status,
+    TimerChange, TimerFired, Wanted, Work, WorkEnded, WorkState,
 };
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
@@ -28,6 +29,8 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::SagaForgetInFlight, script::undoing_waits_for_what_is_in_flight),
     (Quirk::SagaCompensateForwards, script::what_was_done_is_undone_last_first_and_one_at_a_time),
     (Quirk::SagaReactWhenFinished, script::a_finished_saga_absorbs_every_later_event),
+    (Quirk::SagaPauseLeaks, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
+    (Quirk::SagaForgetHeld, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
     (Quirk::SagaHandOverAhead, script::an_effect_is_handed_over_when_nothing_is_on_its_way),
     (Quirk::SagaIgnoreWhileUndoing, script::what_a_work_item_brings_back_while_its_saga_undoes_is_kept),
 ];
@@ -65,6 +68,7 @@ enum Input {
     Happened(Box<Happened>),
     Ended(Box<WorkEnded>),
     Fired(Box<TimerFired>),
+    Asked(Box<Operation>),
     Tick(Tick),
 }
 
@@ -93,6 +97,7 @@ impl Machine for Desk {
             Input::Happened(happened) => self.0.on_event(now, &happened, cx)?,
             Input::Ended(ended) => self.0.on_work_ended(now, &ended, cx)?,
             Input::Fired(fired) => self.0.on_timer_fired(now, &fired, cx)?,
+            Input::Asked(operation) => return self.operate(now, &operation, cx),
             Input::Tick(Tick) => return Ok(()),
         };
         match reacted {
@@ -119,6 +124,12 @@ impl Machine for Desk {
                     cx.emit(format!("asks {}", name(&entry)));
                 }
             }
+            Reacted::Held => {}
+            Reacted::Overflowed(held) => {
+                let causes: Vec<String> = held.iter().map(cause).collect();
+                let (first, last) = (&causes[0], &causes[causes.len() - 1]);
+                cx.emit(format!("overflows with {}, from {first} to {last}", causes.len()));
+            }
             Reacted::Poisoned(cause) => cx.emit(format!("poisoned by {}: {}", cause.kind, cause.detail)),
         }
         Ok(())
@@ -132,6 +143,39 @@ impl Machine for Desk {
 
     fn check(&self, _: &dyn View) -> Result<(), Halt> {
         Ok(())
+    }
+}
+
+impl Desk {
+    fn operate(&self, now: Now, operation: &Operation, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
+        match self.0.operate(now, operation, cx)? {
+            Commanded::Refused(refusal) => cx.emit(format!("refused: {refusal}")),
+            Commanded::Done { operated, released } => {
+                let mut said = operated.status.to_owned();
+                said.push_str(if operated.paused { " paused" } else { "" });
+                said.push_str(if operated.changed { " changed" } else { "" });
+                if operated.released > 0 {
+                    said.push_str(&format!(", {} released", operated.released));
+                }
+                cx.emit(said);
+                for held in released {
+                    cx.then(match held {
+                        Held::Happened(happened) => Input::Happened(happened),
+                        Held::WorkEnded(ended) => Input::Ended(ended),
+                        Held::TimerFired(fired) => Input::Fired(fired),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cause(held: &Held) -> String {
+    match held {
+        Held::Happened(happened) => happened.cause.clone(),
+        Held::WorkEnded(ended) => ended.work_id.to_string(),
+        Held::TimerFired(fired) => fired.id.to_string(),
     }
 }
 

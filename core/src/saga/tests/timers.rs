@@ -29,17 +29,17 @@ fn alarm(event: &str, cause: &str) -> Input {
     happened("alarm", "o-1", event, cause)
 }
 
-fn instance(bench: &Bench<Desk>) -> Instance {
+pub(super) fn instance(bench: &Bench<Desk>) -> Instance {
     super::instance(bench, "alarm", "o-1").expect("an instance")
 }
 
 /// The pending timer of a name.
-fn pending(bench: &Bench<Desk>, name: &str) -> PendingTimer {
+pub(super) fn pending(bench: &Bench<Desk>, name: &str) -> PendingTimer {
     let timers = instance(bench).timers;
     timers.into_iter().find(|timer| timer.name.as_str() == name).expect("pending")
 }
 
-fn fired(timer: &PendingTimer) -> Input {
+pub(super) fn fired(timer: &PendingTimer) -> Input {
     let (Ok(saga), Ok(correlation)) = ("alarm".parse(), "o-1".parse()) else { panic!("names") };
     Input::Fired(Box::new(TimerFired {
         tenant: tenant(),

@@ -1,0 +1,112 @@
+//! What operators ask of a runner: a fact that joins a turn, and an answer that leaves after the commit.
+//!
+//! ```text
+//! operator ─ Asked{ticket, operation} ─► the subject's machine ─ rows ─► commit ─► Answered{ticket} ─► operator
+//! ```
+//!
+//! A refusal is an answer, and means that nothing changed. No answer means that nobody knows: every operation may be asked
+//! for again, and one that is done already is done without changing anything. While the node drains, nothing is done.
+
+use super::{Effect, Input, Runner};
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::operator::Refusal;
+use crate::quarantine::{Cause, QuarantineKey};
+use crate::saga::{self, Commanded, Held};
+use crate::time::Now;
+
+/// What an operator asks for, by its subject.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Operation {
+    /// Of one saga instance.
+    Saga(saga::Operation),
+}
+
+/// What was done, and how its subject stands now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Done {
+    /// Of one saga instance.
+    Saga(saga::Operated),
+}
+
+/// The answer to an operator.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answered {
+    /// To which question.
+    pub ticket: u64,
+    /// What was asked for.
+    pub operation: Operation,
+    /// What became of it.
+    pub answer: Result<Done, Refusal>,
+}
+
+impl Runner {
+    pub(super) fn on_asked(
+        &mut self,
+        now: Now,
+        ticket: u64,
+        operation: Operation,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        let answer = match &operation {
+            _ if self.drain.is_stopping() => Err(Refusal::Draining),
+            Operation::Saga(operation) => self.on_saga_asked(now, operation, cx)?.map(Done::Saga),
+        };
+        cx.emit(Effect::Answered(Box::new(Answered { ticket, operation, answer })));
+        Ok(())
+    }
+
+    fn on_saga_asked(
+        &mut self,
+        now: Now,
+        operation: &saga::Operation,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Result<saga::Operated, Refusal>, Halt> {
+        let saga::Operation { tenant, saga, correlation, .. } = operation;
+        if let Some(key) = QuarantineKey::instance(tenant, saga, correlation)
+            && self.quarantine.holds(&key, cx.view())?
+        {
+            let detail =
+                format!("{} is quarantined: replay or discard what is parked there first", key.display());
+            return Ok(Err(Refusal::Conflict { detail }));
+        }
+        match self.sagas.operate(now, operation, cx)? {
+            Commanded::Refused(refusal) => Ok(Err(refusal)),
+            Commanded::Done { operated, released } => {
+                for held in released {
+                    cx.then(held.into());
+                }
+                Ok(Ok(operated))
+            }
+        }
+    }
+
+    /// More came than a pause holds: from now on it is quarantined, and everything that was held is parked, in order.
+    pub(super) fn give_up_hold(
+        &mut self,
+        now: Now,
+        key: Option<&QuarantineKey>,
+        held: Vec<Held>,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        let mut held = held.into_iter();
+        let (Some(key), Some(first)) = (key, held.next()) else { return Ok(()) };
+        let detail = format!("more than {} came while it was paused", held.len());
+        let cause = Cause { kind: "paused_too_long".into(), detail };
+        self.park_internal(now, key, &first.parked(), Some(cause), cx)?;
+        for held in held {
+            cx.then(held.into());
+        }
+        Ok(())
+    }
+}
+
+impl From<Held> for Input {
+    fn from(held: Held) -> Self {
+        match held {
+            Held::Happened(happened) => Self::SagaHappened(happened),
+            Held::WorkEnded(ended) => Self::SagaWorkEnded(ended),
+            Held::TimerFired(fired) => Self::SagaTimerFired(fired),
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! What operators ask of a runner, and what they are told.
+
+use super::{Done, Landed, Sent, Source, World, asked, order_events, pause, sent};
+use crate::operator::Refusal;
+use crate::runner::Input;
+use crate::saga::{HELD_MAX, Operated, Status, Verb};
+
+/// How the instance stands.
+fn done(answer: Result<Done, Refusal>) -> Operated {
+    match answer.expect("done") {
+        Done::Saga(operated) => operated,
+    }
+}
+
+/// An order whose checkout is paused before its stock is reserved.
+fn paused() -> World {
+    let mut world = World::bound();
+    world.place("acme", "o-1");
+    let message =
+        sent(Source::Events, Sent::Message(world.stream(Source::Events).serve().expect("a message")));
+    let effects = world.bench.turn([message, asked(0, "acme", "o-1", pause())]);
+    world.carry(effects);
+    world
+}
+
+#[test]
+fn a_paused_order_stands_still_and_goes_on_where_it_was() {
+    let mut world = paused();
+    assert_eq!(world.outside.log, ["acme/o-1 reserve"], "what was asked for before is done");
+    assert_eq!(world.status("acme", "o-1"), Some(Status::Running));
+    world.place("acme", "o-2");
+    world.run();
+    assert_eq!(world.status("acme", "o-2"), Some(Status::Completed), "others go on");
+    world.bench.crash();
+    world.run();
+    assert_eq!(world.outside.of("acme/o-1"), ["reserve"]);
+    let operated = done(world.ask("acme", "o-1", Verb::Resume));
+    assert_eq!((operated.released, operated.paused, operated.changed), (1, false, true));
+    assert_eq!(world.status("acme", "o-1"), Some(Status::Completed));
+    assert_eq!(world.outside.of("acme/o-1"), world.outside.of("acme/o-2"));
+}
+
+#[test]
+fn an_answer_leaves_after_the_commit_and_a_question_may_be_asked_again() {
+    for landed in [Landed::Yes, Landed::No] {
+        let mut world = World::bound();
+        world.place("acme", "o-soldout");
+        world.bench.crash();
+        world.run();
+        world.place("acme", "o-1");
+        let message = world.stream(Source::Events).serve().expect("a message");
+        let message = sent(Source::Events, Sent::Message(message));
+        world.bench.turn([message]);
+        let effects = world.bench.turn_without_answer(landed, [asked(0, "acme", "o-1", pause())]);
+        assert!(effects.is_empty(), "no answer: nobody knows");
+        let operated = done(world.ask("acme", "o-1", pause()));
+        assert_eq!(operated.changed, landed == Landed::No);
+        assert!(operated.paused);
+    }
+}
+
+#[test]
+fn more_than_a_pause_holds_is_quarantined_in_order() {
+    let mut world = paused();
+    for nth in 0..HELD_MAX as u64 {
+        world.publish(&order_events("acme", "o-1", nth + 2, &["order_cancelled"]));
+        world.run();
+    }
+    let quarantined = world.quarantined();
+    assert_eq!(quarantined.len(), 1, "{quarantined:?}");
+    assert_eq!(quarantined[0].messages, HELD_MAX as u64 + 1);
+    assert_eq!(quarantined[0].cause.kind, "paused_too_long");
+    assert_eq!(world.instance("checkout", "acme", "o-1").and_then(|own| own.paused), None);
+    for verb in [pause(), Verb::Resume] {
+        let refused = world.ask("acme", "o-1", verb);
+        assert!(matches!(refused, Err(Refusal::Conflict { .. })), "{refused:?}");
+    }
+    world.place("acme", "o-2");
+    world.run();
+    assert_eq!(world.status("acme", "o-2"), Some(Status::Completed));
+}
+
+#[test]
+fn a_draining_runner_does_nothing_for_operators() {
+    let mut world = paused();
+    world.bench.turn([Input::Stopped { deadline_ms: 1_000 }]);
+    assert_eq!(world.ask("acme", "o-1", Verb::Resume), Err(Refusal::Draining), "INV-DRN-1");
+    assert!(world.instance("checkout", "acme", "o-1").is_some_and(|own| own.paused.is_some()));
+}

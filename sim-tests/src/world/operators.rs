@@ -1,0 +1,107 @@
+//! Operators: people who pause sagas and let them go on, whatever else happens, one request at a time for each.
+//!
+//! They see what is committed, and ask the runner's machine as `nodes::admin` does. Who hears no answer asks again: nobody
+//! knows what became of the request. When faults have ended they let everything go on.
+
+use super::event::{Event, NodeId};
+use super::{MS, World};
+use crate::oracles::Violation;
+use cloudlysis_core::operator::Reason;
+use cloudlysis_core::runner::operate::{Answered, Done, Operation};
+use cloudlysis_core::runner::{Input, Runner};
+use cloudlysis_core::saga::{self, Instance, Verb};
+use cloudlysis_core::wire::keys;
+use cloudlysis_core::{Invariant, Table, View};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Between two requests, at least and at most.
+const PAUSE_NS: (u64, u64) = (20 * MS, 2_500 * MS);
+/// How long an answer is waited for.
+const PATIENCE_NS: u64 = 5_000 * MS;
+
+/// All operators.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Operators {
+    next_ticket: u64,
+    /// Instance → which request waits for an answer, and since when.
+    waiting: BTreeMap<Vec<u8>, (u64, u64)>,
+}
+
+impl World {
+    pub(super) fn begin_operators(&mut self) {
+        if self.plan.operators {
+            self.operate_later();
+        }
+    }
+
+    fn operate_later(&mut self) {
+        let delay = self.dice.operators.within(PAUSE_NS.0, PAUSE_NS.1);
+        self.after(delay, Event::Operated);
+    }
+
+    /// Every instance that has not ended, and whether it is paused.
+    fn open_instances(&self) -> Vec<(Vec<u8>, bool)> {
+        let mut open = Vec::new();
+        let rows = self.nodes.runner.store.committed();
+        let scanned = rows.scan(Table::Saga, b"", &mut |key, row| {
+            if let Ok(instance) = Instance::decode(row)
+                && !instance.status.is_final()
+            {
+                open.push((key.to_vec(), instance.paused.is_some()));
+            }
+            ControlFlow::Continue(())
+        });
+        if scanned.is_ok() { open } else { Vec::new() }
+    }
+
+    pub(super) fn on_operated(&mut self) {
+        let open = self.open_instances();
+        if self.healed_at.is_some() {
+            for (key, _) in open.into_iter().filter(|(_, paused)| *paused) {
+                self.ask_runner(key, Verb::Resume);
+            }
+        } else if !open.is_empty() {
+            let (key, paused) = self.dice.operators.pick(&open).clone();
+            let verb = if paused { Verb::Resume } else { pause() };
+            self.ask_runner(key, verb);
+        }
+        self.operate_later();
+    }
+
+    fn ask_runner(&mut self, key: Vec<u8>, verb: Verb) {
+        let waits = self.operators.waiting.get(&key);
+        if waits.is_some_and(|(_, since)| self.now_ns < since + PATIENCE_NS) || !self.is_up(NodeId::Runner) {
+            return;
+        }
+        let Some((tenant, saga, correlation)) = keys::parse_saga(&key) else { return };
+        let ticket = self.operators.next_ticket;
+        self.operators.next_ticket += 1;
+        self.operators.waiting.insert(key, (ticket, self.now_ns));
+        let operation = Operation::Saga(saga::Operation { tenant, saga, correlation, verb });
+        self.push::<Runner>(NodeId::Runner, Input::Asked { ticket, operation: Box::new(operation) });
+    }
+
+    /// INV-SAGA-6: what an operator is told is so, and is committed.
+    pub(super) fn on_operator_answered(&mut self, answered: &Answered) -> Result<(), Violation> {
+        let Answered { ticket, operation: Operation::Saga(operation), answer } = answered;
+        let key = keys::saga(&operation.tenant, &operation.saga, &operation.correlation);
+        if self.operators.waiting.get(&key).is_none_or(|(own, _)| own != ticket) {
+            return Ok(());
+        }
+        self.operators.waiting.remove(&key);
+        let Ok(Done::Saga(done)) = answer else { return Ok(()) };
+        let row = self.nodes.runner.store.committed();
+        let row = row.get(Table::Saga, &key).ok().flatten().and_then(|row| Instance::decode(row).ok());
+        let paused = row.as_ref().map(|instance| instance.paused.is_some());
+        if paused == Some(done.paused) {
+            return Ok(());
+        }
+        let detail = format!("{operation:?} is answered {done:?}, the row says {row:?}");
+        Err(Violation::new(Invariant::Saga6, detail))
+    }
+}
+
+fn pause() -> Verb {
+    Verb::Pause { reason: Reason::parse("somebody wants to look").expect("a reason") }
+}
