@@ -129,7 +129,7 @@ impl World {
                 self.finished += 1;
                 None
             }
-            Effect::Gate { .. } | Effect::Outbox(_) | Effect::Drained(_) => None,
+            Effect::Gate { .. } | Effect::Outbox(_) | Effect::Answered(_) | Effect::Drained(_) => None,
         }
     }
 
