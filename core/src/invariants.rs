@@ -57,6 +57,7 @@ invariants! {
     Saga4 = "INV-SAGA-4", "the work a saga asks for commits with its state or not at all";
     Saga5 = "INV-SAGA-5", "what a saga asked for first leaves first, whichever way it takes";
     Saga6 = "INV-SAGA-6", "a paused saga reacts to nothing, and what comes for it is held and applied in order";
+    Saga7 = "INV-SAGA-7", "a finished saga waits for nothing: its timers are cancelled, and nothing is held for it";
     Eff1 = "INV-EFF-1", "that an attempt started is durable before the attempt is released";
     Eff2 = "INV-EFF-2", "the idempotency key never changes across attempts";
     Eff3 = "INV-EFF-3", "an effect has at most one live attempt";

@@ -53,6 +53,8 @@ marks! {
     SagaAbsorbed = "saga_absorbed", "an event for a finished saga was ignored";
     SagaCompensated = "saga_compensated", "a saga finished by compensating";
     SagaCompensationWaited = "saga_compensation_waited", "compensation waited for work still in flight";
+    SagaCancelled = "saga_cancelled", "an operator had a saga undone";
+    SagaKilled = "saga_killed", "an operator ended a saga as it was";
     SagaHeld = "saga_held", "something came for a paused saga and was held";
     SagaUncorrelated = "saga_uncorrelated", "a result arrived for a saga that does not exist";
     EffectDuplicate = "effect_duplicate", "a command whose effect is already known was not executed again";

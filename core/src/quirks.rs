@@ -55,6 +55,7 @@ quirks! {
     SagaIgnoreWhileUndoing = "what a work item brings back while its saga undoes is not kept";
     SagaPauseLeaks = "a paused saga goes on reacting";
     SagaForgetHeld = "what was held for a paused saga is forgotten when it goes on";
+    SagaKillLeavesTimers = "the timers of a killed saga go on";
     SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";
     EffectKeyPerAttempt = "every attempt of an effect has a key of its own";
     EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";

@@ -31,7 +31,7 @@ pub enum Command {
     /// Run one node.
     #[command(subcommand)]
     Serve(Serve),
-    /// Look at saga instances of a running node, signal them, pause them.
+    /// Look at saga instances of a running node, signal them, pause them, end them.
     #[command(subcommand)]
     Saga(Saga),
     /// Ask a running node how surely things happened.
@@ -117,6 +117,30 @@ pub enum Saga {
     },
     /// Stop one instance from reacting; what comes for it waits, in order.
     Pause {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+        /// Why.
+        #[command(flatten)]
+        because: Because,
+    },
+    /// Have one instance undone, as its own `compensate` would.
+    Cancel {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+        /// Why.
+        #[command(flatten)]
+        because: Because,
+    },
+    /// End one instance as it is: nothing is undone, and whatever comes for it later is absorbed.
+    Kill {
         /// Which node.
         #[command(flatten)]
         node: NodeArguments,

@@ -4,7 +4,7 @@
 //! `cloudlysis_<what>_<unit>`, and no label has an unbounded set of values: tenants and ids go into logs.
 
 use cloudlysis_core::MarkCounts;
-use cloudlysis_core::saga::Finished;
+use cloudlysis_core::saga::{Ending, Finished};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use std::time::Duration;
@@ -100,7 +100,11 @@ pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration
 }
 
 pub(crate) fn saga_finished(finished: &Finished) {
-    let outcome = if finished.compensated { "compensated" } else { "completed" };
+    let outcome = match finished.ending {
+        Ending::Completed => "completed",
+        Ending::Compensated => "compensated",
+        Ending::Killed => "killed",
+    };
     counter!("cloudlysis_sagas_finished_total", "saga" => finished.saga.to_string(), "outcome" => outcome)
         .increment(1);
 }

@@ -85,6 +85,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),
     mutant(Quirk::SagaPauseLeaks, Scenario::Operators, 100, &[Invariant::Saga6]),
     mutant(Quirk::SagaForgetHeld, Scenario::Operators, 100, &[Invariant::Live1]),
+    mutant(Quirk::SagaKillLeavesTimers, Scenario::Operators, 100, &[Invariant::Saga7]),
     mutant(Quirk::SagaHandOverAhead, Scenario::Calm, 100, &[Invariant::Saga5]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
     mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),

@@ -12,8 +12,9 @@ use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::operator::Refusal;
 use crate::quarantine::{Cause, QuarantineKey};
-use crate::saga::{self, Commanded, Held};
+use crate::saga::{self, Commanded, Held, Reacted, Verb};
 use crate::time::Now;
+use serde_json::Value;
 
 /// What an operator asks for, by its subject.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -62,9 +63,11 @@ impl Runner {
         operation: &saga::Operation,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<saga::Operated, Refusal>, Halt> {
-        let saga::Operation { tenant, saga, correlation, .. } = operation;
-        if let Some(key) = QuarantineKey::instance(tenant, saga, correlation)
-            && self.quarantine.holds(&key, cx.view())?
+        let saga::Operation { tenant, saga, correlation, verb } = operation;
+        let key = QuarantineKey::instance(tenant, saga, correlation);
+        let ends = matches!(verb, Verb::Kill { .. });
+        if let Some(key) = key.as_ref().filter(|_| !ends)
+            && self.quarantine.holds(key, cx.view())?
         {
             let detail =
                 format!("{} is quarantined: replay or discard what is parked there first", key.display());
@@ -72,7 +75,8 @@ impl Runner {
         }
         match self.sagas.operate(now, operation, cx)? {
             Commanded::Refused(refusal) => Ok(Err(refusal)),
-            Commanded::Done { operated, released } => {
+            Commanded::Done { operated, asked, released } => {
+                self.on_reacted(now, key.as_ref(), &Value::Null, Reacted::Applied(*asked), cx)?;
                 for held in released {
                     cx.then(held.into());
                 }

@@ -2,9 +2,9 @@
 //!
 //! "May have been" is settled by waiting: every work item ends in a definite answer, however often it must be tried.
 
-use super::Wanted;
 use super::instance::{Instance, Status, WorkState};
 use super::transition::{Sagas, Subject, program_cause};
+use super::{TimerChange, Wanted};
 use crate::cx::Cx;
 use crate::marks::Mark;
 use crate::program::Gas;
@@ -12,8 +12,24 @@ use crate::program::contract;
 use crate::quarantine::Cause;
 use crate::quirks::Quirk;
 use crate::time::Now;
+use serde_json::Value;
 
 impl Sagas {
+    /// Begins to undo, because of an event.
+    pub(super) fn undo<I, E>(
+        &self,
+        now: Now,
+        subject: &Subject<'_>,
+        instance: &mut Instance,
+        event: Value,
+        timers: &mut Vec<TimerChange>,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<Vec<Wanted>, Cause> {
+        instance.status = Status::Compensating { event, remaining: instance.works.len() };
+        instance.release_timers(subject, timers);
+        self.continue_compensation(now, subject, instance, cx)
+    }
+
     /// Takes the next step of undoing, if nothing is in flight.
     pub(super) fn continue_compensation<I, E>(
         &self,

@@ -23,11 +23,35 @@ pub struct Instance {
     /// The timers it waits for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub timers: Vec<PendingTimer>,
+    /// An operator had it undone, or ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervention: Option<Intervention>,
     /// It is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<Paused>,
     /// What it belongs to.
     pub context: Context,
+}
+
+/// What an operator decided about an instance, for good.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Intervention {
+    /// What.
+    pub verb: Intervened,
+    /// When.
+    pub at: Wall,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// How an operator ends an instance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intervened {
+    /// By undoing what it did.
+    Cancelled,
+    /// As it is.
+    Killed,
 }
 
 /// A timer an instance waits for.
@@ -58,6 +82,8 @@ pub enum Status {
     Completed,
     /// Finished by undoing.
     Compensated,
+    /// Ended by an operator, with nothing undone.
+    Killed,
 }
 
 impl Status {
@@ -66,7 +92,7 @@ impl Status {
     pub const fn is_final(&self) -> bool {
         match self {
             Self::Running | Self::Compensating { .. } => false,
-            Self::Completed | Self::Compensated => true,
+            Self::Completed | Self::Compensated | Self::Killed => true,
         }
     }
 }

@@ -103,6 +103,7 @@ impl Status {
             Self::Compensating { .. } => "compensating",
             Self::Completed => "completed",
             Self::Compensated => "compensated",
+            Self::Killed => "killed",
         }
     }
 }

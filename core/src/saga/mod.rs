@@ -7,6 +7,8 @@
 //!                          ▼
 //!                     Compensating ── nothing in flight, nothing left ──► Compensated
 //!                      last first, one at a time, after what is in flight has ended
+//!
+//! Running, Compensating ── kill, by an operator ─► Killed: nothing is undone, nothing more is waited for
 //! ```
 //!
 //! An instance is a row: its state, its work items and how they ended. A reaction stages the row and the mark of its
@@ -18,7 +20,8 @@
 //!
 //! A program that fails changes nothing: the instance is quarantined, and so is everything that comes for it later.
 //!
-//! An operator may pause an instance: what comes for it is held, and applied in order when it goes on ([`Held`]).
+//! An operator may pause an instance: what comes for it is held, and applied in order when it goes on ([`Held`]). To cancel
+//! one is to undo it, as its own program would.
 //!
 //! Durable: `saga`, `saga_cause`, `saga_held`. Derived on recovery: nothing. Lost on purpose: nothing.
 //!
@@ -28,6 +31,7 @@
 //! - INV-SAGA-4: work items and timers commit with the state or not at all (they are returned, never emitted).
 //! - INV-SAGA-5: what was asked for first leaves first: an effect is handed over only when nothing is on its way out.
 //! - INV-SAGA-6: a paused instance reacts to nothing; what comes for it is held in order, and applied in that order.
+//! - INV-SAGA-7: a finished instance waits for nothing: its timers are cancelled, nothing is held for it.
 //!
 //! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), state size and items per reaction (the program contract).
 //!
@@ -44,7 +48,7 @@ mod timers;
 mod transition;
 
 pub use hold::{Held, Paused};
-pub use instance::{Instance, PendingTimer, Status, Work, WorkState};
+pub use instance::{Instance, Intervened, Intervention, PendingTimer, Status, Work, WorkState};
 pub use operate::{Commanded, Operated, Operation, Verb};
 pub use timers::TimerFired;
 pub use transition::{Happened, SagaConfig, Sagas, WorkEnded};
@@ -86,8 +90,19 @@ pub struct Finished {
     pub saga: Name,
     /// The instance.
     pub correlation: EntityId,
-    /// Whether it ended by undoing.
-    pub compensated: bool,
+    /// How.
+    pub ending: Ending,
+}
+
+/// How an instance ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// By its programs.
+    Completed,
+    /// By undoing.
+    Compensated,
+    /// By an operator, with nothing undone.
+    Killed,
 }
 
 /// A work item on its way.

@@ -2,7 +2,7 @@
 
 use super::hold::Held;
 use super::instance::{Instance, Status, Work, WorkState};
-use super::{Asked, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
+use super::{Asked, Ending, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::{SagaDef, Trigger, WorkOutcome};
@@ -95,13 +95,14 @@ pub(super) struct Subject<'s> {
 impl Subject<'_> {
     /// That its instance has come to its end, if it has.
     pub(super) fn finished(&self, instance: &Instance) -> Option<Finished> {
-        let compensated = match instance.status {
+        let ending = match instance.status {
             Status::Running | Status::Compensating { .. } => return None,
-            Status::Completed => false,
-            Status::Compensated => true,
+            Status::Completed => Ending::Completed,
+            Status::Compensated => Ending::Compensated,
+            Status::Killed => Ending::Killed,
         };
         let (tenant, saga, correlation) = (self.tenant.clone(), self.saga.clone(), self.correlation.clone());
-        Some(Finished { tenant, saga, correlation, compensated })
+        Some(Finished { tenant, saga, correlation, ending })
     }
 }
 
@@ -142,6 +143,7 @@ impl Sagas {
                 state: Value::Null,
                 works: Vec::new(),
                 timers: Vec::new(),
+                intervention: None,
                 paused: None,
                 context: happened.context.clone(),
             },
@@ -236,7 +238,7 @@ impl Sagas {
             "payload": payload,
         });
         let asked = match &instance.status {
-            Status::Completed | Status::Compensated => {
+            Status::Completed | Status::Compensated | Status::Killed => {
                 cx.mark(Mark::SagaAbsorbed);
                 Ok(Asked::default())
             }
@@ -310,10 +312,7 @@ impl Sagas {
                 instance.status = Status::Completed;
             }
             Then::Compensate => {
-                instance.status =
-                    Status::Compensating { event: event.clone(), remaining: instance.works.len() };
-                instance.release_timers(subject, &mut timers);
-                work.extend(self.continue_compensation(now, subject, instance, cx)?);
+                work.extend(self.undo(now, subject, instance, event.clone(), &mut timers, cx)?);
             }
         }
         Ok(Asked { work, timers, finished: None })

@@ -8,7 +8,7 @@
 //! | `GET /admin/runner/sagas?saga=&open=&after=&limit=` | instances, a page at a time |
 //! | `GET /admin/runner/sagas/{saga}/{id}` | one instance, and what it waits for |
 //! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
-//! | `POST /admin/runner/sagas/{saga}/{id}/{verb}` | `pause` it, `resume` it; `{"reason": "…"}` where a reason is asked for |
+//! | `POST /admin/runner/sagas/{saga}/{id}/{verb}` | `pause`, `resume`, `cancel`, `kill`; all but `resume` say why: `{"reason": "…"}` |
 //!
 //! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
 

@@ -1,4 +1,4 @@
-//! Saga instances: listed, shown, signalled, paused and resumed.
+//! Saga instances: listed, shown, signalled, and changed by operators.
 //!
 //! Reading is from committed rows, beside the machine. A signal is a message on `WORKFLOW_EVENTS`, published under an id of
 //! its own that nothing else may use: it reaches the machine as everything does, and repeating it is harmless. What changes an
@@ -144,6 +144,7 @@ async fn show(
         "correlation": id,
         "status": instance.status.as_str(),
         "paused": instance.paused,
+        "intervention": instance.intervention,
         "definition": { "began_under": instance.definition, "current": definition.hash },
         "state": instance.state,
         "works": instance.works,
@@ -176,9 +177,10 @@ fn verb(name: &str, body: &Bytes) -> Result<Verb, Problem> {
     match name {
         "pause" => Ok(Verb::Pause { reason: why()? }),
         "resume" => Ok(Verb::Resume),
+        "cancel" => Ok(Verb::Cancel { reason: why()? }),
+        "kill" => Ok(Verb::Kill { reason: why()? }),
         _ => {
-            let detail =
-                format!("there is no `{name}`; an instance can be paused (`pause`) and go on (`resume`)");
+            let detail = format!("there is no `{name}`: an operator can pause, resume, cancel and kill");
             Err(Problem::new(StatusCode::NOT_FOUND, "unknown_verb", detail))
         }
     }

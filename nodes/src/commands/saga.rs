@@ -41,6 +41,8 @@ pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
             Ok(())
         }
         Saga::Pause { node, instance, because } => operate(&node, &instance, "pause", Some(because)).await,
+        Saga::Cancel { node, instance, because } => operate(&node, &instance, "cancel", Some(because)).await,
+        Saga::Kill { node, instance, because } => operate(&node, &instance, "kill", Some(because)).await,
         Saga::Resume { node, instance } => operate(&node, &instance, "resume", None).await,
     }
 }
@@ -116,10 +118,16 @@ async fn list(node: &NodeArguments, saga: Option<&str>, open: bool) -> Result<()
 /// One line per thing it waits for.
 fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
     if node.json {
-        say(&json!({ "status": shown["status"], "paused": shown["paused"], "waits_for": shown["waits_for"], "quarantined": shown["quarantined"] }).to_string());
+        say(&json!({ "status": shown["status"], "paused": shown["paused"], "intervention": shown["intervention"], "waits_for": shown["waits_for"], "quarantined": shown["quarantined"] }).to_string());
         return;
     }
     say(&format!("{} {} is {}", instance.saga, instance.correlation, standing(shown)));
+    if let Some(what) = shown["intervention"].as_object() {
+        let text = |field: &str| what.get(field).and_then(Value::as_str).unwrap_or_default();
+        let at =
+            what.get("at").and_then(Value::as_u64).map(cloudlysis_core::Wall::from_ms).unwrap_or_default();
+        say(&format!("  {} by an operator at {}: {}", text("verb"), at.rfc3339(), text("reason")));
+    }
     if let Some(cause) = shown["quarantined"].as_object() {
         say(&format!("  quarantined: {}", cause.get("cause").unwrap_or(&Value::Null)));
     }

@@ -108,6 +108,7 @@ on_both_brokers!(
     clients::published_clients_use_the_broker_of_a_running_shop,
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     timers::a_paused_saga_holds_what_comes_and_goes_on_after_a_restart,
+    timers::a_killed_saga_stays_dead_and_a_cancelled_one_undoes,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,

@@ -137,3 +137,39 @@ pub(crate) async fn a_paused_saga_holds_what_comes_and_goes_on_after_a_restart(w
         assert_eq!(exit, Some(code), "{arguments:?}: {said}");
     }
 }
+
+pub(crate) async fn a_killed_saga_stays_dead_and_a_cancelled_one_undoes(world: World) {
+    let app = world.application_with(&[("sagas/alarm.yaml", ALARM)]);
+    let mut node = world.dev_of(&app, "data").await;
+    let shop = node.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    for order in ["o-1", "o-2"] {
+        shop.accepted(&Command::place("acme", order)).await;
+    }
+    eventually("the alarms are set", SOON, async || {
+        let (_, said) = saga(&world, &node, &["ls", "--saga", "alarm", "--open"]).await;
+        if said.lines().count() == 2 { Ok(()) } else { Err(said) }
+    })
+    .await;
+    for already in [false, true] {
+        let (code, said) =
+            saga(&world, &node, &["kill", "alarm", "o-1", "--reason", "rings at night", "--json"]).await;
+        let answer: Value = serde_json::from_str(&said).unwrap_or_default();
+        assert_eq!((code, &answer["status"]), (Some(0), &json!("killed")), "{said}");
+        assert_eq!(answer["changed"], json!(!already), "{said}");
+    }
+    let (code, said) = saga(&world, &node, &["cancel", "alarm", "o-2", "--reason", "moved out"]).await;
+    assert!(code == Some(0) && said.contains("alarm o-2 is compensated"), "{said}");
+    node.kill();
+    node.restart().await;
+    node.ready().await;
+    let (code, said) = saga(&world, &node, &["why", "alarm", "o-1"]).await;
+    assert!(code == Some(0) && said.contains("alarm o-1 is killed"), "{said}");
+    assert!(said.contains("killed by an operator at") && said.contains("rings at night"), "{said}");
+    let killed = shown(&world, &node).await.expect("an instance");
+    assert_eq!([&killed["timers"], &killed["waits_for"]], [&json!([]), &json!([])], "{killed}");
+    for verb in ["pause", "cancel"] {
+        let (code, said) = saga(&world, &node, &[verb, "alarm", "o-1", "--reason", "late"]).await;
+        assert_eq!(code, Some(4), "{said}");
+    }
+}

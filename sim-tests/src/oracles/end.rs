@@ -46,6 +46,8 @@ enum Ended {
     Completed,
     /// Undone.
     Compensated,
+    /// An operator ended it as it was.
+    Killed,
 }
 
 fn violation(invariant: Invariant, detail: String) -> Violation {
@@ -162,10 +164,12 @@ fn check_order(
     sagas: &BTreeMap<Vec<u8>, Instance>,
 ) -> Result<(), Violation> {
     let OrderPlan { tenant, id, cents, victim, .. } = order;
-    let ended = match sagas.get(&keys::saga(tenant, &name("checkout"), id)).map(|instance| &instance.status) {
+    let saga = sagas.get(&keys::saga(tenant, &name("checkout"), id));
+    let ended = match saga.map(|instance| &instance.status) {
         None => Ended::Never,
         Some(Status::Completed) => Ended::Completed,
         Some(Status::Compensated) => Ended::Compensated,
+        Some(Status::Killed) => Ended::Killed,
         Some(status @ (Status::Running | Status::Compensating { .. })) => {
             return Err(violation(Invariant::Live1, format!("{tenant:?} {id:?} is still {status:?}")));
         }
@@ -175,8 +179,11 @@ fn check_order(
         Ended::Never => status == "none",
         Ended::Completed => status == "shipped",
         Ended::Compensated => status == "cancelled",
+        Ended::Killed => true,
     };
-    if !agrees && !victim {
+    // Whom an operator cancels, nobody tells the order.
+    let told = saga.is_none_or(|instance| instance.intervention.is_none());
+    if !agrees && !victim && told {
         let detail = format!("order {tenant:?} {id:?} is {status}, its saga ended as {ended:?}");
         return Err(violation(Invariant::Cons1, detail));
     }
@@ -200,6 +207,8 @@ fn check_order(
         Ended::Never => (0, 0),
         Ended::Completed => (1, 0),
         Ended::Compensated => (paid.len(), paid.len()),
+        // Whatever was done before stays done.
+        Ended::Killed => (paid.len(), returned.len()),
     };
     if paid.len() > 1 || paid.len() != due || returned.len() != back {
         let detail = format!(
@@ -235,6 +244,14 @@ fn check_stock(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>) 
                 is_here(&order.tenant, order.sku)
                     && saga.is_some_and(|instance| instance.status == Status::Completed)
             };
+            let killed = end.orders.iter().any(|order| {
+                let saga = sagas.get(&keys::saga(&order.tenant, &name("checkout"), &order.id));
+                is_here(&order.tenant, order.sku)
+                    && saga.is_some_and(|instance| instance.status == Status::Killed)
+            });
+            if killed {
+                continue;
+            }
             let sold: u64 = end.orders.iter().filter(completed).map(|order| order.qty).sum();
             let id = EntityId::parse(sku).expect("an id");
             let key = AggregateKey { tenant: tenant.clone(), kind: name("stock"), id };

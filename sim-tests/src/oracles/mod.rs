@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`logs`] | every message the broker stores | INV-AGG-1, INV-AGG-2, INV-ONCE-1, INV-TEN-1 |
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
-//! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3 and 6, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
+//! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
 //! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |

@@ -10,6 +10,7 @@ use cloudlysis_core::effect::{self, LedgerRow, Phase};
 use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
 use cloudlysis_core::outbox::{Body, Destination, Entry, Origin};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
+use cloudlysis_core::schedule::Timer;
 use cloudlysis_core::wire::envelope::{EffectResult, SagaRef, WorkflowEvent};
 use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::keys;
@@ -304,7 +305,7 @@ fn check_command(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Vi
     Err(broken(Invariant::Agg2, seen, change, &detail))
 }
 
-/// INV-SAGA-1, INV-SAGA-2, INV-SAGA-3 and INV-SAGA-6 in the rows of instances.
+/// INV-SAGA-1, INV-SAGA-2, INV-SAGA-3, INV-SAGA-6 and INV-SAGA-7 in the rows of instances.
 fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
     let decode = |row: &Option<Vec<u8>>| row.as_deref().map(Instance::decode).transpose();
     let before = decode(&change.before).map_err(|halt| unreadable(&halt))?;
@@ -332,6 +333,9 @@ fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
             let detail = format!("is paused, and goes from {before:?} to {after:?}");
             return Err(broken(Invariant::Saga6, seen, change, &detail));
         }
+    }
+    if after.status.is_final() {
+        waits_for_nothing(seen, change)?;
     }
     let ids: BTreeSet<_> = after.works.iter().map(|work| &work.id).collect();
     if ids.len() < after.works.len() {
@@ -366,6 +370,31 @@ fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
         }
     }
     Ok(())
+}
+
+/// INV-SAGA-7: no timer of a finished instance is left, and nothing is held for it.
+fn waits_for_nothing(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
+    let mut left = None;
+    let timers = seen.rows.scan(Table::TimerDue, b"", &mut |_, row| {
+        if let Ok(Timer { tenant, saga, correlation, name, .. }) = serde_json::from_slice(row)
+            && keys::saga(&tenant, &saga, &correlation) == change.key
+        {
+            left = Some(format!("timer {name}"));
+        }
+        ControlFlow::Continue(())
+    });
+    let Some((tenant, saga, correlation)) = keys::parse_saga(&change.key) else { return Ok(()) };
+    let prefix = keys::saga_held_prefix(&tenant, &saga, &correlation);
+    let held = seen.rows.scan(Table::SagaHeld, &prefix, &mut |key, _| {
+        if key.starts_with(&prefix) {
+            left = Some("something held".to_owned());
+        }
+        ControlFlow::Break(())
+    });
+    timers.and(held).map_err(|fault| unreadable(&Halt::Store(fault)))?;
+    left.map_or(Ok(()), |left| {
+        Err(broken(Invariant::Saga7, seen, change, &format!("finished, and {left} is left")))
+    })
 }
 
 /// INV-EFF-4: what is settled or parked stays so.

@@ -1,4 +1,4 @@
-//! Operators: people who pause sagas and let them go on, whatever else happens, one request at a time for each.
+//! Operators: people who pause sagas, let them go on, cancel and kill them, whatever else happens, one request at a time for each.
 //!
 //! They see what is committed, and ask the runner's machine as `nodes::admin` does. Who hears no answer asks again: nobody
 //! knows what became of the request. When faults have ended they let everything go on.
@@ -20,6 +20,17 @@ const PAUSE_NS: (u64, u64) = (20 * MS, 2_500 * MS);
 /// How long an answer is waited for.
 const PATIENCE_NS: u64 = 5_000 * MS;
 
+/// Work after which the shop's saga cannot be undone.
+const SENDING: [&str; 3] = ["parcel", "ship", "sell"];
+
+/// What operators see of an instance.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    paused: bool,
+    /// What it has asked for cannot be undone.
+    sends: bool,
+}
+
 /// All operators.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Operators {
@@ -40,30 +51,41 @@ impl World {
         self.after(delay, Event::Operated);
     }
 
-    /// Every instance that has not ended, and whether it is paused.
-    fn open_instances(&self) -> Vec<(Vec<u8>, bool)> {
+    /// Every instance that has not ended, in the order of keys.
+    fn open_instances(&self) -> Vec<(Vec<u8>, Standing)> {
         let mut open = Vec::new();
         let rows = self.nodes.runner.store.committed();
         let scanned = rows.scan(Table::Saga, b"", &mut |key, row| {
             if let Ok(instance) = Instance::decode(row)
                 && !instance.status.is_final()
             {
-                open.push((key.to_vec(), instance.paused.is_some()));
+                let sends = instance.works.iter().any(|work| SENDING.contains(&work.name.as_str()));
+                open.push((key.to_vec(), Standing { paused: instance.paused.is_some(), sends }));
             }
             ControlFlow::Continue(())
         });
         if scanned.is_ok() { open } else { Vec::new() }
     }
 
+    /// Only what stands still is ended: what is sent cannot be undone, and meanwhile it could have been.
+    fn draw_verb(&mut self, Standing { paused, sends }: Standing) -> Verb {
+        match self.dice.operators.below(8) {
+            0 if paused => Verb::Kill { reason: reason() },
+            1 | 2 if paused && !sends => Verb::Cancel { reason: reason() },
+            _ if paused => Verb::Resume,
+            _ => Verb::Pause { reason: reason() },
+        }
+    }
+
     pub(super) fn on_operated(&mut self) {
         let open = self.open_instances();
         if self.healed_at.is_some() {
-            for (key, _) in open.into_iter().filter(|(_, paused)| *paused) {
+            for (key, _) in open.into_iter().filter(|(_, standing)| standing.paused) {
                 self.ask_runner(key, Verb::Resume);
             }
         } else if !open.is_empty() {
-            let (key, paused) = self.dice.operators.pick(&open).clone();
-            let verb = if paused { Verb::Resume } else { pause() };
+            let (key, standing) = self.dice.operators.pick(&open).clone();
+            let verb = self.draw_verb(standing);
             self.ask_runner(key, verb);
         }
         self.operate_later();
@@ -102,6 +124,6 @@ impl World {
     }
 }
 
-fn pause() -> Verb {
-    Verb::Pause { reason: Reason::parse("somebody wants to look").expect("a reason") }
+fn reason() -> Reason {
+    Reason::parse("somebody wants to look").expect("a reason")
 }

@@ -1,7 +1,7 @@
 //! What operators ask of a runner, and what they are told.
 
 use super::{Done, Landed, Sent, Source, World, asked, order_events, pause, sent};
-use crate::operator::Refusal;
+use crate::operator::{Reason, Refusal};
 use crate::runner::Input;
 use crate::saga::{HELD_MAX, Operated, Status, Verb};
 
@@ -86,4 +86,36 @@ fn a_draining_runner_does_nothing_for_operators() {
     world.bench.turn([Input::Stopped { deadline_ms: 1_000 }]);
     assert_eq!(world.ask("acme", "o-1", Verb::Resume), Err(Refusal::Draining), "INV-DRN-1");
     assert!(world.instance("checkout", "acme", "o-1").is_some_and(|own| own.paused.is_some()));
+}
+
+#[test]
+fn what_an_operator_cancels_is_undone_outside_too() {
+    let mut world = World::bound();
+    world.place("acme", "o-1");
+    let message = world.stream(Source::Events).serve().expect("a message");
+    world.bench.turn([sent(Source::Events, Sent::Message(message))]);
+    let reason = Reason::parse("wrong address").expect("a reason");
+    let operated = done(world.ask("acme", "o-1", Verb::Cancel { reason }));
+    assert_eq!((operated.status, operated.changed), ("compensating", true));
+    world.run();
+    for _ in 0..3 {
+        let effects = world.bench.advance(6_000);
+        world.carry(effects);
+    }
+    assert_eq!(world.status("acme", "o-1"), Some(Status::Compensated));
+    assert_eq!(world.outside.of("acme/o-1"), ["reserve", "release"]);
+}
+
+#[test]
+fn a_quarantined_instance_can_be_killed() {
+    let mut world = paused();
+    for nth in 0..HELD_MAX as u64 {
+        world.publish(&order_events("acme", "o-1", nth + 2, &["order_cancelled"]));
+        world.run();
+    }
+    assert_eq!(world.quarantined().len(), 1);
+    let reason = Reason::parse("settled by hand").expect("a reason");
+    let operated = done(world.ask("acme", "o-1", Verb::Kill { reason }));
+    assert_eq!(operated.status, "killed");
+    assert_eq!(world.finished, ["checkout o-1"]);
 }

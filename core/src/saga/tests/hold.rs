@@ -1,12 +1,12 @@
 //! A paused instance: what comes for it waits, in order.
 
 use super::{
-    Bench, Desk, Input, Said, WorkState, asked, bench, cancelled, checkout, ended, happened, placed, tenant,
-    timers, work,
+    Bench, Desk, Input, Said, WorkState, asked, bench, cancelled, checkout, end, ended, happened, instance,
+    placed, tenant, timers, work,
 };
 use crate::marks::Mark;
 use crate::operator::Reason;
-use crate::saga::{HELD_MAX, Operation, Status, Verb, look};
+use crate::saga::{HELD_MAX, Intervened, Operation, Status, Verb, look};
 use crate::store::Table;
 use serde_json::json;
 
@@ -150,4 +150,78 @@ fn what_it_waits_for_begins_with_the_operator() {
     let first = serde_json::to_value(&waits[0]).expect("serialises");
     assert_eq!((&first["kind"], &first["reason"]), (&json!("resume"), &json!("the bank is down")));
     assert!(waits.len() > 1, "and what it waited for before");
+}
+
+fn because() -> Reason {
+    Reason::parse("the customer called").expect("a reason")
+}
+
+#[test]
+fn a_cancelled_saga_undoes_as_its_program_would() {
+    let mut bench = waiting();
+    end(&mut bench, "o-1", "reserve", true);
+    end(&mut bench, "o-1", "charge", true);
+    let cancel = || on("checkout", "o-1", Verb::Cancel { reason: because() });
+    assert_eq!(bench.turn([cancel()]), ["compensating changed"], "the confirmation is in flight: INV-SAGA-3");
+    assert_eq!(bench.turn([cancel()]), ["compensating"]);
+    assert_eq!(end(&mut bench, "o-1", "confirm", true), ["asks refund"]);
+    assert_eq!(end(&mut bench, "o-1", "refund", true), ["asks release"]);
+    assert_eq!(end(&mut bench, "o-1", "release", true), NOTHING);
+    let over = checkout(&bench, "o-1");
+    assert_eq!((over.status, bench.marked(Mark::SagaCancelled)), (Status::Compensated, 1));
+    assert_eq!(bench.turn([cancel()]), ["compensated"], "asking again changes nothing");
+    let intervention = over.intervention.expect("remembered");
+    assert_eq!(
+        (intervention.verb, intervention.reason.as_str()),
+        (Intervened::Cancelled, "the customer called")
+    );
+}
+
+#[test]
+fn a_paused_saga_that_is_cancelled_undoes_and_hears_what_was_held() {
+    let mut bench = waiting();
+    end(&mut bench, "o-1", "reserve", true);
+    pauses(&mut bench);
+    let charge = work(&bench, "o-1", "charge");
+    bench.turn([ended("checkout", "o-1", &charge, true)]);
+    let said = bench.turn([on("checkout", "o-1", Verb::Cancel { reason: because() })]);
+    assert_eq!(said, ["compensating changed, 1 released", "asks refund"], "what was held was a charge");
+}
+
+#[test]
+pub(super) fn a_killed_saga_waits_for_nothing_and_absorbs_what_comes() {
+    let mut bench = bench();
+    bench.turn([happened("alarm", "o-1", "order_placed", "1")]);
+    let ring = timers::pending(&bench, "ring");
+    bench.turn([on("alarm", "o-1", pause())]);
+    bench.turn([timers::fired(&ring)]);
+    let kill = || on("alarm", "o-1", Verb::Kill { reason: because() });
+    let said = bench.turn([kill()]);
+    assert_eq!(said, ["killed changed", "cancels a timer", "cancels a timer"], "INV-SAGA-7");
+    assert_eq!(held(&bench), 0, "INV-SAGA-7");
+    let killed = timers::instance(&bench);
+    assert_eq!((&killed.status, killed.timers.len()), (&Status::Killed, 0));
+    assert_eq!(bench.turn([kill()]), ["killed"], "asking again changes nothing");
+    let late = [timers::fired(&ring), happened("alarm", "o-1", "order_placed", "2")];
+    assert_eq!(bench.turn(late), NOTHING, "INV-SAGA-2");
+    assert_eq!(timers::instance(&bench), killed);
+    for verb in [pause(), Verb::Resume, Verb::Cancel { reason: because() }] {
+        let said = bench.turn([on("alarm", "o-1", verb)]);
+        assert_eq!(
+            said,
+            ["refused: instance `o-1` of saga `alarm` has finished: nothing of it can be changed"]
+        );
+    }
+}
+
+#[test]
+fn what_cannot_be_undone_is_refused_and_changes_nothing() {
+    let mut bench = bench();
+    bench.turn([happened("brittle", "o-1", "order_placed", "1")]);
+    let add = instance(&bench, "brittle", "o-1").expect("an instance").works[0].clone();
+    bench.turn([ended("brittle", "o-1", &add, true)]);
+    let before = instance(&bench, "brittle", "o-1");
+    let said = bench.turn([on("brittle", "o-1", Verb::Cancel { reason: because() })]);
+    assert!(said[0].starts_with("refused: instance `o-1` of saga `brittle` cannot be undone"), "{said:?}");
+    assert_eq!(instance(&bench, "brittle", "o-1"), before);
 }

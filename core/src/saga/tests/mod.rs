@@ -31,6 +31,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::SagaReactWhenFinished, script::a_finished_saga_absorbs_every_later_event),
     (Quirk::SagaPauseLeaks, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
     (Quirk::SagaForgetHeld, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
+    (Quirk::SagaKillLeavesTimers, hold::a_killed_saga_waits_for_nothing_and_absorbs_what_comes),
     (Quirk::SagaHandOverAhead, script::an_effect_is_handed_over_when_nothing_is_on_its_way),
     (Quirk::SagaIgnoreWhileUndoing, script::what_a_work_item_brings_back_while_its_saga_undoes_is_kept),
 ];
@@ -55,6 +56,17 @@ on_event:
       - { name: more, command: { aggregate: stock, id: c, name: add } }
       - { name: more, command: { aggregate: stock, id: d, name: add } }
   more.refused: { compensate: true }
+compensation:
+  more: { work: [{ name: less, command: { aggregate: stock, id: = state.missing, name: release } }] }
+";
+
+/// Cannot undo what it has done.
+const BRITTLE: &str = "
+saga: brittle
+correlate: { order.order_placed: event.aggregate_id }
+starts_on: [order.order_placed]
+on_event:
+  order.order_placed: { work: [{ name: more, command: { aggregate: stock, id: tea, name: add } }] }
 compensation:
   more: { work: [{ name: less, command: { aggregate: stock, id: = state.missing, name: release } }] }
 ";
@@ -101,29 +113,7 @@ impl Machine for Desk {
             Input::Tick(Tick) => return Ok(()),
         };
         match reacted {
-            Reacted::Applied(Asked { work, timers, finished: _ }) => {
-                for change in timers {
-                    match change {
-                        TimerChange::Set(timer) => {
-                            cx.emit(format!("sets {} for {}", timer.name, timer.due.as_ms()))
-                        }
-                        TimerChange::Cancelled { .. } => cx.emit("cancels a timer".to_owned()),
-                    }
-                }
-                let before = rows(cx.view(), Table::Outbox).len() as u64;
-                for (at, wanted) in (before..).zip(work) {
-                    let entry = match wanted {
-                        Wanted::Leaving(entry) => entry,
-                        Wanted::HandedOver(command) => {
-                            let saga = command.saga.clone().expect("of a saga");
-                            cx.emit(format!("hands over {}", saga.work));
-                            continue;
-                        }
-                    };
-                    cx.put(Table::Outbox, &keys::position(at), &entry_row(&entry));
-                    cx.emit(format!("asks {}", name(&entry)));
-                }
-            }
+            Reacted::Applied(asked) => say(asked, cx),
             Reacted::Held => {}
             Reacted::Overflowed(held) => {
                 let causes: Vec<String> = held.iter().map(cause).collect();
@@ -150,7 +140,7 @@ impl Desk {
     fn operate(&self, now: Now, operation: &Operation, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
         match self.0.operate(now, operation, cx)? {
             Commanded::Refused(refusal) => cx.emit(format!("refused: {refusal}")),
-            Commanded::Done { operated, released } => {
+            Commanded::Done { operated, asked, released } => {
                 let mut said = operated.status.to_owned();
                 said.push_str(if operated.paused { " paused" } else { "" });
                 said.push_str(if operated.changed { " changed" } else { "" });
@@ -158,6 +148,7 @@ impl Desk {
                     said.push_str(&format!(", {} released", operated.released));
                 }
                 cx.emit(said);
+                say(*asked, cx);
                 for held in released {
                     cx.then(match held {
                         Held::Happened(happened) => Input::Happened(happened),
@@ -168,6 +159,30 @@ impl Desk {
             }
         }
         Ok(())
+    }
+}
+
+/// What a reaction asks for.
+fn say(asked: Asked, cx: &mut Cx<'_, Input, Said>) {
+    let Asked { work, timers, finished: _ } = asked;
+    for change in timers {
+        match change {
+            TimerChange::Set(timer) => cx.emit(format!("sets {} for {}", timer.name, timer.due.as_ms())),
+            TimerChange::Cancelled { .. } => cx.emit("cancels a timer".to_owned()),
+        }
+    }
+    let before = rows(cx.view(), Table::Outbox).len() as u64;
+    for (at, wanted) in (before..).zip(work) {
+        let entry = match wanted {
+            Wanted::Leaving(entry) => entry,
+            Wanted::HandedOver(command) => {
+                let saga = command.saga.clone().expect("of a saga");
+                cx.emit(format!("hands over {}", saga.work));
+                continue;
+            }
+        };
+        cx.put(Table::Outbox, &keys::position(at), &entry_row(&entry));
+        cx.emit(format!("asks {}", name(&entry)));
     }
 }
 
@@ -196,7 +211,9 @@ fn bench() -> Bench<Desk> {
 }
 
 fn bench_with(hand_over: HandOver) -> Bench<Desk> {
-    let definitions = shop_with(&[("sagas/odd.yaml", ODD), ("sagas/alarm.yaml", timers::ALARM)]).sagas;
+    let more =
+        [("sagas/odd.yaml", ODD), ("sagas/brittle.yaml", BRITTLE), ("sagas/alarm.yaml", timers::ALARM)];
+    let definitions = shop_with(&more).sagas;
     Bench::new(SagaConfig { definitions, hand_over, gas_max: 100_000, quirks: quirks() })
 }
 
