@@ -31,6 +31,7 @@
 //! | [`nats`] | what a client of a broker says, and what it is told |
 //! | [`broker`] | the broker whole: both of them, from bytes to bytes |
 //! | [`manifest`], [`program`] | what an application says, and how its programs run |
+//! | [`calendar`] | when what recurs is due next, by the clock of a zone |
 //! | [`wire`] | ids, subjects, keys, headers, envelopes |
 //! | [`cx`], [`driver`], [`store`], [`time`], [`outcome`], [`halt`] | the idiom itself |
 //! | [`packed`] | how many bits an index takes |
@@ -54,6 +55,7 @@ pub mod backoff;
 #[cfg(test)]
 mod bench;
 pub mod broker;
+pub mod calendar;
 pub mod cx;
 pub mod drain;
 pub mod driver;

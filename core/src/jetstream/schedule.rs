@@ -4,18 +4,17 @@
 //! |---|---|
 //! | `@at <RFC 3339>` | then, once |
 //! | `@every <duration>` | every so often, a second at least, from the second in which it was stored |
-//! | six fields: second, minute, hour, day, month, day of the week | see [`cron`]; in the zone of `Nats-Schedule-Time-Zone` |
+//! | six fields: second, minute, hour, day, month, day of the week | see [`cron`](crate::calendar::cron); in the zone of `Nats-Schedule-Time-Zone` |
 //! | `@hourly`, `@daily`, `@midnight`, `@weekly`, `@monthly`, `@yearly`, `@annually` | the same, written short |
 //!
 //! What was missed is due once, not as often as it was missed. Zones come with the program: no file is read.
 
 use super::duration;
+use crate::calendar;
+use crate::calendar::cron::Cron;
 use crate::time::Wall;
-use cron::Cron;
 use jiff::Timestamp;
-use jiff::tz::{TimeZone, TimeZoneDatabase};
-
-mod cron;
+use jiff::tz::TimeZone;
 
 const SECOND_NS: u64 = 1_000_000_000;
 /// The moment that is none, in the original.
@@ -40,7 +39,7 @@ fn zone(name: &str) -> Option<TimeZone> {
         "UTC" | "Local" => Some(TimeZone::UTC),
         "" => None,
         // Written as it is written there: the original opens a file of this name.
-        _ => TimeZoneDatabase::bundled().get(name).ok().filter(|zone| zone.iana_name() == Some(name)),
+        _ => calendar::zone(name),
     }
 }
 
@@ -70,7 +69,7 @@ impl Schedule {
             let ns = duration::parse_ns(every).filter(|ns| *ns >= SECOND_NS).ok_or(Invalid::Pattern)?;
             Self::EveryMs(ns / 1_000_000)
         } else {
-            let cron = Cron::parse(pattern).ok_or(Invalid::Pattern)?;
+            let cron = Cron::parse(pattern).map_err(|_| Invalid::Pattern)?;
             return match Self::Cron(Box::new(cron), zone.unwrap_or(TimeZone::UTC)) {
                 read if read.first(stored_at).is_some() => Ok(Some(read)),
                 _ => Err(Invalid::Pattern),

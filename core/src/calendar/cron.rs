@@ -14,11 +14,37 @@
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan, Zoned};
+use thiserror::Error;
 
 const YEARS_MAX: i16 = 5;
 const MONTHS: [&str; 12] =
     ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 const DAYS: [&str; 7] = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
+
+/// Why a text is no pattern.
+#[derive(Clone, PartialEq, Eq, Debug, Error)]
+pub enum CronError {
+    /// Too few fields, or too many.
+    #[error("{found} fields; six are wanted: second, minute, hour, day, month, day of the week")]
+    Fields {
+        /// How many there are.
+        found: usize,
+    },
+    /// A field says nothing, or something that it cannot.
+    #[error(
+        "{text:?} is no {field}: expected {min} to {max}, `*`, ranges `a-b`, steps `/n` and lists with commas"
+    )]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What it says.
+        text: String,
+        /// The least it may say.
+        min: u32,
+        /// The most it may say.
+        max: u32,
+    },
+}
 
 /// The numbers of a field, as bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,10 +52,13 @@ struct Field {
     bits: u64,
     /// All of them were asked for.
     is_star: bool,
+    /// A part of it begins with a star: it says how often, not when.
+    is_open: bool,
 }
 
+/// What the fields say.
 #[derive(Clone, PartialEq, Debug)]
-pub(in crate::jetstream) struct Cron {
+pub struct Cron {
     seconds: Field,
     minutes: Field,
     hours: Field,
@@ -41,7 +70,7 @@ pub(in crate::jetstream) struct Cron {
 impl Field {
     /// Reads a field of numbers from `min` to `max`, or of names that count from `min`.
     fn parse(text: &str, min: u32, max: u32, names: &[&str]) -> Option<Self> {
-        let mut field = Self { bits: 0, is_star: false };
+        let mut field = Self { bits: 0, is_star: false, is_open: false };
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let number = |text: &str| {
                 let named = names.iter().position(|name| name.eq_ignore_ascii_case(text));
@@ -64,6 +93,7 @@ impl Field {
             let step_by = usize::try_from(step).ok()?;
             field.bits |= (from..=to).step_by(step_by).fold(0, |bits, number| bits | 1 << number);
             field.is_star |= is_star && step == 1;
+            field.is_open |= is_star;
         }
         (field.bits > 0).then_some(field)
     }
@@ -74,7 +104,11 @@ impl Field {
 }
 
 impl Cron {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    /// Reads six fields, or one of the names for them.
+    ///
+    /// # Errors
+    /// [`CronError`] naming the first field that is wrong.
+    pub fn parse(text: &str) -> Result<Self, CronError> {
         let text = match text {
             "@yearly" | "@annually" => "0 0 0 1 1 *",
             "@monthly" => "0 0 0 1 * *",
@@ -84,15 +118,26 @@ impl Cron {
             other => other,
         };
         let fields: Vec<&str> = text.split_whitespace().collect();
-        let [seconds, minutes, hours, days, months, weekdays] = fields[..] else { return None };
-        Some(Self {
-            seconds: Field::parse(seconds, 0, 59, &[])?,
-            minutes: Field::parse(minutes, 0, 59, &[])?,
-            hours: Field::parse(hours, 0, 23, &[])?,
-            days: Field::parse(days, 1, 31, &[])?,
-            months: Field::parse(months, 1, 12, &MONTHS)?,
-            weekdays: Field::parse(weekdays, 0, 6, &DAYS)?,
+        let [seconds, minutes, hours, days, months, weekdays] = fields[..] else {
+            return Err(CronError::Fields { found: fields.len() });
+        };
+        let read = |field, text: &str, min, max, names: &[&str]| {
+            let error = || CronError::Field { field, text: text.to_owned(), min, max };
+            Field::parse(text, min, max, names).ok_or_else(error)
+        };
+        Ok(Self {
+            seconds: read("second", seconds, 0, 59, &[])?,
+            minutes: read("minute", minutes, 0, 59, &[])?,
+            hours: read("hour", hours, 0, 23, &[])?,
+            days: read("day of the month", days, 1, 31, &[])?,
+            months: read("month", months, 1, 12, &MONTHS)?,
+            weekdays: read("day of the week", weekdays, 0, 6, &DAYS)?,
         })
+    }
+
+    /// Whether it names times of day: no `*` and no step in what is shorter than a day.
+    pub(super) const fn names_times(&self) -> bool {
+        !self.seconds.is_open && !self.minutes.is_open && !self.hours.is_open
     }
 
     fn has_day(&self, date: Date) -> bool {
@@ -102,7 +147,8 @@ impl Cron {
     }
 
     /// The first moment after this one, both in seconds since 1970.
-    pub(super) fn after(&self, second: i64, zone: &TimeZone) -> Option<i64> {
+    #[must_use]
+    pub fn after(&self, second: i64, zone: &TimeZone) -> Option<i64> {
         let mut at = Timestamp::from_second(second.checked_add(1)?).ok()?.to_zoned(zone.clone());
         let year_max = at.year() + YEARS_MAX;
         while at.year() <= year_max {
