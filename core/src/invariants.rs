@@ -67,6 +67,11 @@ invariants! {
     Sch2 = "INV-SCH-2", "a timer that was set fires once, or is cancelled";
     Sch3 = "INV-SCH-3", "no timer fires before its time by the wall clock";
     Sch4 = "INV-SCH-4", "no more timers fire in one step than the bound allows";
+    Cron1 = "INV-CRON-1", "an occurrence fires at most once, and those of a schedule and a tenant in the order of their times";
+    Cron2 = "INV-CRON-2", "no occurrence fires before its time by the wall clock";
+    Cron3 = "INV-CRON-3", "what fell due and may still fire does, unless it is left out for the one before";
+    Cron4 = "INV-CRON-4", "memory and table agree on every row of a schedule";
+    Cron5 = "INV-CRON-5", "an occurrence does not fire while the one before runs, unless the schedule allows it";
     Agg1 = "INV-AGG-1", "the versions of an aggregate are contiguous from one";
     Agg2 = "INV-AGG-2", "a command id has one outcome";
     Agg3 = "INV-AGG-3", "after an unknown append or a conflict, the stream is looked at before deciding again";

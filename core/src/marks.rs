@@ -65,6 +65,9 @@ marks! {
     EffectHandedBack = "effect_handed_back", "an effect that was handed over inside a commit gave its result back inside one";
     EffectQueued = "effect_queued", "an effect waited on disk for a place among the running ones";
     ScheduleCrowded = "schedule_crowded", "more timers were due than fire in one step";
+    RecurringMissed = "recurring_missed", "occurrences of a schedule were too old, or too many, to be caught up with";
+    RecurringSkipped = "recurring_skipped", "an occurrence was left out because the one before still ran";
+    RecurringQueued = "recurring_queued", "an occurrence waited for the end of the one before";
     TimerStale = "timer_stale", "a timer fired that its saga no longer waits for";
     QuarantineParked = "quarantine_parked", "a message that cannot be applied was parked";
     QuarantineFollowed = "quarantine_followed", "a later message of a quarantined key was parked behind it";

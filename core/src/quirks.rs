@@ -77,6 +77,10 @@ quirks! {
     ScheduleFireAndKeep = "a timer that has fired stays in its tables";
     ScheduleTrustSleep = "a timer fires when the machine wakes up, whatever the clock says";
     ScheduleHalfCancelled = "a cancelled timer is removed from one table only";
+    RecurringFireAndStay = "an occurrence that has fired is still the next one";
+    RecurringForgetMissed = "what fell due while nobody looked is forgotten";
+    RecurringTrustSleep = "an occurrence fires when the machine wakes up, whatever the clock says";
+    RecurringIgnoreOverlap = "an occurrence fires although the one before runs";
     QuarantineLetThrough = "a quarantined key lets later messages through";
     QuarantineKeyRunsOn = "a key goes on where a longer subject goes on";
     DrainClaimClean = "a drain reports clean with work in flight";

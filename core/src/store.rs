@@ -67,6 +67,8 @@ tables! {
     TimerDue = "timer_due",
     /// Timer → when it falls due.
     Timer = "timer",
+    /// Schedule and tenant → how far it is.
+    Recurring = "schedule",
     /// Quarantined key and position → the parked message.
     Parked = "parked",
     /// Quarantined key → how many messages it holds and why.

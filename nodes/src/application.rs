@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-const FOLDERS: [&str; 4] = ["aggregates", "projections", "sagas", "effects"];
+const FOLDERS: [&str; 5] = ["aggregates", "projections", "sagas", "schedules", "effects"];
 /// Most files read from an application's folder.
 const FILES_MAX: usize = 10_000;
 

@@ -263,6 +263,7 @@ impl Edge<Runner> for RunnerEdge {
         let (outbox, effects) = (machine.outbox(), machine.effects());
         let timers = machine.schedule().pending();
         telemetry::runner(outbox.depth(), outbox.in_flight(), effects.open(), effects.in_flight(), timers);
+        telemetry::schedules(machine.recurring());
         let quarantine = machine.quarantine();
         telemetry::dead_letters("runner", quarantine.parked(), quarantine.keys());
         for (_, gate) in machine.gates() {

@@ -5,8 +5,10 @@
 
 use cloudlysis_core::MarkCounts;
 use cloudlysis_core::saga::{Ending, Finished};
+use cloudlysis_core::schedule::recurring::{Counts, Recurring};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -90,6 +92,32 @@ pub(crate) fn runner(
     gauge!("cloudlysis_effects_open").set(effects_open as f64);
     gauge!("cloudlysis_effects_in_flight").set(effects_in_flight as f64);
     gauge!("cloudlysis_schedule_pending").set(timers_pending as f64);
+}
+
+/// Occurrences of schedules, all tenants together, as counted in their rows; and how late the last one of each fired.
+pub(crate) fn schedules(schedules: &Recurring) {
+    let mut sums: BTreeMap<&str, (Counts, u64)> = BTreeMap::new();
+    for (key, row) in schedules.rows() {
+        let Counts { fired, missed, skipped, failed } = row.counts;
+        let late = row.fired.as_ref().map_or(0, |fired| fired.at.as_ms().saturating_sub(fired.due.as_ms()));
+        let (sum, latest) = sums.entry(key.schedule.as_str()).or_default();
+        sum.fired += fired;
+        sum.missed += missed;
+        sum.skipped += skipped;
+        sum.failed += failed;
+        *latest = late.max(*latest);
+    }
+    for (schedule, (sum, late)) in sums {
+        let Counts { fired, missed, skipped, failed } = sum;
+        let outcomes = [("fired", fired), ("missed", missed), ("skipped", skipped), ("failed", failed)];
+        for (outcome, count) in outcomes {
+            let schedule = schedule.to_owned();
+            counter!("cloudlysis_schedule_occurrences_total", "schedule" => schedule, "outcome" => outcome)
+                .absolute(count);
+        }
+        gauge!("cloudlysis_schedule_lag_seconds", "schedule" => schedule.to_owned())
+            .set(late as f64 / 1_000.0);
+    }
 }
 
 pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {

@@ -1,4 +1,5 @@
-//! The example application, as every simulated world runs it: the shop, and an alarm clock beside it.
+//! The example application, as every simulated world runs it: the shop, and beside it an alarm clock and rounds that are
+//! due again and again.
 
 use cloudlysis_core::manifest::{App, SourceFile};
 use std::collections::BTreeMap;
@@ -6,7 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder(), &["sagas/alarm.yaml"])));
+static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder(), &BESIDES)));
+
+const BESIDES: [&str; 4] =
+    ["sagas/alarm.yaml", "sagas/round.yaml", "schedules/rounds.yaml", "schedules/queued_rounds.yaml"];
 
 /// Where the shop's manifests are.
 #[must_use]

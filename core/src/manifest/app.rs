@@ -20,6 +20,7 @@ use super::egress::Egress;
 use super::projection::ProjectionDef;
 use super::reader::{Fields, Reader};
 use super::saga::{SagaDef, Trigger, WorkKind};
+use super::schedule::{ROWS_MAX, ScheduleDef, ScheduleTarget};
 use super::suggest::closest;
 use super::yaml::{self, Node, Span, Yaml};
 use crate::wire::id::Name;
@@ -59,6 +60,8 @@ pub struct App {
     pub sagas: BTreeMap<Name, Arc<SagaDef>>,
     /// Effects.
     pub effects: BTreeMap<Name, Arc<EffectDef>>,
+    /// Schedules.
+    pub schedules: BTreeMap<Name, Arc<ScheduleDef>>,
     /// Where effects may call.
     pub egress: Egress,
     /// What `dev` may start.
@@ -111,6 +114,7 @@ impl App {
                 projections: parts.projections.into_defs(),
                 sagas: parts.sagas.into_defs(),
                 effects: parts.effects.into_defs(),
+                schedules: parts.schedules.into_defs(),
                 egress: header.egress,
                 dev_services: header.dev_services,
             }),
@@ -235,6 +239,7 @@ struct Parts {
     projections: Kind<ProjectionDef>,
     sagas: Kind<SagaDef>,
     effects: Kind<EffectDef>,
+    schedules: Kind<ScheduleDef>,
 }
 
 impl Parts {
@@ -260,8 +265,14 @@ impl Parts {
                     self.effects.add(def.name.clone(), file, node, def, reader);
                 }
             }
+            "schedules" => {
+                if let Some(def) = ScheduleDef::read(&node, reader) {
+                    self.schedules.add(def.name.clone(), file, node, def, reader);
+                }
+            }
             folder => {
-                let help = "manifests live in aggregates/, projections/, sagas/ and effects/".to_owned();
+                let help =
+                    "manifests live in aggregates/, projections/, sagas/, schedules/ and effects/".to_owned();
                 reader.fault(Span::default(), format!("nothing is read from `{folder}`"), Some(help));
             }
         }
@@ -281,13 +292,83 @@ impl Parts {
                 self.event(aggregate, event, key_span(node, "correlate", aggregate, event), &mut reader);
             }
             for trigger in def.on_event.keys() {
-                if let Trigger::Event { aggregate, event } = trigger {
-                    self.event(aggregate, event, key_span(node, "on_event", aggregate, event), &mut reader);
+                match trigger {
+                    Trigger::Event { aggregate, event } => {
+                        let span = key_span(node, "on_event", aggregate, event);
+                        self.event(aggregate, event, span, &mut reader);
+                    }
+                    Trigger::Schedule { schedule } => {
+                        let word = Name::parse("schedule").expect("a name");
+                        let span = key_span(node, "on_event", &word, schedule);
+                        self.schedule_of(&def.name, schedule, span, &mut reader);
+                    }
+                    Trigger::Work { .. } | Trigger::Timer { .. } | Trigger::Signal { .. } => {}
                 }
             }
             for (work, (kind, span)) in &def.works {
                 self.work(work, kind, *span, &mut reader);
             }
+        }
+        self.resolve_schedules(faults);
+    }
+
+    fn resolve_schedules(&self, faults: &mut Vec<Diagnostic>) {
+        let mut rows = 0;
+        for (file, node, def) in self.schedules.0.values() {
+            let mut reader = Reader::new(file, faults);
+            rows += def.tenants.len();
+            if rows > ROWS_MAX {
+                let message = format!("schedules fire for more than {ROWS_MAX} tenants, added up");
+                reader.fault(field_span(node, "tenants"), message, None);
+            }
+            match &def.target {
+                ScheduleTarget::Saga { saga, .. } => self.saga_of(&def.name, saga, node, &mut reader),
+                ScheduleTarget::Command { aggregate, command, .. } => {
+                    self.command(aggregate, command, field_span(node, "command"), &mut reader);
+                }
+                ScheduleTarget::Effect { effect, .. } => {
+                    self.effect(effect, field_span(node, "effect"), &mut reader);
+                }
+            }
+        }
+    }
+
+    /// The saga that a schedule names must react to it.
+    fn saga_of(&self, schedule: &Name, saga: &Name, node: &Node, reader: &mut Reader<'_>) {
+        let span = field_span(node, "saga");
+        let Some((_, _, def)) = self.sagas.0.get(saga) else {
+            return unknown("saga", saga, self.sagas.0.keys(), span, reader);
+        };
+        if !def.on_event.contains_key(&Trigger::Schedule { schedule: schedule.clone() }) {
+            let help = format!("say what to do under `schedule.{schedule}` of its `on_event`");
+            reader.fault(span, format!("saga `{saga}` does not react to schedule `{schedule}`"), Some(help));
+        }
+    }
+
+    /// The schedule that a saga reacts to must name it.
+    fn schedule_of(&self, saga: &Name, schedule: &Name, span: Span, reader: &mut Reader<'_>) {
+        let Some((_, _, def)) = self.schedules.0.get(schedule) else {
+            return unknown("schedule", schedule, self.schedules.0.keys(), span, reader);
+        };
+        if !matches!(&def.target, ScheduleTarget::Saga { saga: named, .. } if named == saga) {
+            let help = format!("give it `saga: {{ name: {saga} }}`");
+            reader.fault(span, format!("schedule `{schedule}` is not for saga `{saga}`"), Some(help));
+        }
+    }
+
+    fn command(&self, aggregate: &Name, command: &Name, span: Span, reader: &mut Reader<'_>) {
+        match self.aggregates.0.get(aggregate) {
+            Some((_, _, def)) if !def.commands.contains_key(command) => {
+                unknown(&format!("command of `{aggregate}`"), command, def.commands.keys(), span, reader);
+            }
+            Some(_) => {}
+            None => unknown("aggregate", aggregate, self.aggregates.0.keys(), span, reader),
+        }
+    }
+
+    fn effect(&self, effect: &Name, span: Span, reader: &mut Reader<'_>) {
+        if !self.effects.0.contains_key(effect) {
+            unknown("effect", effect, self.effects.0.keys(), span, reader);
         }
     }
 
@@ -307,18 +388,8 @@ impl Parts {
             reader.fault(span, message, Some("give it a name of its own".into()));
         }
         match kind {
-            WorkKind::Command { aggregate, command } => match self.aggregates.0.get(aggregate) {
-                Some((_, _, def)) if !def.commands.contains_key(command) => {
-                    unknown(&format!("command of `{aggregate}`"), command, def.commands.keys(), span, reader);
-                }
-                Some(_) => {}
-                None => unknown("aggregate", aggregate, self.aggregates.0.keys(), span, reader),
-            },
-            WorkKind::Effect { effect } => {
-                if !self.effects.0.contains_key(effect) {
-                    unknown("effect", effect, self.effects.0.keys(), span, reader);
-                }
-            }
+            WorkKind::Command { aggregate, command } => self.command(aggregate, command, span, reader),
+            WorkKind::Effect { effect } => self.effect(effect, span, reader),
         }
     }
 }
@@ -336,6 +407,12 @@ fn unknown<'k>(
         None => format!("known: {}", known.join(", ")),
     };
     reader.fault(span, format!("unknown {what} `{name}`"), Some(help));
+}
+
+/// Where the value of a field stands.
+fn field_span(node: &Node, field: &str) -> Span {
+    let Yaml::Map(fields) = &node.value else { return node.span };
+    fields.iter().find(|(key, _)| key.text == field).map_or(node.span, |(_, value)| value.span)
 }
 
 /// Where `section: { aggregate.event: … }` stands.

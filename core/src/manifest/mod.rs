@@ -6,6 +6,7 @@
 //!   aggregates/*.yaml    state, commands (decide), events (evolve)
 //!   projections/*.yaml   which events feed which view, and how
 //!   sagas/*.yaml         correlation, on_event, timers, signals, compensation
+//!   schedules/*.yaml     what happens again and again, by the calendar
 //!   effects/*.yaml       calls to the outside: request, timeout, retry, meaning of statuses
 //! ```
 //!
@@ -23,6 +24,7 @@ mod projection;
 mod provider;
 pub mod reader;
 mod saga;
+mod schedule;
 pub mod suggest;
 mod timer;
 pub mod yaml;
@@ -38,3 +40,4 @@ pub use egress::Egress;
 pub use projection::{ProjectionDef, ProjectionSource};
 pub use provider::{BuiltinRequest, EffectRequest, HttpRequest, NatsRequest};
 pub use saga::{SagaDef, Trigger, WorkKind, WorkOutcome};
+pub use schedule::{CatchUp, FilledTarget, Overlap, ROWS_MAX, ScheduleDef, ScheduleTarget};

@@ -21,7 +21,8 @@
 //! ```
 //!
 //! `work.accepted` and `work.refused` answer commands; `work.succeeded` and `work.failed` answer effects; timers and
-//! signals are in [`timer`].
+//! signals are in [`timer`]. `schedule.nightly` is an occurrence of that [schedule](super::schedule), which says itself
+//! which instance it is for; a saga that nothing else starts needs no `correlate`.
 
 use super::projection::event_key;
 use super::reader::{Fields, Reader};
@@ -61,7 +62,15 @@ pub enum Trigger {
         /// The signal.
         signal: Name,
     },
+    /// An occurrence of a schedule.
+    Schedule {
+        /// The schedule.
+        schedule: Name,
+    },
 }
+
+/// What the trigger of a schedule begins with: `schedule.nightly`.
+const SCHEDULE: &str = "schedule";
 
 /// How a work item ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -131,6 +140,8 @@ pub struct SagaDef {
     pub correlate: BTreeMap<(Name, Name), Expression>,
     /// Which aggregate events may begin an instance.
     pub starts_on: BTreeSet<(Name, Name)>,
+    /// Whose occurrences may begin an instance.
+    pub starts_on_schedules: BTreeSet<Name>,
     /// What to do.
     pub on_event: BTreeMap<Trigger, DagProgram>,
     /// How to undo, by work item.
@@ -145,7 +156,7 @@ impl SagaDef {
     pub(super) fn read(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let mut fields = Fields::of(node, "saga", reader);
         let name = fields.required("saga", reader).and_then(|name| reader.name(name));
-        let correlate_node = fields.required("correlate", reader);
+        let correlate_node = fields.optional("correlate");
         let starts_node = fields.required("starts_on", reader);
         let on_event_node = fields.required("on_event", reader);
         let compensation_node = fields.optional("compensation");
@@ -176,11 +187,15 @@ impl SagaDef {
             }
         }
         let mut starts_on = BTreeSet::new();
+        let mut starts_on_schedules = BTreeMap::new();
         for item in starts_node.map(|node| reader.items(node)).unwrap_or_default() {
             let Some(text) = reader.text(item) else { continue };
             match event_key(&text) {
                 Some(trigger) if correlate.contains_key(&trigger) => {
                     starts_on.insert(trigger);
+                }
+                Some((first, schedule)) if first.as_str() == SCHEDULE => {
+                    starts_on_schedules.insert(schedule, item.span);
                 }
                 _ => {
                     let help = "list it under `correlate`, with the expression that names the instance";
@@ -203,6 +218,12 @@ impl SagaDef {
                 reader.fault(*span, format!("nothing reacts to timer `{name}`"), Some(help));
             }
         }
+        for (schedule, span) in &starts_on_schedules {
+            if !on_event.contains_key(&Trigger::Schedule { schedule: schedule.clone() }) {
+                let help = format!("say what to do under `{SCHEDULE}.{schedule}`");
+                reader.fault(*span, format!("nothing reacts to schedule `{schedule}`"), Some(help));
+            }
+        }
         let mut compensation = BTreeMap::new();
         for (key, program) in compensation_node.map(|node| reader.entries(node)).unwrap_or_default() {
             let compiled = DagProgram::compile(program, COMPENSATION, reader);
@@ -213,7 +234,9 @@ impl SagaDef {
             compensation.insert(work, compiled);
         }
         let hash = derive_hex(&["saga", &node.to_json().to_string()]);
-        Some(Self { name: name?, correlate, starts_on, on_event, compensation, hash, works })
+        let starts_on_schedules = starts_on_schedules.into_keys().collect();
+        let name = name?;
+        Some(Self { name, correlate, starts_on, starts_on_schedules, on_event, compensation, hash, works })
     }
 
     /// The aggregate types it listens to, each once.
@@ -254,7 +277,8 @@ fn read_trigger(key: &Key, known: &Known<'_>, reader: &mut Reader<'_>) -> Option
     let Known { works, timers, correlate } = known;
     let Some((first, second)) = event_key(&key.text) else {
         let message = format!(
-            "`{}` is neither `aggregate.event`, `work.outcome`, `timer.{FIRED}` nor `{SIGNAL}.name`",
+            "`{}` is neither `aggregate.event`, `work.outcome`, `timer.{FIRED}`, `{SIGNAL}.name` nor \
+             `{SCHEDULE}.name`",
             key.text
         );
         reader.fault(key.span, message, None);
@@ -262,6 +286,9 @@ fn read_trigger(key: &Key, known: &Known<'_>, reader: &mut Reader<'_>) -> Option
     };
     if first.as_str() == SIGNAL {
         return Some(Trigger::Signal { signal: second });
+    }
+    if first.as_str() == SCHEDULE && !correlate.contains_key(&(first.clone(), second.clone())) {
+        return Some(Trigger::Schedule { schedule: second });
     }
     if second.as_str() == FIRED && !correlate.contains_key(&(first.clone(), second.clone())) {
         if !timers.contains_key(&first) {

@@ -1,8 +1,9 @@
 //! Manifests as authors write them, and every fault they can have.
 
-use super::{App, Diagnostic, SourceFile};
+use super::{App, Diagnostic, FilledTarget, SourceFile};
 use crate::bench::shop_files;
 use crate::program::Gas;
+use crate::time::Wall;
 use serde_json::json;
 use std::collections::BTreeMap;
 
@@ -243,4 +244,108 @@ fn what_a_manifest_cannot_say() {
         assert!(faults.contains(expected), "{expected} in\n{faults}");
     }
     assert!(App::load(&[], &BTreeMap::new()).expect_err("empty")[0].message.contains("no `app.yaml`"));
+}
+
+const REPORT: &str =
+    "saga: report\nstarts_on: [schedule.nightly]\non_event: { schedule.nightly: { complete: true } }\n";
+
+/// The faults of a schedule for the saga above, or none.
+fn schedule_faults(text: &str) -> Vec<String> {
+    let mut files = shop_files();
+    files.push(file("sagas/report.yaml", REPORT));
+    files.push(file("schedules/nightly.yaml", text));
+    let show = |fault: &Diagnostic| {
+        let help = fault.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}{help}", fault.message)
+    };
+    App::load(&files, &BTreeMap::new()).err().unwrap_or_default().iter().map(show).collect()
+}
+
+#[test]
+fn schedules_say_when_for_whom_and_what() {
+    let text = "schedule: nightly\ncron: \"30 2 * * mon-fri\"\ntime_zone: Europe/Amsterdam\ntenants: [acme, \"\"]\n\
+        saga: { name: report, correlation: \"= 'report-' + occurrence.date\", payload: { at: = occurrence.local } }\n\
+        overlap: queue_one\ncatch_up: { policy: all, window: 2h, occurrences_max: 5 }\njitter: 30s\n";
+    assert_eq!(schedule_faults(text), [""; 0]);
+    let mut files = shop_files();
+    files.extend([file("sagas/report.yaml", REPORT), file("schedules/nightly.yaml", text)]);
+    let app = App::load(&files, &BTreeMap::new()).expect("loads");
+    let def = app.schedules.values().next().expect("a schedule");
+    let due = def.cadence.after(Wall::from_ms(1_795_231_870_000)).expect("due");
+    let occurrence = def.occurrence(&def.tenants[0], due);
+    assert_eq!(occurrence["local"], "2026-11-23T02:30:00+01:00");
+    let filled = def.fill(&occurrence, &mut Gas::new(10_000)).expect("fills in");
+    let FilledTarget::Saga { correlation, payload, .. } = filled else { panic!("{filled:?}") };
+    assert_eq!(correlation.as_str(), "report-2026-11-23");
+    assert_eq!(payload, json!({ "at": "2026-11-23T02:30:00+01:00" }));
+    let id = |tenant: usize, due| def.occurrence_id(&def.tenants[tenant], due);
+    assert_ne!(id(0, due), id(1, due));
+    assert_ne!(id(0, due), id(0, Wall::from_ms(due.as_ms() + 1)));
+}
+
+#[test]
+fn what_is_wrong_with_a_schedule_is_said() {
+    let saga = "saga: { name: report }";
+    for (fields, fault) in [
+        ("cron: \"0 0 30 2 *\"", "`0 0 30 2 *` is never due"),
+        ("cron: \"61 * * * *\"", "\"61\" is no minute: expected 0 to 59"),
+        ("cron: \"* * * *\"", "4 fields; six are wanted"),
+        ("every: 500ms", "\"500ms\" is not between 1000 ms and"),
+        ("every: soon", "\"soon\" is not a duration"),
+        ("every: 10m\ncron: \"* * * * *\"", "a schedule has either `cron` or `every`"),
+        (
+            "every: 10m\ntime_zone: UTC",
+            "`every` has no time zone (only `cron` follows a clock; leave it out)",
+        ),
+        (
+            "cron: \"* * * * *\"\ntime_zone: Europe/Amsterdm",
+            "unknown time zone `Europe/Amsterdm` (did you mean `Europe/Amsterdam`?)",
+        ),
+        ("every: 10m\ntenants: []", "expected 1 to 1000 tenants"),
+        ("every: 10m\ntenants: [acme, acme]", "tenant `acme` is listed twice"),
+        ("every: 10m\noverlap: never", "expected `skip`, `allow` or `queue_one`"),
+        ("every: 10m\ncatch_up: { policy: some }", "expected `none`, `last` or `all`"),
+        (
+            "every: 10m\ncatch_up: { policy: last, occurrences_max: 3 }",
+            "`occurrences_max` is for the policy `all`",
+        ),
+        (
+            "every: 10m\ncatchup: { policy: last }",
+            "unknown field `catchup` in this schedule (did you mean `catch_up`?)",
+        ),
+        ("every: 10m\njitter: 2h", "\"2h\" is not between 0 ms and 3600 s"),
+        ("every: 10m\neffect: { name: charge_card }", "a schedule has one of `saga`, `command` and `effect`"),
+    ] {
+        let faults = schedule_faults(&format!("schedule: nightly\n{saga}\n{fields}\n"));
+        assert!(faults.iter().any(|own| own.starts_with(fault)), "{fault} in {faults:#?}");
+    }
+    for (target, fault) in [
+        ("saga: { name: reprt }", "unknown saga `reprt` (did you mean `report`?)"),
+        ("saga: { name: checkout }", "saga `checkout` does not react to schedule `nightly`"),
+        ("effect: { name: charge_crd }", "unknown effect `charge_crd` (did you mean `charge_card`?)"),
+        (
+            "command: { aggregate: stock, id: tea, name: ad }",
+            "unknown command of `stock` `ad` (did you mean `add`?)",
+        ),
+        (
+            "saga: { name: report, correlation: = occurrence.n }",
+            "an occurrence of it cannot be filled in: expression failed",
+        ),
+        (
+            "saga: { name: report, correlation: = 1 + 1 }",
+            "an occurrence of it cannot be filled in: output: the correlation is 2",
+        ),
+        (
+            "command: { aggregate: stock, id: \"\", name: add }",
+            "an occurrence of it cannot be filled in: output: the id",
+        ),
+    ] {
+        let faults = schedule_faults(&format!("schedule: nightly\nevery: 10m\n{target}\n"));
+        assert!(faults.iter().any(|own| own.starts_with(fault)), "{fault} in {faults:#?}");
+    }
+    // A saga that reacts to a schedule which is not for it, or is not there.
+    let faults = schedule_faults("schedule: nightly\nevery: 10m\neffect: { name: charge_card }\n");
+    assert_eq!(faults, ["schedule `nightly` is not for saga `report` (give it `saga: { name: report }`)"]);
+    let faults = schedule_faults("schedule: nightly2\nevery: 10m\neffect: { name: charge_card }\n");
+    assert_eq!(faults, ["unknown schedule `nightly` (did you mean `nightly2`?)"]);
 }

@@ -7,7 +7,7 @@ use crate::time::Now;
 use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand, EffectResult, Occurrence, SagaRef, WorkflowEvent};
 use crate::wire::headers::{self, Headers};
-use crate::wire::id::{CommandId, TenantId};
+use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::stream::PlatformStream;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +34,15 @@ pub enum Origin {
         tenant: TenantId,
         /// The command it answers.
         command_id: CommandId,
+    },
+    /// An occurrence of a schedule.
+    Occurrence {
+        /// Whose.
+        tenant: TenantId,
+        /// The schedule.
+        schedule: Name,
+        /// The occurrence.
+        id: CommandId,
     },
     /// A timer that fired.
     Reminder {
@@ -107,14 +116,7 @@ impl Entry {
     #[must_use]
     pub fn effect(saga: SagaRef, command: &EffectCommand) -> Self {
         let work = WorkRef { tenant: command.tenant.clone(), saga, work_id: command.command_id.clone() };
-        let body = Body::Message {
-            stream: Destination::Commands,
-            subject: command.route().subject().to_string(),
-            tenant: command.tenant.clone(),
-            context: command.context.clone(),
-            payload: String::from_utf8(command.encode()).expect("JSON is text"),
-        };
-        Self { origin: Origin::EffectCommand(work), body }
+        Self { origin: Origin::EffectCommand(work), body: effect_message(command) }
     }
 
     /// The result of an effect.
@@ -130,6 +132,20 @@ impl Entry {
             payload: String::from_utf8(result.encode()).expect("JSON is text"),
         };
         Self { origin, body }
+    }
+
+    /// A command of an occurrence for an aggregate.
+    #[must_use]
+    pub fn occurrence(schedule: Name, command: Command) -> Self {
+        let (tenant, id) = (command.tenant.clone(), command.command_id.clone());
+        Self { origin: Origin::Occurrence { tenant, schedule, id }, body: Body::Command(command) }
+    }
+
+    /// A command of an occurrence for an effect.
+    #[must_use]
+    pub fn occurrence_effect(schedule: Name, command: &EffectCommand) -> Self {
+        let (tenant, id) = (command.tenant.clone(), command.command_id.clone());
+        Self { origin: Origin::Occurrence { tenant, schedule, id }, body: effect_message(command) }
     }
 
     /// A timer that fired, on its way to its saga instance.
@@ -155,7 +171,7 @@ impl Entry {
         Self { origin, body }
     }
 
-    /// Entries of one lane leave in order: one saga instance, one effect command, or one timer. A reminder does not wait
+    /// Entries of one lane leave in order: one saga instance, one effect command, one schedule, or one timer. A reminder does not wait
     /// behind the work of its instance, which it may be there to give up.
     pub(super) fn lane(&self) -> String {
         match &self.origin {
@@ -166,6 +182,7 @@ impl Entry {
             Origin::EffectResult { tenant, command_id } => {
                 format!("e:{}:{}", tenant.token(), command_id.token())
             }
+            Origin::Occurrence { tenant, schedule, .. } => format!("c:{}:{schedule}", tenant.token()),
             Origin::Reminder { tenant, timer_id } => format!("t:{}:{}", tenant.token(), timer_id.token()),
         }
     }
@@ -177,6 +194,16 @@ impl Entry {
     pub(super) fn decode(row: &[u8]) -> Result<Self, Halt> {
         serde_json::from_slice(row)
             .map_err(|error| Halt::Corrupt { table: Table::Outbox, detail: error.to_string() })
+    }
+}
+
+fn effect_message(command: &EffectCommand) -> Body {
+    Body::Message {
+        stream: Destination::Commands,
+        subject: command.route().subject().to_string(),
+        tenant: command.tenant.clone(),
+        context: command.context.clone(),
+        payload: String::from_utf8(command.encode()).expect("JSON is text"),
     }
 }
 

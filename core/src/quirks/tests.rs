@@ -12,6 +12,7 @@ const EXAMS: &[Exam] = &[
     outbox::tests::EXAM,
     saga::tests::EXAM,
     schedule::tests::EXAM,
+    schedule::recurring::tests::EXAM,
     effect::tests::EXAM,
     aggregate::tests::EXAM,
     projection::tests::EXAM,

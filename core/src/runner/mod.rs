@@ -6,6 +6,7 @@
 //!                            │    ▲               │    └─► WORKFLOW_COMMANDS, WORKFLOW_EVENTS
 //!                            │    ├──settlement───┤                      ▲
 //!                            │    └──timers ──────┘ reminders            │
+//! schedules ─────────────────┼─► saga, outbox or effects                 │
 //! WORKFLOW_COMMANDS ─► gate ─┴─► effects ───────── result ───────────────┘
 //! ```
 //!
@@ -21,12 +22,14 @@
 //!
 //! Not here: any decision.
 
+mod occurrence;
 pub mod operate;
 mod route;
 mod source;
 #[cfg(test)]
 mod tests;
 
+pub use occurrence::OccurrenceEnded;
 pub use source::Source;
 
 use crate::cx::{Cx, Machine, Tick};
@@ -34,15 +37,16 @@ use crate::drain::{Drain, Left, Report};
 use crate::effect::{self, Arrival, Effects, Ended};
 use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
-use crate::manifest::{EffectDef, SagaDef};
+use crate::manifest::{EffectDef, SagaDef, ScheduleDef};
 use crate::marks::Mark;
-use crate::outbox::{self, Entry, Outbox, Settlement};
+use crate::outbox::{self, Entry, Outbox};
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::Quarantine;
 use crate::quirks::Quirks;
 use crate::saga::{
     Finished, HELD_MAX, HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded,
 };
+use crate::schedule::recurring::{self, Recurring};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
 use crate::time::{Mono, Now};
@@ -60,6 +64,8 @@ pub struct Config {
     pub sagas: BTreeMap<Name, Arc<SagaDef>>,
     /// The effects.
     pub effects: BTreeMap<Name, Arc<EffectDef>>,
+    /// The schedules.
+    pub schedules: BTreeMap<Name, Arc<ScheduleDef>>,
     /// How effects get from sagas to the ledger, and results back.
     pub hand_over: HandOver,
     /// Which partition this is.
@@ -74,7 +80,7 @@ pub struct Config {
     pub outbox_limits: outbox::Limits,
     /// Bounds of the effects.
     pub effect_limits: effect::Limits,
-    /// Bounds of the timers.
+    /// Bounds of timers and schedules.
     pub schedule_limits: schedule::Limits,
     /// Most messages parked.
     pub parked_max: u64,
@@ -145,6 +151,8 @@ pub enum Input {
     Enqueued(Box<Entry>),
     /// An effect joins the ledger. Only this machine sends it.
     EffectHandedOver(Box<EffectCommand>),
+    /// What an occurrence of a schedule asked for has ended. Only this machine sends it.
+    OccurrenceEnded(Box<OccurrenceEnded>),
     /// Everything a delivery caused is staged. Only this machine sends it.
     Caused(Settling),
     /// Time has passed.
@@ -190,6 +198,8 @@ pub enum Timer {
     Effect(effect::Timer),
     /// The timers of sagas.
     Schedule(schedule::Waiting),
+    /// A schedule.
+    Recurring,
     /// The end of a drain.
     Drain,
 }
@@ -205,6 +215,8 @@ pub struct Durable {
     pub effects: (u64, u64),
     /// Timers that have not fired.
     pub timers: u64,
+    /// How far each schedule is.
+    pub recurring: BTreeMap<recurring::RowKey, recurring::Row>,
     /// Messages and keys held back.
     pub quarantine: (u64, u64),
 }
@@ -218,6 +230,7 @@ pub struct Runner {
     outbox: Outbox,
     effects: Effects,
     schedule: Schedule,
+    recurring: Recurring,
     quarantine: Quarantine,
     drain: Drain,
     /// Why the delivery in hand cannot be applied; set and taken within one turn.
@@ -246,6 +259,12 @@ impl Runner {
     #[must_use]
     pub const fn schedule(&self) -> &Schedule {
         &self.schedule
+    }
+
+    /// The schedules, to look at.
+    #[must_use]
+    pub const fn recurring(&self) -> &Recurring {
+        &self.recurring
     }
 
     /// What is held back.
@@ -335,6 +354,7 @@ impl Machine for Runner {
                 schedule::Config { limits: config.schedule_limits, quirks: config.quirks },
                 view,
             )?,
+            recurring: Recurring::recover(occurrence::config(&config), view)?,
             quarantine: Quarantine::recover(config.parked_max, config.quirks, view)?,
             drain: Drain::Running,
             poison: None,
@@ -353,10 +373,11 @@ impl Machine for Runner {
             self.gates.values().filter_map(Gate::deadline).map(|(at, timer)| (at, Timer::Gate(timer)));
         let outbox = self.outbox.deadline().map(|(at, timer)| (at, Timer::Outbox(timer)));
         let effects = self.effects.deadline().map(|(at, timer)| (at, Timer::Effect(timer)));
-        let schedule = if self.drain.is_stopping() { None } else { self.schedule.deadline() };
-        let schedule = schedule.map(|(at, timer)| (at, Timer::Schedule(timer)));
+        let schedule = self.schedule.deadline().map(|(at, timer)| (at, Timer::Schedule(timer)));
+        let recurring = self.recurring.deadline().map(|at| (at, Timer::Recurring));
+        let times = schedule.into_iter().chain(recurring).filter(|_| !self.drain.is_stopping());
         let drain = self.drain.deadline(self.left()).map(|at| (at, Timer::Drain));
-        gates.chain(outbox).chain(effects).chain(schedule).chain(drain).min_by_key(|(at, _)| *at)
+        gates.chain(outbox).chain(effects).chain(times).chain(drain).min_by_key(|(at, _)| *at)
     }
 
     fn durable(&self) -> Durable {
@@ -369,6 +390,7 @@ impl Machine for Runner {
             outbox: self.outbox.durable(),
             effects: self.effects.durable(),
             timers: self.schedule.durable(),
+            recurring: self.recurring.durable(),
             quarantine: self.quarantine.durable(),
         }
     }
@@ -378,6 +400,7 @@ impl Machine for Runner {
         self.outbox.check(view)?;
         self.effects.check(view)?;
         self.schedule.check(view)?;
+        self.recurring.check(view)?;
         self.quarantine.check(view)
     }
 }
@@ -444,6 +467,10 @@ impl Runner {
             Input::EffectHandedOver(command) => cx.child(Input::Effect, Effect::Effect, |cx| {
                 self.effects.on_command(now, &command, Arrival::HandedOver, cx)
             }),
+            Input::OccurrenceEnded(ended) => {
+                self.on_occurrence_ended(now, &ended, cx);
+                Ok(())
+            }
             Input::Caused(settling) => self.on_caused(settling, cx),
             Input::Tick(Tick) => self.on_tick(now, cx),
         }
@@ -455,35 +482,5 @@ impl Runner {
             let bound = |gate: &Gate| gate.standing() == Standing::Bound;
             self.outbox.hold(!self.gates.values().all(bound));
         }
-    }
-
-    fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
-        for (source, gate) in &mut self.gates {
-            gate_cx(*source, cx, |cx| gate.tick(now, cx));
-        }
-        cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.tick(now, cx))?;
-        cx.child(Input::Effect, Effect::Effect, |cx| self.effects.tick(now, cx))?;
-        if !self.drain.is_stopping() {
-            for timer in self.schedule.tick(now, cx)? {
-                cx.then(Input::Enqueued(Box::new(Entry::reminder(now, timer))));
-            }
-        }
-        if let Some(report) = self.drain.observe(now, self.left(), self.config.quirks, cx) {
-            cx.emit(Effect::Drained(report));
-        }
-        Ok(())
-    }
-
-    fn on_settled(&mut self, settlement: Settlement, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
-        if let Some(stored) = &settlement.stored
-            && let Some((source, gate)) =
-                self.gates.iter_mut().find(|(source, _)| source.stream() == stored.stream)
-        {
-            gate_cx(*source, cx, |cx| gate.published(stored.seq, stored.witness, cx));
-        }
-        if let Some(ended) = route::work_ended(settlement) {
-            cx.then(Input::SagaWorkEnded(Box::new(ended)));
-        }
-        Ok(())
     }
 }

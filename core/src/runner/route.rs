@@ -1,12 +1,11 @@
 //! Where things go: deliveries to sagas and effects, settlements to sagas, poison to quarantine.
 
-use super::{Config, Effect, Input, Runner, Settling, Source, gate_cx};
+use super::{Config, Effect, Input, OccurrenceEnded, Runner, Settling, Source, gate_cx};
 use crate::cx::Cx;
 use crate::effect::Arrival;
 use crate::gate::{Admission, Admitted, Delivery};
 use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
-use crate::marks::Mark;
 use crate::outbox::{End, Origin, Settlement, WorkRef};
 use crate::program::Gas;
 use crate::quarantine::{Cause, Parked, QuarantineKey};
@@ -215,6 +214,7 @@ impl Runner {
         match reacted {
             Reacted::Applied(Asked { work, timers, finished }) => {
                 if let Some(finished) = finished {
+                    self.recurring.nudge(now);
                     cx.emit(Effect::Finished(finished));
                 }
                 for change in timers {
@@ -328,15 +328,17 @@ fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
     }
 }
 
-/// The result of an effect is the end of the work that asked for it.
+/// The result of an effect is the end of the work that asked for it, or of an occurrence.
 pub(super) fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect>) {
-    let Some(saga) = result.saga else {
-        cx.mark(Mark::SagaUncorrelated);
-        return;
-    };
     let outcome = match result.outcome {
         EffectOutcome::Succeeded => WorkOutcome::Succeeded,
         EffectOutcome::Failed => WorkOutcome::Failed,
+    };
+    let Some(saga) = result.saga else {
+        let error = (!outcome.is_done()).then(|| format!("failed: {}", result.payload));
+        let ended = OccurrenceEnded { tenant: result.tenant, id: result.command_id, error };
+        cx.then(Input::OccurrenceEnded(Box::new(ended)));
+        return;
     };
     cx.then(Input::SagaWorkEnded(Box::new(WorkEnded {
         tenant: result.tenant,
@@ -352,7 +354,7 @@ pub(super) fn work_ended(settlement: Settlement) -> Option<WorkEnded> {
     let (WorkRef { tenant, saga, work_id }, refused) = match settlement.origin {
         Origin::Command(work) => (work, WorkOutcome::Refused),
         Origin::EffectCommand(work) => (work, WorkOutcome::Failed),
-        Origin::EffectResult { .. } | Origin::Reminder { .. } => return None,
+        Origin::EffectResult { .. } | Origin::Occurrence { .. } | Origin::Reminder { .. } => return None,
     };
     let (outcome, payload) = match settlement.end {
         End::Accepted(accepted) => {

@@ -92,6 +92,11 @@ pub enum WaitsFor {
         /// The signal.
         signal: Name,
     },
+    /// The next occurrence of a schedule.
+    Schedule {
+        /// The schedule.
+        schedule: Name,
+    },
 }
 
 impl Status {
@@ -179,6 +184,7 @@ pub fn waits_for(definition: &SagaDef, instance: &Instance) -> Vec<WaitsFor> {
                 Some(WaitsFor::Event { aggregate: aggregate.clone(), event: event.clone() })
             }
             Trigger::Signal { signal } => Some(WaitsFor::Signal { signal: signal.clone() }),
+            Trigger::Schedule { schedule } => Some(WaitsFor::Schedule { schedule: schedule.clone() }),
             Trigger::Work { .. } | Trigger::Timer { .. } => None,
         }));
     }

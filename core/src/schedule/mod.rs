@@ -20,8 +20,9 @@
 //! - INV-SCH-3: no timer fires before its time by the wall clock.
 //! - INV-SCH-4: at most `fired_max` fire in one step; the rest follow at once.
 //!
-//! Not here: what a timer means, recurring schedules, who may set how many.
+//! Not here: what a timer means, [recurring] schedules, who may set how many.
 
+pub mod recurring;
 #[cfg(test)]
 pub(crate) mod tests;
 

@@ -147,6 +147,20 @@ pub fn timer_due(due: Wall, tenant: &TenantId, id: &CommandId) -> Vec<u8> {
     key
 }
 
+/// A schedule, for one tenant.
+#[must_use]
+pub fn recurring(schedule: &Name, tenant: &TenantId) -> Vec<u8> {
+    compose("schedule", &[schedule.as_str(), tenant.as_str()])
+}
+
+/// Reads the key of a schedule back.
+#[must_use]
+pub fn parse_recurring(key: &[u8]) -> Option<(Name, TenantId)> {
+    let mut parts = std::str::from_utf8(key).ok()?.strip_prefix("schedule:")?.split(':');
+    let (schedule, tenant) = (Name::from_token(parts.next()?)?, TenantId::from_token(parts.next()?)?);
+    parts.next().is_none().then_some((schedule, tenant))
+}
+
 /// The ledger entry of an effect command.
 #[must_use]
 pub fn effect(tenant: &TenantId, command: &CommandId) -> Vec<u8> {
@@ -197,7 +211,8 @@ mod tests {
         assert!(key.starts_with(&view_prefix(&tenant, &name)));
         assert_eq!(view_id(&key), Some(id.clone()));
         let command_id = CommandId::parse("a:effect:b").expect("id");
-        assert_eq!(parse_saga(&saga(&tenant, &name, &id)), Some((tenant.clone(), name, id)));
+        assert_eq!(parse_saga(&saga(&tenant, &name, &id)), Some((tenant.clone(), name.clone(), id)));
+        assert_eq!(parse_recurring(&recurring(&name, &tenant)), Some((name.clone(), tenant.clone())));
         assert_eq!(parse_effect(&effect(&tenant, &command_id)), Some((tenant, command_id)));
     }
 

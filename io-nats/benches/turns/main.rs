@@ -182,6 +182,7 @@ fn config(app: &App) -> Config {
     Config {
         sagas: app.sagas.clone(),
         effects: app.effects.clone(),
+        schedules: BTreeMap::new(),
         hand_over: HandOver::Commit,
         partition: 0,
         store_id: "bench".into(),

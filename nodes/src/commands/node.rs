@@ -239,13 +239,16 @@ pub(super) fn runner_watched(
         "store": store.store_id(),
         "sagas": names(common.app.sagas.keys()),
         "effects": names(common.app.effects.keys()),
+        "schedules": names(common.app.schedules.keys()),
     });
     let (sagas, definitions, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
+    let schedules = common.app.schedules.clone();
     let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
     let hand_over = common.hand_over;
     let config = move || runner::Config {
         sagas: sagas.clone(),
         effects: definitions.clone(),
+        schedules: schedules.clone(),
         hand_over,
         partition,
         store_id: store_id.clone(),

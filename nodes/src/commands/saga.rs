@@ -146,6 +146,7 @@ fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
             }
             "event" => format!("  reacts to event {}.{}", text("aggregate"), text("event")),
             "signal" => format!("  reacts to signal `{}`", text("signal")),
+            "schedule" => format!("  reacts to schedule `{}`", text("schedule")),
             other => format!("  waits for {other}"),
         });
     }

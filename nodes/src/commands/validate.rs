@@ -29,6 +29,7 @@ pub(super) fn contents(app: &App) -> String {
         count(app.aggregates.len(), "aggregate"),
         count(app.projections.len(), "projection"),
         count(app.sagas.len(), "saga"),
+        count(app.schedules.len(), "schedule"),
         count(app.effects.len(), "effect"),
     ]
     .join(" · ")

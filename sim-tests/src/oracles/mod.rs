@@ -6,6 +6,7 @@
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
 //! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
 //! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
+//! | [`recurring`] | every occurrence of a schedule | INV-CRON-1, INV-CRON-2, INV-CRON-3, INV-CRON-5 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
@@ -20,6 +21,7 @@ pub mod answers;
 pub mod divergence;
 pub mod end;
 pub mod logs;
+pub mod recurring;
 pub mod rows;
 pub mod timers;
 pub mod views;
@@ -157,6 +159,7 @@ impl Oracles {
         }
         self.rows.on_changes(seen, changes, &self.logs, &self.answers)?;
         self.timers.on_changes(seen, changes)?;
+        recurring::on_changes(seen, changes)?;
         if seen.node == NodeId::Projection { self.views.on_changes(seen, changes) } else { Ok(()) }
     }
 

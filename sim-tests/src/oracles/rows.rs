@@ -81,6 +81,7 @@ impl Rows {
                 | Table::SagaHeld
                 | Table::TimerDue
                 | Table::Timer
+                | Table::Recurring
                 | Table::EffectOpen
                 | Table::Parked
                 | Table::ParkedKey
@@ -205,7 +206,8 @@ fn left_before(
         let entry: Option<Entry> = serde_json::from_slice(row).ok();
         let waiting = match entry.map(|entry| entry.origin) {
             Some(Origin::Command(work) | Origin::EffectCommand(work)) => Some(work.work_id),
-            Some(Origin::EffectResult { .. } | Origin::Reminder { .. }) | None => None,
+            Some(Origin::EffectResult { .. } | Origin::Occurrence { .. } | Origin::Reminder { .. })
+            | None => None,
         };
         match waiting.filter(|id| earlier.contains(&id)) {
             Some(id) => {

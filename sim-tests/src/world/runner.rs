@@ -18,6 +18,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
     let config = Config {
         sagas: app.sagas.clone(),
         effects: app.effects.clone(),
+        schedules: app.schedules.clone(),
         hand_over: plan.hand_over,
         partition: 0,
         store_id: "runner-store".to_owned(),

@@ -121,6 +121,7 @@ fn name(origin: &Origin) -> String {
             work_id.to_string()
         }
         Origin::EffectResult { command_id, .. } => format!("{command_id} result"),
+        Origin::Occurrence { id, .. } => format!("{id} occurrence"),
         Origin::Reminder { timer_id, .. } => format!("{timer_id} reminder"),
     }
 }

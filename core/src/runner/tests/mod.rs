@@ -1,5 +1,6 @@
 //! A runner on a bench, its three streams, and an outside of aggregates and services: the whole path in one world.
 
+mod occurrence;
 mod operating;
 mod properties;
 mod script;
@@ -64,6 +65,7 @@ fn config() -> Config {
     Config {
         sagas,
         effects: app.effects,
+        schedules: app.schedules,
         partition: 0,
         store_id: "store-a".into(),
         adopt: false,

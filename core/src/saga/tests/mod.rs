@@ -202,7 +202,9 @@ fn entry_row(entry: &Entry) -> Vec<u8> {
 fn name(entry: &Entry) -> String {
     match &entry.origin {
         Origin::Command(work) | Origin::EffectCommand(work) => work.saga.work.to_string(),
-        Origin::EffectResult { .. } | Origin::Reminder { .. } => panic!("not of a saga"),
+        Origin::EffectResult { .. } | Origin::Occurrence { .. } | Origin::Reminder { .. } => {
+            panic!("not of a saga")
+        }
     }
 }
 

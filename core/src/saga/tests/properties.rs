@@ -198,7 +198,9 @@ impl World {
 fn id(entry: &Entry) -> String {
     match &entry.origin {
         Origin::Command(work) | Origin::EffectCommand(work) => work.work_id.to_string(),
-        Origin::EffectResult { .. } | Origin::Reminder { .. } => panic!("not of a saga"),
+        Origin::EffectResult { .. } | Origin::Occurrence { .. } | Origin::Reminder { .. } => {
+            panic!("not of a saga")
+        }
     }
 }
 

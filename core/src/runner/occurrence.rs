@@ -1,0 +1,165 @@
+//! What time brings: timers, and occurrences of schedules; where these go, and where their ends come from.
+//!
+//! | target | on its way | it has ended |
+//! |---|---|---|
+//! | saga | joins the instance in the same commit | when the instance has |
+//! | command | outbox | when it is answered |
+//! | effect | outbox, or the ledger in the same commit | when its result is there |
+
+use super::{Config, Effect, Input, Runner, gate_cx, route};
+use crate::cx::Cx;
+use crate::halt::Halt;
+use crate::manifest::{FilledTarget, Trigger};
+use crate::marks::Mark;
+use crate::outbox::{End, Entry, Origin, Settlement};
+use crate::saga::{HandOver, Happened};
+use crate::schedule::recurring::{self, Occurrence};
+use crate::time::Now;
+use crate::wire::context::Context;
+use crate::wire::envelope::{Command, EffectCommand};
+use crate::wire::id::{CommandId, TenantId};
+use serde_json::json;
+
+/// What an occurrence asked for has ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OccurrenceEnded {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The occurrence.
+    pub id: CommandId,
+    /// Why it was refused, if it was.
+    pub error: Option<String>,
+}
+
+pub(super) fn config(config: &Config) -> recurring::Config {
+    recurring::Config {
+        definitions: config.schedules.clone(),
+        limits: config.schedule_limits,
+        gas_max: config.gas_max,
+        quirks: config.quirks,
+    }
+}
+
+/// What the end of an outbox entry means to the occurrence that it left for, if that is its end.
+pub(super) fn ended(settlement: &Settlement) -> Option<OccurrenceEnded> {
+    let Origin::Occurrence { tenant, id, .. } = &settlement.origin else { return None };
+    let error = match &settlement.end {
+        End::Accepted(_) => None,
+        // The effect is asked for; its end is a result that comes later.
+        End::Published { .. } => return None,
+        End::Refused(refusal) => Some(format!("refused: {}: {}", refusal.code, refusal.message)),
+    };
+    Some(OccurrenceEnded { tenant: tenant.clone(), id: id.clone(), error })
+}
+
+impl Runner {
+    pub(super) fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        for (source, gate) in &mut self.gates {
+            gate_cx(*source, cx, |cx| gate.tick(now, cx));
+        }
+        cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.tick(now, cx))?;
+        cx.child(Input::Effect, Effect::Effect, |cx| self.effects.tick(now, cx))?;
+        if !self.drain.is_stopping() {
+            for timer in self.schedule.tick(now, cx)? {
+                cx.then(Input::Enqueued(Box::new(Entry::reminder(now, timer))));
+            }
+            for occurrence in self.recurring.tick(now, cx)? {
+                self.on_occurrence(now, occurrence, cx);
+            }
+        }
+        if let Some(report) = self.drain.observe(now, self.left(), self.config.quirks, cx) {
+            cx.emit(Effect::Drained(report));
+        }
+        Ok(())
+    }
+
+    fn on_occurrence(&self, now: Now, occurrence: Occurrence, cx: &mut Cx<'_, Input, Effect>) {
+        let Occurrence { id, schedule, tenant, seen, target } = occurrence;
+        let context = Context::generate(id.as_str()).caused_by(id.as_str());
+        cx.then(match target {
+            FilledTarget::Saga { saga, correlation, payload } => {
+                let definition = self.sagas.definitions().get(&saga);
+                let happened = Happened {
+                    starts: definition.is_some_and(|def| def.starts_on_schedules.contains(&schedule)),
+                    tenant,
+                    saga,
+                    correlation,
+                    cause: format!("schedule/{id}"),
+                    event: json!({
+                        "type": format!("schedule.{schedule}"),
+                        "schedule": schedule,
+                        "occurrence": seen,
+                        "payload": payload,
+                    }),
+                    trigger: Trigger::Schedule { schedule },
+                    context,
+                };
+                Input::SagaHappened(Box::new(happened))
+            }
+            FilledTarget::Command { aggregate, id: aggregate_id, command: name, payload } => {
+                let command_id = id;
+                let command = Command {
+                    tenant,
+                    aggregate,
+                    id: aggregate_id,
+                    name,
+                    payload,
+                    command_id,
+                    context,
+                    record_refusal: true,
+                };
+                Input::Enqueued(Box::new(Entry::occurrence(schedule, command)))
+            }
+            FilledTarget::Effect { effect, payload } => {
+                let command = EffectCommand {
+                    tenant,
+                    effect,
+                    command_id: id,
+                    payload,
+                    saga: None,
+                    timestamp: Some(now.wall.rfc3339()),
+                    context,
+                };
+                match self.config.hand_over {
+                    HandOver::Broker => {
+                        Input::Enqueued(Box::new(Entry::occurrence_effect(schedule, &command)))
+                    }
+                    HandOver::Commit => Input::EffectHandedOver(Box::new(command)),
+                }
+            }
+        });
+    }
+
+    pub(super) fn on_settled(
+        &mut self,
+        settlement: Settlement,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        if let Some(stored) = &settlement.stored
+            && let Some((source, gate)) =
+                self.gates.iter_mut().find(|(source, _)| source.stream() == stored.stream)
+        {
+            gate_cx(*source, cx, |cx| gate.published(stored.seq, stored.witness, cx));
+        }
+        if let Some(ended) = ended(&settlement) {
+            cx.then(Input::OccurrenceEnded(Box::new(ended)));
+        }
+        if let Some(ended) = route::work_ended(settlement) {
+            cx.then(Input::SagaWorkEnded(Box::new(ended)));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_occurrence_ended(
+        &mut self,
+        now: Now,
+        ended: &OccurrenceEnded,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) {
+        let OccurrenceEnded { tenant, id, error } = ended;
+        if !self.recurring.ended(now, tenant, id, error.as_deref(), cx) {
+            // Another occurrence has taken its place, or nobody here asked for it.
+            cx.mark(Mark::SagaUncorrelated);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Occurrences of schedules: each reaches what it is for, once, and its end comes back.
+
+use super::{Bench, Config, Landed, Runner, World, config, shop_with};
+use crate::marks::Mark;
+use crate::program::contract::{TIMERS_MAX, WORK_MAX};
+use crate::saga::{HandOver, Status};
+use crate::schedule::recurring::{FIRED_MAX, Row};
+
+const ADDS: &str = "
+schedule: adds
+every: 10s
+tenants: [acme]
+command: { aggregate: stock, id: \"= 'o-' + occurrence.schedule\", name: add, payload: { qty: 1 } }
+";
+const REFUSED: &str = "
+schedule: refused
+every: 10s
+tenants: [acme]
+command: { aggregate: stock, id: o-soldout, name: reserve, payload: { qty: 1 } }
+";
+const MAILS: &str = "
+schedule: mails
+every: 10s
+tenants: [acme]
+effect: { name: send_receipt, payload: { order: o-mail, cents: 1 } }
+";
+const STARTS: &str = "
+schedule: starts
+every: 10s
+tenants: [acme]
+saga: { name: round, correlation: = occurrence.due_at, payload: { order: o-round } }
+";
+const ROUND: &str = "
+saga: round
+starts_on: [schedule.starts]
+on_event:
+  schedule.starts:
+    set: { order: = event.payload.order }
+    work: [{ name: first, command: { aggregate: stock, id: = event.payload.order, name: add, payload: { qty: 1 } } }]
+  first.accepted: { complete: true }
+";
+
+/// A runner with these schedules that is bound to its streams.
+fn world(names: &[&str], hand_over: HandOver) -> World {
+    let files = [
+        ("schedules/adds.yaml", ADDS),
+        ("schedules/refused.yaml", REFUSED),
+        ("schedules/mails.yaml", MAILS),
+        ("schedules/starts.yaml", STARTS),
+        ("sagas/round.yaml", ROUND),
+    ];
+    let app = shop_with(&files);
+    let (sagas, mut schedules) = (app.sagas, app.schedules);
+    schedules.retain(|name, _| names.contains(&name.as_str()));
+    let mut world = World::new(Config { sagas, schedules, hand_over, ..config() });
+    world.run();
+    world
+}
+
+impl World {
+    /// Time passes, and everything is carried to and fro.
+    fn wait(&mut self, ms: u64) {
+        let effects = self.bench.advance(ms);
+        self.carry(effects);
+    }
+
+    fn row(&self, schedule: &str) -> Row {
+        let mut rows = self.bench.machine().recurring().rows();
+        rows.find(|(key, _)| key.schedule.as_str() == schedule).expect("a row").1.clone()
+    }
+}
+
+#[test]
+fn a_command_is_sent_once_for_every_occurrence() {
+    let mut world = world(&["adds"], HandOver::Commit);
+    for _ in 0..3 {
+        world.wait(10_000);
+    }
+    assert_eq!(world.outside.of("acme/o-adds"), ["add", "add", "add"]);
+    assert_eq!(world.outside.done.len(), 3, "each under an id of its own");
+    let row = world.row("adds");
+    assert_eq!((row.counts.fired, row.counts.skipped, row.running), (3, 0, None));
+}
+
+#[test]
+fn a_refusal_is_counted_and_told() {
+    let mut world = world(&["refused"], HandOver::Commit);
+    world.wait(10_000);
+    let row = world.row("refused");
+    assert_eq!((row.counts.failed, row.running), (1, None));
+    assert_eq!(row.error.as_deref(), Some("refused: out_of_stock: none"));
+}
+
+#[test]
+fn an_effect_is_asked_for_once_whichever_way_it_goes() {
+    for hand_over in [HandOver::Broker, HandOver::Commit] {
+        let mut world = world(&["mails"], hand_over);
+        world.wait(10_000);
+        world.wait(10_000);
+        assert_eq!(world.outside.of("acme/o-mail"), ["send_receipt", "send_receipt"], "{hand_over:?}");
+        assert_eq!((world.row("mails").counts.fired, world.row("mails").running), (2, None), "{hand_over:?}");
+        assert_eq!(world.bench.marked(Mark::RecurringSkipped), 0);
+    }
+}
+
+/// A saga that asks for as much as one reaction may, for very many tenants at once.
+#[test]
+fn all_tenants_at_once_are_not_too_many() {
+    let each =
+        |count: usize, item: &dyn Fn(usize) -> String| (0..count).map(item).collect::<Vec<_>>().join(", ");
+    let work =
+        each(WORK_MAX, &|n| format!("{{ name: w{n}, command: {{ aggregate: stock, id: tea, name: add }} }}"));
+    let timers = each(TIMERS_MAX, &|n| format!("{{ name: t{n}, after: 1h }}"));
+    let fired = each(TIMERS_MAX, &|n| format!("t{n}.fired: {{}}"));
+    let saga = format!(
+        "saga: much\nstarts_on: [schedule.crowd]\n\
+         on_event: {{ schedule.crowd: {{ work: [{work}], timers: [{timers}] }}, {fired} }}\n"
+    );
+    let tenants = each(400, &|n| format!("t{n}"));
+    let crowd = format!("schedule: crowd\nevery: 10s\ntenants: [{tenants}]\nsaga: {{ name: much }}\n");
+    let app = shop_with(&[("sagas/much.yaml", &saga), ("schedules/crowd.yaml", &crowd)]);
+    let limits = crate::schedule::Limits { fired_max: 256, look_ms_max: 1_000 };
+    let (sagas, schedules) = (app.sagas, app.schedules);
+    let mut bench: Bench<Runner> =
+        Bench::new(Config { sagas, schedules, schedule_limits: limits, ..config() });
+    bench.turn([]);
+    bench.turn([]);
+    bench.oversleep(10_000);
+    let mut turns = 0;
+    while bench.machine().recurring().rows().any(|(_, row)| row.counts.fired == 0) {
+        bench.turn([]);
+        turns += 1;
+    }
+    assert_eq!(
+        (turns, bench.machine().outbox().depth()),
+        (400_usize.div_ceil(FIRED_MAX), 400 * WORK_MAX as u64)
+    );
+}
+
+#[test]
+fn a_saga_is_started_in_the_commit_of_its_occurrence() {
+    for landed in [Landed::Yes, Landed::No] {
+        let mut world = world(&["starts"], HandOver::Broker);
+        world.bench.oversleep(10_000);
+        let due = world.row("starts").next.expect("due").rfc3339();
+        assert!(world.bench.turn_without_answer(landed, []).is_empty());
+        assert_eq!(world.instance("round", "acme", &due).is_some(), landed == Landed::Yes);
+        world.wait(5_000);
+        let instance = world.instance("round", "acme", &due).expect("it is started");
+        assert_eq!((instance.status, instance.state["order"].as_str()), (Status::Completed, Some("o-round")));
+        assert_eq!(world.outside.of("acme/o-round"), ["add"], "{landed:?}");
+        assert_eq!(world.row("starts").counts.fired, 1);
+    }
+}

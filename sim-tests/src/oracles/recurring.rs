@@ -1,0 +1,115 @@
+//! Schedules: every occurrence fires once, in order and not early, or is left out or missed for a reason.
+//!
+//! The rounds of the application are due every five seconds since 1970, so the moments themselves are known here.
+
+use super::{Seen, Violation};
+use cloudlysis_core::saga::Instance;
+use cloudlysis_core::schedule::recurring::{Row, RowKey, Running};
+use cloudlysis_core::wire::id::TenantId;
+use cloudlysis_core::wire::keys;
+use cloudlysis_core::{Invariant, Table, View};
+use cloudlysis_io_sim::store::Change;
+use std::collections::BTreeMap;
+
+/// What the manifests say.
+const PERIOD_MS: u64 = 5_000;
+const WINDOW_MS: u64 = 20_000;
+const OCCURRENCES_MAX: u64 = 3;
+const SAGA: &str = "round";
+
+fn broken(invariant: Invariant, key: &RowKey, detail: &str) -> Violation {
+    Violation::new(invariant, format!("schedule {} of {}: {detail}", key.schedule, key.tenant))
+}
+
+pub(super) fn on_changes(seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
+    let mut fired: BTreeMap<TenantId, u64> = BTreeMap::new();
+    for change in changes.iter().filter(|change| change.table == Table::Recurring) {
+        let read = |row: &Option<Vec<u8>>| row.as_deref().and_then(Row::decode);
+        let (Some(key), Some(after)) = (RowKey::parse(&change.key), read(&change.after)) else {
+            let detail = format!("{} is not a row of a schedule", String::from_utf8_lossy(&change.key));
+            return Err(Violation::new(Invariant::Cron4, detail));
+        };
+        let Some(before) = read(&change.before) else { continue };
+        *fired.entry(key.tenant.clone()).or_default() += after.counts.fired - before.counts.fired;
+        check_passed(&key, &before, &after)?;
+        if after.counts.fired > before.counts.fired {
+            check_fired(seen, &key, &before, &after)?;
+        }
+    }
+    check_started(changes, &fired)
+}
+
+/// INV-CRON-3: what was passed has fired, waits, was left out or was missed.
+fn check_passed(key: &RowKey, before: &Row, after: &Row) -> Result<(), Violation> {
+    let at = |row: &Row| row.next.map_or(0, |next| next.as_ms() / PERIOD_MS);
+    if at(after) < at(before) {
+        let detail = format!("{:?} is next after {:?} was", after.next, before.next);
+        return Err(broken(Invariant::Cron1, key, &detail));
+    }
+    let ended = |row: &Row| {
+        let counts = row.counts;
+        counts.fired + counts.missed + counts.skipped + counts.failed + u64::from(row.queued.is_some())
+    };
+    let (passed, accounted) = (at(after) - at(before), ended(after).saturating_sub(ended(before)));
+    if passed != accounted {
+        let detail =
+            format!("{passed} occurrences passed, {accounted} are accounted for: {before:?}, {after:?}");
+        return Err(broken(Invariant::Cron3, key, &detail));
+    }
+    Ok(())
+}
+
+fn check_fired(seen: &Seen<'_>, key: &RowKey, before: &Row, after: &Row) -> Result<(), Violation> {
+    let Some(fired) = &after.fired else {
+        return Err(broken(Invariant::Cron1, key, "counts an occurrence that is not on record"));
+    };
+    let due = fired.due.as_ms();
+    if due % PERIOD_MS != 0 || before.fired.as_ref().is_some_and(|last| last.due >= fired.due) {
+        let detail = format!("{:?} fires after {:?} did", fired.due, before.fired);
+        return Err(broken(Invariant::Cron1, key, &detail));
+    }
+    if fired.at < fired.due {
+        return Err(broken(Invariant::Cron2, key, &format!("due {:?}, fires {:?}", fired.due, fired.at)));
+    }
+    if let Some(Running::Instance { saga, correlation }) = &before.running {
+        let row = seen.rows.get(Table::Saga, &keys::saga(&key.tenant, saga, correlation)).ok().flatten();
+        let instance = row.and_then(|row| Instance::decode(row).ok());
+        if instance.is_some_and(|instance| !instance.status.is_final()) {
+            let detail = format!("{:?} fires while {correlation} runs", fired.due);
+            return Err(broken(Invariant::Cron5, key, &detail));
+        }
+    }
+    // What was missed right before it: too old, or one of too many.
+    let missed = after.counts.missed > before.counts.missed;
+    let is_recent = fired.at.as_ms() - (due - PERIOD_MS) <= WINDOW_MS;
+    let later = (fired.at.as_ms() - due) / PERIOD_MS + 1;
+    if missed && before.queued.is_none() && is_recent && later < OCCURRENCES_MAX {
+        let detail = format!("the one before {:?} was missed at {:?}", fired.due, fired.at);
+        return Err(broken(Invariant::Cron3, key, &detail));
+    }
+    Ok(())
+}
+
+/// INV-CRON-1: an occurrence that fired has started its instance in this commit, and nothing else has started one.
+fn check_started(changes: &[Change], fired: &BTreeMap<TenantId, u64>) -> Result<(), Violation> {
+    let mut started: BTreeMap<TenantId, u64> = BTreeMap::new();
+    for change in changes.iter().filter(|change| change.table == Table::Saga && change.before.is_none()) {
+        if let Some((tenant, saga, _)) = keys::parse_saga(&change.key)
+            && saga.as_str() == SAGA
+        {
+            *started.entry(tenant).or_default() += 1;
+        }
+    }
+    for tenant in started.keys().chain(fired.keys()) {
+        let count = |of: &BTreeMap<TenantId, u64>| of.get(tenant).copied().unwrap_or_default();
+        if count(&started) != count(fired) {
+            let detail = format!(
+                "{} rounds of {tenant} fired, {} were started with it",
+                count(fired),
+                count(&started)
+            );
+            return Err(Violation::new(Invariant::Cron1, detail));
+        }
+    }
+    Ok(())
+}
