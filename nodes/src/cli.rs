@@ -34,6 +34,9 @@ pub enum Command {
     /// Look at saga instances of a running node, signal them, pause them, end them.
     #[command(subcommand)]
     Saga(Saga),
+    /// Look at schedules of a running node.
+    #[command(subcommand)]
+    Schedule(Schedule),
     /// Ask a running node how surely things happened.
     #[command(subcommand)]
     Audit(Audit),
@@ -48,7 +51,7 @@ pub struct NodeArguments {
     /// The node.
     #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_NODE")]
     pub node: String,
-    /// The tenant; `saga ls` without one lists all tenants, everything else means the default one.
+    /// The tenant; `saga ls` and `schedule ls` without one list all tenants, everything else means the default one.
     #[arg(long, env = "CLOUDLYSIS_TENANT")]
     pub tenant: Option<String>,
     /// Print JSON.
@@ -168,6 +171,25 @@ pub struct Because {
     /// Why: kept with the instance, and logged.
     #[arg(long)]
     pub reason: String,
+}
+
+/// `cloudlysis schedule`: what.
+#[derive(Debug, Subcommand)]
+pub enum Schedule {
+    /// List schedules: when each is next due, and what became of its occurrences.
+    Ls {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+    },
+    /// Show one schedule.
+    Show {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// The schedule.
+        schedule: String,
+    },
 }
 
 /// `cloudlysis audit`: what.

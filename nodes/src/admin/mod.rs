@@ -5,6 +5,8 @@
 //! | `GET /admin/{projection,runner}/quarantine` | what is held back, and why |
 //! | `GET /admin/runner/effects?after=` | the ledger judged, a page at a time: executed once, maybe twice, never, open |
 //! | `GET /admin/runner/effects/unknown` | commands in the stream that the ledger does not know |
+//! | `GET /admin/runner/schedules?after=&limit=` | schedules, a page at a time: when each is next due, and what became of its occurrences |
+//! | `GET /admin/runner/schedules/{schedule}` | one schedule |
 //! | `GET /admin/runner/sagas?saga=&open=&after=&limit=` | instances, a page at a time |
 //! | `GET /admin/runner/sagas/{saga}/{id}` | one instance, and what it waits for |
 //! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
@@ -16,6 +18,7 @@ pub mod effects;
 pub mod operator;
 pub mod quarantine;
 pub mod sagas;
+pub mod schedules;
 
 use crate::gateway::problem::Problem;
 use axum::http::StatusCode;

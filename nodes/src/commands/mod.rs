@@ -8,6 +8,7 @@ mod dev;
 mod embedded;
 mod node;
 mod saga;
+mod schedule;
 mod serve;
 mod services;
 mod validate;
@@ -135,6 +136,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Validate(arguments) => validate::run(&arguments),
         Command::Serve(node) => serve::run(node).await,
         Command::Saga(what) => saga::run(what).await,
+        Command::Schedule(what) => schedule::run(what).await,
         Command::Audit(what) => audit::run(what).await,
         Command::Bench(what) => bench::run(what).await,
     };

@@ -4,6 +4,7 @@ use super::CommandError;
 use crate::admin::effects::{self, Effects};
 use crate::admin::quarantine;
 use crate::admin::sagas::{self, Sagas};
+use crate::admin::schedules::{self, Schedules};
 use crate::aggregate::Commands;
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::projection::{ProjectionEdge, Queries};
@@ -272,8 +273,10 @@ pub(super) fn runner_watched(
         operator,
     };
     let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
+    let reader = snapshots.clone();
     let admin = quarantine::route("/admin/runner/quarantine", snapshots)
         .merge(sagas::router(instances))
+        .merge(schedules::router(Schedules { definitions: common.app.schedules.clone(), snapshots: reader }))
         .merge(effects::router(ledger));
     Ok(finish("runner", partition, (Router::new(), admin), info, |deadline_ms| runner::Input::Stopped {
         deadline_ms,

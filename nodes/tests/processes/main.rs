@@ -9,6 +9,7 @@
 //! | [`drain`] | SIGTERM |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`timers`] | timers and signals of sagas |
+//! | [`schedules`] | what is due again and again |
 //! | [`figures`] | what a bench prints |
 //! | [`providers`] | effects that are not HTTP calls |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
@@ -32,6 +33,7 @@ mod manifests;
 mod orders;
 mod providers;
 mod quarantine;
+mod schedules;
 mod separate;
 mod strangers;
 mod timers;
@@ -72,6 +74,12 @@ async fn published_clients_use_the_broker_that_comes_along() {
     clients::published_clients_use_the_broker_of_a_running_shop(World::without_broker().await).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn schedules_go_on_when_they_are_killed_together_with_the_broker() {
+    schedules::every_occurrence_has_one_effect_whenever_the_process_is_killed(World::without_broker().await)
+        .await;
+}
+
 /// Each test on both brokers.
 macro_rules! on_both_brokers {
     ($($module:ident::$test:ident),* $(,)?) => {
@@ -109,6 +117,7 @@ on_both_brokers!(
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     timers::a_paused_saga_holds_what_comes_and_goes_on_after_a_restart,
     timers::a_killed_saga_stays_dead_and_a_cancelled_one_undoes,
+    schedules::every_occurrence_has_one_effect_whenever_the_process_is_killed,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,

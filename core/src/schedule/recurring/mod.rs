@@ -34,6 +34,7 @@
 //! Not here: what an occurrence means to a saga, an aggregate or an effect; when it is due ([`calendar`](crate::calendar)).
 
 mod fire;
+pub mod look;
 mod row;
 #[cfg(test)]
 pub(crate) mod tests;
