@@ -48,6 +48,8 @@ quirks! {
     OutboxNeverHeld = "what was decided leaves before the streams are known to be ours";
     OutboxIgnoreLane = "the entries of one lane leave side by side";
     OutboxCursorStays = "the outbox goes on looking for entries where it has looked in vain";
+    OutboxCrowdedOut = "the window in memory is filled as if there were one tenant";
+    OutboxKeepsItsTurn = "a tenant that has more to send goes on before the others";
     SagaSkipDedupe = "the saga does not remember what it has applied";
     SagaForgetInFlight = "compensation forgets work that is still in flight";
     SagaCompensateForwards = "compensation runs first to last";

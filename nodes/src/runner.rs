@@ -10,7 +10,7 @@ use crate::telemetry;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
 use cloudlysis_core::manifest::{BuiltinRequest, EffectRequest};
-use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found};
+use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found, Target};
 use cloudlysis_core::program::contract::Refusal;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::runner::{Effect, Input, Runner, Source};
@@ -21,6 +21,7 @@ use cloudlysis_core::wire::envelope::Command;
 use cloudlysis_core::wire::headers::NATS_MSG_ID;
 use cloudlysis_core::{Outcome, Token};
 use cloudlysis_io_nats::broker::{ApiAnswer, Broker, Which};
+use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, ReportSink};
 use cloudlysis_io_nats::http::HttpProvider;
 use cloudlysis_io_nats::service::ServiceProvider;
@@ -165,18 +166,22 @@ impl RunnerEdge {
 
     fn leave(&self, effect: outbox::Effect) {
         let broker = self.targets.broker.clone();
+        let started = Instant::now();
         match effect {
             outbox::Effect::Submit { token, command } => {
                 let client = CommandServiceClient::new(self.targets.commands.clone());
                 self.spawn_and_report(async move {
                     let outcome = submit(client, command).await;
+                    telemetry::outbox_dispatch(Target::Aggregates, ended(&outcome), started.elapsed());
                     Input::Outbox(outbox::Input::CommandAnswered { token, outcome })
                 });
             }
-            outbox::Effect::Publish { token, stream: _, subject, headers, payload } => {
+            outbox::Effect::Publish { token, stream, subject, headers, payload } => {
+                let target = Target::of_stream(stream);
                 self.spawn_and_report(async move {
                     let answer = broker.publish(subject, &headers, payload.into()).await;
                     let outcome = publish_outcome(answer, Quirks::NONE);
+                    telemetry::outbox_dispatch(target, ended(&outcome), started.elapsed());
                     Input::Outbox(outbox::Input::PublishAnswered { token, outcome })
                 });
             }
@@ -227,6 +232,15 @@ impl RunnerEdge {
     }
 }
 
+/// As metrics name the end of a dispatch.
+const fn ended<T, R>(outcome: &Outcome<T, R>) -> &'static str {
+    match outcome {
+        Outcome::Done(_) => "done",
+        Outcome::Refused(_) => "refused",
+        Outcome::Unknown => "unknown",
+    }
+}
+
 fn returned(token: Token, outcome: Outcome<effect::Answered, NotSent>) -> Input {
     Input::Effect(effect::Input::Returned { token, outcome })
 }
@@ -243,6 +257,7 @@ impl Edge<Runner> for RunnerEdge {
             }
             Effect::Outbox(effect) => self.leave(effect),
             Effect::Effect(effect) => self.call(effect),
+            Effect::Left(waited) => telemetry::outbox_left(waited),
             Effect::Finished(finished) => {
                 telemetry::saga_finished(&finished);
                 self.targets.watcher.tell(finished);
@@ -262,7 +277,13 @@ impl Edge<Runner> for RunnerEdge {
         telemetry::storage("runner", used, size);
         let (outbox, effects) = (machine.outbox(), machine.effects());
         let timers = machine.schedule().pending();
-        telemetry::runner(outbox.depth(), outbox.in_flight(), effects.open(), effects.in_flight(), timers);
+        telemetry::runner(effects.open(), effects.in_flight(), timers);
+        for (target, load) in outbox.loads() {
+            telemetry::outbox(target, load);
+        }
+        telemetry::outbox_oldest(
+            outbox.oldest().map(|at| Clock::default().now().wall.as_ms().saturating_sub(at.as_ms())),
+        );
         telemetry::schedules(machine.recurring());
         let quarantine = machine.quarantine();
         telemetry::dead_letters("runner", quarantine.parked(), quarantine.keys());

@@ -66,8 +66,11 @@ pub const fn aggregate_limits() -> aggregate::Limits {
 #[must_use]
 pub const fn outbox_limits() -> outbox::Limits {
     outbox::Limits {
-        in_flight_max: 256,
-        tracked_max: 4_096,
+        // One tenant alone does not need more places; the other half is for whoever comes meanwhile.
+        in_flight_max: 512,
+        in_flight_tenant_max: 256,
+        tracked_max: 8_192,
+        tracked_tenant_max: 4_096,
         // A command may take as long as the gateway waits for it.
         attempt_timeout_ms: 40_000,
         backoff_ms: 50,

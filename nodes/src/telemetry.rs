@@ -4,6 +4,7 @@
 //! `cloudlysis_<what>_<unit>`, and no label has an unbounded set of values: tenants and ids go into logs.
 
 use cloudlysis_core::MarkCounts;
+use cloudlysis_core::outbox::{Load, Target, Waited};
 use cloudlysis_core::saga::{Ending, Finished};
 use cloudlysis_core::schedule::recurring::{Counts, Recurring};
 use metrics::{counter, gauge, histogram};
@@ -80,15 +81,7 @@ pub(crate) fn dead_letters(node: &'static str, messages: u64, keys: u64) {
     gauge!("cloudlysis_deadletter_keys", "node" => node).set(keys as f64);
 }
 
-pub(crate) fn runner(
-    outbox_depth: u64,
-    outbox_in_flight: usize,
-    effects_open: u64,
-    effects_in_flight: usize,
-    timers_pending: u64,
-) {
-    gauge!("cloudlysis_outbox_depth").set(outbox_depth as f64);
-    gauge!("cloudlysis_outbox_in_flight").set(outbox_in_flight as f64);
+pub(crate) fn runner(effects_open: u64, effects_in_flight: usize, timers_pending: u64) {
     gauge!("cloudlysis_effects_open").set(effects_open as f64);
     gauge!("cloudlysis_effects_in_flight").set(effects_in_flight as f64);
     gauge!("cloudlysis_schedule_pending").set(timers_pending as f64);
@@ -118,6 +111,26 @@ pub(crate) fn schedules(schedules: &Recurring) {
         gauge!("cloudlysis_schedule_lag_seconds", "schedule" => schedule.to_owned())
             .set(late as f64 / 1_000.0);
     }
+}
+
+pub(crate) fn outbox(target: Target, load: Load) {
+    gauge!("cloudlysis_outbox_depth", "target" => target.as_str()).set(load.depth as f64);
+    gauge!("cloudlysis_outbox_in_flight", "target" => target.as_str()).set(load.in_flight as f64);
+}
+
+pub(crate) fn outbox_oldest(age_ms: Option<u64>) {
+    gauge!("cloudlysis_outbox_oldest_age_seconds").set(age_ms.unwrap_or(0) as f64 / 1_000.0);
+}
+
+/// One attempt; an entry that needs several has several.
+pub(crate) fn outbox_dispatch(target: Target, outcome: &'static str, took: Duration) {
+    histogram!("cloudlysis_outbox_dispatch_duration_seconds", "target" => target.as_str(), "outcome" => outcome)
+        .record(took.as_secs_f64());
+}
+
+pub(crate) fn outbox_left(waited: Waited) {
+    histogram!("cloudlysis_outbox_wait_duration_seconds", "target" => waited.target.as_str())
+        .record(waited.took_ms as f64 / 1_000.0);
 }
 
 pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {

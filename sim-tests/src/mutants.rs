@@ -78,6 +78,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::OutboxNeverHeld, Scenario::Disaster, 1_000, &[Invariant::Div1]),
     mutant(Quirk::OutboxIgnoreLane, Scenario::Calm, 100, &[Invariant::Out1]),
     mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 300, &[Invariant::Live1]),
+    mutant(Quirk::OutboxCrowdedOut, Scenario::Calm, 100, &[Invariant::Out7]),
+    mutant(Quirk::OutboxKeepsItsTurn, Scenario::Calm, 100, &[Invariant::Out7]),
     mutant(Quirk::SagaSkipDedupe, Scenario::Operators, 100, &[Invariant::Saga1]),
     mutant(Quirk::SagaForgetInFlight, Scenario::Calm, 100, &[Invariant::Saga3]),
     mutant(Quirk::SagaCompensateForwards, Scenario::Outside, 100, &[Invariant::Saga3]),

@@ -274,7 +274,9 @@ impl Plan {
             },
             outbox: outbox::Limits {
                 in_flight_max: *rng.pick(&[1, 3, 64]),
+                in_flight_tenant_max: *rng.fork("tenant places").pick(&[1, 2, 64]),
                 tracked_max: *rng.pick(&[2, 8, 256]),
+                tracked_tenant_max: *rng.fork("tenant window").pick(&[1, 8, 256]),
                 attempt_timeout_ms: answer_timeout_ms * 4,
                 backoff_ms: 20,
                 backoff_ms_max: 1_000,

@@ -3,7 +3,7 @@
 use crate::halt::Halt;
 use crate::schedule::Timer;
 use crate::store::Table;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand, EffectResult, Occurrence, SagaRef, WorkflowEvent};
 use crate::wire::headers::{self, Headers};
@@ -187,14 +187,115 @@ impl Entry {
         }
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("an entry serialises")
+    /// Whose it is.
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        match &self.origin {
+            Origin::Command(WorkRef { tenant, .. })
+            | Origin::EffectCommand(WorkRef { tenant, .. })
+            | Origin::EffectResult { tenant, .. }
+            | Origin::Occurrence { tenant, .. }
+            | Origin::Reminder { tenant, .. } => tenant,
+        }
     }
 
-    pub(super) fn decode(row: &[u8]) -> Result<Self, Halt> {
-        serde_json::from_slice(row)
-            .map_err(|error| Halt::Corrupt { table: Table::Outbox, detail: error.to_string() })
+    /// Where it goes.
+    #[must_use]
+    pub const fn target(&self) -> Target {
+        match &self.body {
+            Body::Command(_) => Target::Aggregates,
+            Body::Message { stream: Destination::Commands, .. } => Target::Commands,
+            Body::Message { stream: Destination::Events, .. } => Target::Events,
+        }
     }
+}
+
+/// Where entries go: what figures are kept by.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Target {
+    /// The aggregates.
+    Aggregates,
+    /// The stream of effect commands.
+    Commands,
+    /// The stream of effect results and reminders.
+    Events,
+}
+
+impl Target {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Aggregates, Self::Commands, Self::Events];
+
+    /// What a message on this stream is counted as.
+    #[must_use]
+    pub const fn of_stream(stream: PlatformStream) -> Self {
+        match stream {
+            PlatformStream::AggregateEvents => Self::Aggregates,
+            PlatformStream::WorkflowCommands => Self::Commands,
+            PlatformStream::WorkflowEvents => Self::Events,
+        }
+    }
+
+    /// As metrics name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aggregates => "aggregates",
+            Self::Commands => "workflow_commands",
+            Self::Events => "workflow_events",
+        }
+    }
+
+    const fn tag(self) -> u8 {
+        match self {
+            Self::Aggregates => b'a',
+            Self::Commands => b'c',
+            Self::Events => b'e',
+        }
+    }
+}
+
+/// An entry as its row keeps it: a byte that says where it goes, the time in eight bytes, the entry as JSON.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Row {
+    /// When it was decided.
+    pub enqueued_at: Wall,
+    /// What it is.
+    pub entry: Entry,
+}
+
+impl Row {
+    pub(super) fn encode(entry: &Entry, enqueued_at: Wall) -> Vec<u8> {
+        let mut row = Vec::with_capacity(512);
+        row.push(entry.target().tag());
+        row.extend_from_slice(&enqueued_at.as_ms().to_be_bytes());
+        serde_json::to_writer(&mut row, entry).expect("an entry serialises");
+        row
+    }
+
+    /// Reads it back.
+    ///
+    /// # Errors
+    /// When it is not such a row.
+    pub fn decode(row: &[u8]) -> Result<Self, Halt> {
+        let (_, rest) = row.split_first().ok_or_else(|| corrupt("an empty row"))?;
+        let (at, entry) = rest.split_first_chunk::<8>().ok_or_else(|| corrupt("a row without its time"))?;
+        let enqueued_at = Wall::from_ms(u64::from_be_bytes(*at));
+        let entry = serde_json::from_slice(entry).map_err(|error| corrupt(&error.to_string()))?;
+        Ok(Self { enqueued_at, entry })
+    }
+
+    /// Where it goes, without reading the rest.
+    pub(super) fn target(row: &[u8]) -> Result<Target, Halt> {
+        let tag = row.first().copied();
+        Target::ALL
+            .into_iter()
+            .find(|target| Some(target.tag()) == tag)
+            .ok_or_else(|| corrupt("a row that does not say where it goes"))
+    }
+}
+
+pub(super) fn corrupt(detail: &str) -> Halt {
+    Halt::Corrupt { table: Table::Outbox, detail: detail.to_owned() }
 }
 
 fn effect_message(command: &EffectCommand) -> Body {

@@ -21,23 +21,30 @@
 //! that something is stored counts for nothing. What is stored is evidence of the log it is stored in, and evidence of
 //! another log must not take the place of what was known (docs/decisions/0007).
 //!
-//! Durable: `outbox` rows, the tail. Derived on recovery: how many rows there are. Lost on purpose: attempts, pauses.
+//! Durable: `outbox` rows, the tail. Derived on recovery: how many rows there are, of whom. Lost on purpose: attempts,
+//! pauses, whose turn it is.
 //!
 //! - INV-OUT-1: the entries of one lane leave in order, one at a time.
 //! - INV-OUT-2: a row is removed only on a definite answer.
 //! - INV-OUT-3: the id of what leaves names the entry, not the attempt.
-//! - INV-OUT-4: at most `in_flight_max` entries are in flight.
+//! - INV-OUT-4: at most `in_flight_max` entries are in flight, at most `in_flight_tenant_max` of one tenant.
 //! - INV-OUT-5: positions grow for ever, across restarts and an empty table.
 //! - INV-OUT-6: a conflict is looked into before it is believed.
+//! - INV-OUT-7: a tenant that has entries has one in memory, and waits for at most one turn of every other.
+//!
+//! Limit: entries in memory are at most `tracked_max` and one of every tenant that has any. One entry in memory may be
+//! one in backoff: while others fill the memory, a tenant whose first entry fails waits with its later ones.
 //!
 //! Not here: what an answer means to whoever asked; giving up. An entry is tried until there is an answer.
 
+mod check;
 mod entry;
 mod relay;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turns;
 
-pub use entry::{Body, Destination, Entry, Origin, WorkRef};
+pub use entry::{Body, Destination, Entry, Origin, Row, Target, WorkRef};
 
 use crate::cx::Cx;
 use crate::gate::Witness;
@@ -47,15 +54,18 @@ use crate::outcome::{Outcome, Token, Tokens};
 use crate::program::contract::Refusal;
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Wall};
 use crate::wire::answer::{PublishRefused, Published};
 use crate::wire::envelope::Command;
 use crate::wire::headers::Headers;
+use crate::wire::id::TenantId;
 use crate::wire::keys;
 use crate::wire::stream::PlatformStream;
+use entry::corrupt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use turns::Turns;
 
 const TAIL: &[u8] = b"outbox_tail";
 
@@ -64,8 +74,12 @@ const TAIL: &[u8] = b"outbox_tail";
 pub struct Limits {
     /// Entries on their way at once.
     pub in_flight_max: usize,
+    /// Entries of one tenant on their way at once; at least one.
+    pub in_flight_tenant_max: usize,
     /// Entries in memory at once.
     pub tracked_max: usize,
+    /// Entries of one tenant in memory at once.
+    pub tracked_tenant_max: usize,
     /// How long an attempt may stay without answer, in milliseconds: longer than the adapter's own timeout.
     pub attempt_timeout_ms: u64,
     /// First pause before another attempt, in milliseconds.
@@ -193,6 +207,26 @@ pub struct Settlement {
     pub end: End,
     /// The message, or the events of the command, on their stream.
     pub stored: Option<Stored>,
+    /// For figures.
+    pub waited: Waited,
+}
+
+/// What it took until an entry ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Waited {
+    /// Where it went.
+    pub target: Target,
+    /// From the moment it was decided until its end, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// Figures of the entries that go to one place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Entries that have not left for good.
+    pub depth: u64,
+    /// Entries on their way right now.
+    pub in_flight: usize,
 }
 
 /// A message of ours on its stream.
@@ -234,7 +268,10 @@ enum State {
 
 #[derive(Clone, PartialEq, Debug)]
 struct Tracked {
+    tenant: TenantId,
     lane: Arc<str>,
+    target: Target,
+    enqueued_at: Wall,
     attempt: u32,
     state: State,
 }
@@ -246,14 +283,11 @@ pub struct Outbox {
     tokens: Tokens,
     /// Durable: the position of the next entry.
     tail: u64,
-    /// Derived: rows in the table.
-    depth: u64,
-    /// Positions below are tracked or gone; the rest is on disk only.
-    cursor: u64,
+    /// Derived: rows in the table and attempts under way, by where they go.
+    loads: BTreeMap<Target, Load>,
+    turns: Turns,
     tracked: BTreeMap<u64, Tracked>,
     lanes: BTreeMap<Arc<str>, VecDeque<u64>>,
-    /// Lane heads that wait for a place.
-    ready: BTreeSet<u64>,
     /// When something happens to an entry in flight or in backoff.
     due: BTreeSet<(Mono, u64)>,
     in_flight: usize,
@@ -268,19 +302,29 @@ impl Outbox {
     /// # Errors
     /// When a row cannot be read.
     pub fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        let corrupt = |detail: &str| Halt::Corrupt { table: Table::Outbox, detail: detail.to_owned() };
-        let mut depth = 0;
+        let mut turns = Turns::new(config.limits, config.quirks);
+        let mut loads = BTreeMap::from(Target::ALL.map(|target| (target, Load::default())));
         let mut last = None;
-        let mut first = None;
+        let mut broken = None;
         // Counted once per life: stopping to count would hide a row, and a relay that starts owes them all anyway.
-        view.scan(Table::Outbox, b"", &mut |key, _| {
-            depth += 1;
-            first = first.or(Some(keys::parse_position(key)));
-            last = Some(keys::parse_position(key));
-            ControlFlow::Continue(())
+        view.scan(Table::Outbox, b"", &mut |key, row| match parse_key(key)
+            .and_then(|own| Ok((own, Row::target(row)?)))
+        {
+            Ok(((tenant, position), target)) => {
+                turns.stored(&tenant, position);
+                turns.fell_behind(&tenant);
+                loads.entry(target).or_default().depth += 1;
+                last = last.max(Some(position));
+                ControlFlow::Continue(())
+            }
+            Err(halt) => {
+                broken = Some(halt);
+                ControlFlow::Break(())
+            }
         })?;
-        let first = first.map(|first| first.ok_or_else(|| corrupt("a key is not a position"))).transpose()?;
-        let last = last.map(|last| last.ok_or_else(|| corrupt("a key is not a position"))).transpose()?;
+        if let Some(halt) = broken {
+            return Err(halt);
+        }
         let tail = match view.get(Table::Meta, TAIL)? {
             Some(row) => keys::parse_position(row).ok_or_else(|| corrupt("the tail is not a position"))?,
             None => 0,
@@ -299,11 +343,10 @@ impl Outbox {
             config,
             tokens: Tokens::new(incarnation),
             tail,
-            depth,
-            cursor: first.unwrap_or(tail),
+            loads,
+            turns,
             tracked: BTreeMap::new(),
             lanes: BTreeMap::new(),
-            ready: BTreeSet::new(),
             due: BTreeSet::new(),
             in_flight: 0,
             live: BTreeMap::new(),
@@ -316,17 +359,17 @@ impl Outbox {
     /// # Errors
     /// When the table cannot be read.
     pub fn enqueue<I>(&mut self, now: Now, entry: &Entry, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
-        let position = self.tail;
-        let next_to_track = !self.is_behind();
+        let (position, tenant) = (self.tail, entry.tenant());
         self.tail += 1;
-        self.depth += 1;
-        cx.put(Table::Outbox, &keys::position(position), &entry.encode());
+        cx.put(Table::Outbox, &keys::outbox(tenant, position), &Row::encode(entry, now.wall));
         cx.put(Table::Meta, TAIL, &keys::position(self.tail));
-        if next_to_track && self.has_room() {
-            self.cursor = self.tail;
-            self.track(position, entry.lane());
+        self.load(entry.target()).depth += 1;
+        self.turns.stored(tenant, position);
+        if !self.turns.is_behind(tenant) && self.turns.room(tenant) > 0 {
+            self.track(position, entry, now.wall);
             self.dispatch_ready(now, Some((position, entry)), cx)?;
         } else {
+            self.turns.fell_behind(tenant);
             cx.mark(crate::marks::Mark::OutboxWindowFull);
         }
         Ok(())
@@ -345,25 +388,12 @@ impl Outbox {
     /// When it next wants a tick.
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
-        let fillable = self.is_behind() && self.has_room();
         let startable =
-            !self.held && !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
-        if fillable || startable {
+            !self.held && self.in_flight < self.config.limits.in_flight_max && self.turns.any_waits();
+        if startable || self.turns.can_fill() {
             return Some((Mono::ZERO, Timer::Retry));
         }
         self.due.first().map(|(at, _)| (*at, Timer::Retry))
-    }
-
-    /// Whether entries are on disk only. Positions do not tell: those after the last row may be gone.
-    fn is_behind(&self) -> bool {
-        if self.config.quirks.has(Quirk::OutboxCursorStays) {
-            return self.cursor < self.tail;
-        }
-        (self.tracked.len() as u64) < self.depth
-    }
-
-    fn has_room(&self) -> bool {
-        self.tracked.len() < self.config.limits.tracked_max
     }
 
     /// Whether the streams may be other ones than those it knows. Released, it goes on at its next tick.
@@ -373,8 +403,23 @@ impl Outbox {
 
     /// Entries that have not left for good.
     #[must_use]
-    pub const fn depth(&self) -> u64 {
-        self.depth
+    pub fn depth(&self) -> u64 {
+        self.loads.values().map(|load| load.depth).sum()
+    }
+
+    /// What waits and what is on its way, by where it goes.
+    pub fn loads(&self) -> impl Iterator<Item = (Target, Load)> {
+        self.loads.iter().map(|(target, load)| (*target, *load))
+    }
+
+    /// When the entry was decided that has waited longest. Every tenant's first one is in memory.
+    #[must_use]
+    pub fn oldest(&self) -> Option<Wall> {
+        self.tracked.values().next().map(|tracked| tracked.enqueued_at)
+    }
+
+    fn load(&mut self, target: Target) -> &mut Load {
+        self.loads.entry(target).or_default()
     }
 
     /// Entries on their way right now.
@@ -385,46 +430,15 @@ impl Outbox {
 
     /// What a recovered relay must agree with.
     #[must_use]
-    pub const fn durable(&self) -> (u64, u64) {
-        (self.tail, self.depth)
+    pub fn durable(&self) -> (u64, u64) {
+        (self.tail, self.depth())
     }
+}
 
-    /// Its invariants.
-    ///
-    /// # Errors
-    /// [`Halt::Broken`] naming the one that does not hold.
-    pub fn check(&self, view: &dyn View) -> Result<(), Halt> {
-        let mut rows = 0;
-        let mut beyond = None;
-        let mut first = None;
-        view.scan(Table::Outbox, b"", &mut |key, _| {
-            rows += 1;
-            let position = keys::parse_position(key);
-            first = first.or(position);
-            beyond = beyond.or(position.filter(|position| *position >= self.tail));
-            ControlFlow::Continue(())
-        })?;
-        invariant!(rows == self.depth, Out5, "{rows} rows, {} counted", self.depth);
-        invariant!(beyond.is_none(), Out5, "row {beyond:?} is at or past the tail {}", self.tail);
-        let lowest = self.tracked.keys().next().copied();
-        invariant!(
-            first.is_none_or(|first| first >= self.cursor || lowest == Some(first)),
-            Out2,
-            "row {first:?} is neither tracked ({lowest:?}) nor ahead of the cursor {}",
-            self.cursor
-        );
-        let busy = self.tracked.values().filter(|tracked| tracked.is_busy()).count();
-        invariant!(busy == self.in_flight, Out4, "{busy} in flight, {} counted", self.in_flight);
-        invariant!(busy <= self.config.limits.in_flight_max, Out4, "{busy} in flight");
-        for (lane, positions) in &self.lanes {
-            let in_order = positions.iter().zip(positions.iter().skip(1)).all(|(a, b)| a < b);
-            let only_head = positions.iter().skip(1).all(|position| {
-                self.tracked.get(position).is_some_and(|tracked| tracked.state == State::Waiting)
-            });
-            invariant!(in_order && only_head, Out1, "lane {lane}: {positions:?}");
-        }
-        Ok(())
-    }
+fn parse_key(key: &[u8]) -> Result<(TenantId, u64), Halt> {
+    keys::parse_outbox(key)
+        .and_then(|(token, position)| Some((TenantId::from_token(token)?, position)))
+        .ok_or_else(|| corrupt("a key is not a tenant and a position"))
 }
 
 impl Tracked {

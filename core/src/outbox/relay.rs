@@ -1,7 +1,9 @@
 //! Attempts: dispatching lane heads, and what answers do to them.
 
-use super::entry::{Body, Entry, message_headers};
-use super::{CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Stored, Tracked};
+use super::entry::{Body, Entry, Row, corrupt, message_headers};
+use super::{
+    CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Stored, Tracked, Waited, parse_key,
+};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
 use crate::gate::Witness;
@@ -11,10 +13,11 @@ use crate::outcome::{Outcome, Token};
 use crate::program::contract::Refusal;
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Wall};
 use crate::wire::answer::PublishRefused;
 use crate::wire::envelope::Command;
 use crate::wire::headers;
+use crate::wire::id::TenantId;
 use crate::wire::keys;
 use crate::wire::stream::PlatformStream;
 use std::ops::ControlFlow;
@@ -77,13 +80,23 @@ impl Outbox {
             let any =
                 self.tracked.iter().find(|(_, tracked)| tracked.is_busy()).map(|(position, _)| *position);
             if let Some(position) = any
-                && cx.view().get(Table::Outbox, &keys::position(position))?.is_some()
+                && self.row(position, cx)?.is_some()
             {
                 self.live.retain(|_, live| *live != position);
                 return Ok(Some(position));
             }
         }
         Ok(None)
+    }
+
+    fn row<'v, I>(&self, position: u64, cx: &Cx<'v, I, Effect>) -> Result<Option<&'v [u8]>, Halt> {
+        let Some(tracked) = self.tracked.get(&position) else { return Ok(None) };
+        Ok(cx.view().get(Table::Outbox, &keys::outbox(&tracked.tenant, position))?)
+    }
+
+    fn tracked_row<I>(&self, position: u64, cx: &Cx<'_, I, Effect>) -> Result<Row, Halt> {
+        let row = self.row(position, cx)?;
+        Row::decode(row.ok_or_else(|| corrupt(&format!("entry {position} is tracked but not there")))?)
     }
 
     fn on_answer<I>(
@@ -94,12 +107,7 @@ impl Outbox {
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<Option<Settlement>, Halt> {
         self.leave_flight(position);
-        let row = cx.view().get(Table::Outbox, &keys::position(position))?;
-        let row = row.ok_or_else(|| Halt::Corrupt {
-            table: Table::Outbox,
-            detail: format!("entry {position} is tracked but not there"),
-        })?;
-        let entry = Entry::decode(row)?;
+        let Row { entry, enqueued_at } = self.tracked_row(position, cx)?;
         let settled = match answer {
             Answer::End(End::Accepted(_) | End::Published { .. })
             | Answer::Conflict
@@ -153,7 +161,9 @@ impl Outbox {
                 self.fill(cx.view())?;
                 self.dispatch_ready(now, None, cx)?;
                 let stored = entry.stored(&end);
-                Ok(Some(Settlement { origin: entry.origin, end, stored }))
+                let took_ms = now.wall.as_ms().saturating_sub(enqueued_at.as_ms());
+                let waited = Waited { target: entry.target(), took_ms };
+                Ok(Some(Settlement { origin: entry.origin, end, stored, waited }))
             }
             None => {
                 self.back_off(now, position);
@@ -174,7 +184,7 @@ impl Outbox {
             match tracked.state {
                 State::Backoff { .. } => {
                     tracked.state = State::Waiting;
-                    self.ready.insert(position);
+                    self.turns.ready(&tracked.tenant, position);
                 }
                 State::InFlight { token, .. } | State::Looking { token, .. } => {
                     cx.mark(Mark::OutboxRetryUnknown);
@@ -187,44 +197,61 @@ impl Outbox {
         }
     }
 
-    /// Tracks entries that were on disk only, while there is room.
+    /// Tracks entries that were on disk only, while there is room: tenant after tenant, so that none is left out.
     pub(super) fn fill(&mut self, view: &dyn View) -> Result<(), Halt> {
-        while self.is_behind() && self.has_room() {
-            let room = (self.config.limits.tracked_max - self.tracked.len()).min(FILL_MAX);
-            let mut found = Vec::new();
-            let mut broken = None;
-            view.scan(Table::Outbox, &keys::position(self.cursor), &mut |key, row| {
-                match keys::parse_position(key).zip(Entry::decode(row).ok()) {
-                    Some((position, entry)) => found.push((position, entry.lane())),
-                    None => {
-                        let detail = "an entry cannot be read".to_owned();
-                        broken = Some(Halt::Corrupt { table: Table::Outbox, detail });
-                        return ControlFlow::Break(());
-                    }
-                }
-                if found.len() < room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            if let Some(halt) = broken {
-                return Err(halt);
-            }
-            // Rows staged in this very step are not visible yet; whoever staged them tracks them or leaves them here.
-            let Some((last, _)) = found.last() else { return Ok(()) };
-            self.cursor = last + 1;
-            for (position, lane) in found {
-                self.track(position, lane);
-            }
+        for tenant in self.turns.left_out() {
+            self.fill_from(&tenant, view)?;
+        }
+        for tenant in self.turns.to_fill() {
+            self.fill_from(&tenant, view)?;
         }
         Ok(())
     }
 
-    pub(super) fn track(&mut self, position: u64, lane: String) {
-        let lane: Arc<str> = lane.into();
+    fn fill_from(&mut self, tenant: &TenantId, view: &dyn View) -> Result<(), Halt> {
+        let room = self.turns.room(tenant).min(FILL_MAX);
+        if room == 0 {
+            return Ok(());
+        }
+        let cursor = self.turns.share(tenant).map_or(0, |share| share.cursor);
+        let mut found = Vec::new();
+        let mut broken = None;
+        view.scan(Table::Outbox, &keys::outbox(tenant, cursor), &mut |key, row| {
+            match parse_key(key).and_then(|own| Ok((own, Row::decode(row)?))) {
+                Ok(((own, _), _)) if own != *tenant => return ControlFlow::Break(()),
+                Ok(((_, position), row)) => found.push((position, row)),
+                Err(halt) => {
+                    broken = Some(halt);
+                    return ControlFlow::Break(());
+                }
+            }
+            if found.len() < room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        if let Some(halt) = broken {
+            return Err(halt);
+        }
+        // Rows staged in this very step are not visible yet; whoever staged them tracks them or leaves them here.
+        if !found.is_empty() {
+            self.turns.filled(tenant);
+        }
+        for (position, Row { entry, enqueued_at }) in found {
+            self.track(position, &entry, enqueued_at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn track(&mut self, position: u64, entry: &Entry, enqueued_at: Wall) {
+        let tenant = entry.tenant();
+        let lane: Arc<str> = entry.lane().into();
+        self.turns.tracked_up_to(tenant, position);
         let queue = self.lanes.entry(Arc::clone(&lane)).or_default();
         if queue.is_empty() || self.config.quirks.has(Quirk::OutboxIgnoreLane) {
-            self.ready.insert(position);
+            self.turns.ready(tenant, position);
         }
         queue.push_back(position);
-        self.tracked.insert(position, Tracked { lane, attempt: 0, state: State::Waiting });
+        let (tenant, target) = (tenant.clone(), entry.target());
+        let tracked = Tracked { tenant, lane, target, enqueued_at, attempt: 0, state: State::Waiting };
+        self.tracked.insert(position, tracked);
     }
 
     /// Dispatches ready entries while there are places. `fresh` is an entry staged in this very step.
@@ -234,22 +261,17 @@ impl Outbox {
         fresh: Option<(u64, &Entry)>,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
-        if let Some((position, _)) = fresh
-            && !self.ready.contains(&position)
+        if let Some((position, entry)) = fresh
+            && !self.turns.is_ready(entry.tenant(), position)
         {
             cx.mark(Mark::OutboxLaneBlocked);
         }
         while !self.held && self.in_flight < self.config.limits.in_flight_max {
-            let Some(position) = self.ready.pop_first() else { break };
+            let Some(position) = self.turns.take() else { break };
             match fresh {
                 Some((fresh, entry)) if fresh == position => self.dispatch(now, position, entry, cx),
                 _ => {
-                    let row = cx.view().get(Table::Outbox, &keys::position(position))?;
-                    let Some(row) = row else {
-                        let detail = format!("entry {position} is tracked but not there");
-                        return Err(Halt::Corrupt { table: Table::Outbox, detail });
-                    };
-                    let entry = Entry::decode(row)?;
+                    let Row { entry, .. } = self.tracked_row(position, cx)?;
                     self.dispatch(now, position, &entry, cx);
                 }
             }
@@ -296,6 +318,10 @@ impl Outbox {
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.attempt_timeout_ms);
         self.in_flight += 1;
+        if let Some(Tracked { tenant, target, .. }) = self.tracked.get(&position) {
+            self.turns.entered(tenant);
+            self.loads.entry(*target).or_default().in_flight += 1;
+        }
         self.live.insert(token, position);
         self.due.insert((give_up_at, position));
         (token, give_up_at)
@@ -308,6 +334,8 @@ impl Outbox {
                 self.due.remove(&(give_up_at, position));
                 self.in_flight -= 1;
                 tracked.state = State::Waiting;
+                self.turns.left(&tracked.tenant);
+                self.loads.entry(tracked.target).or_default().in_flight -= 1;
             }
             State::Waiting | State::Backoff { .. } => {}
         }
@@ -325,19 +353,20 @@ impl Outbox {
 
     /// INV-OUT-2: the only place where a row is removed.
     fn remove<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
-        cx.delete(Table::Outbox, &keys::position(position));
-        self.depth -= 1;
         let Some(tracked) = self.tracked.remove(&position) else { return };
-        let Some(queue) = self.lanes.get_mut(&tracked.lane) else { return };
-        queue.retain(|own| *own != position);
-        match queue.front() {
-            Some(next) => {
-                self.ready.insert(*next);
-            }
-            None => {
-                self.lanes.remove(&tracked.lane);
+        let Tracked { tenant, lane, target, .. } = tracked;
+        cx.delete(Table::Outbox, &keys::outbox(&tenant, position));
+        self.load(target).depth -= 1;
+        if let Some(queue) = self.lanes.get_mut(&lane) {
+            queue.retain(|own| *own != position);
+            match queue.front() {
+                Some(next) => self.turns.ready(&tenant, *next),
+                None => {
+                    self.lanes.remove(&lane);
+                }
             }
         }
+        self.turns.removed(&tenant);
     }
 }
 

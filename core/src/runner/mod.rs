@@ -179,6 +179,8 @@ pub enum Effect {
     Outbox(outbox::Effect),
     /// Of the effects.
     Effect(effect::Effect),
+    /// An entry of the outbox came to its end: for figures. Lost if the process dies right then.
+    Left(outbox::Waited),
     /// An instance came to its end: for figures, and for whoever watches. Lost if the process dies right then.
     Finished(Finished),
     /// The answer to an operator.

@@ -130,11 +130,13 @@ impl Runner {
         });
     }
 
+    /// How an entry ended is for the gate that will read it, and for whoever asked: a schedule or a saga.
     pub(super) fn on_settled(
         &mut self,
         settlement: Settlement,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
+        cx.emit(Effect::Left(settlement.waited));
         if let Some(stored) = &settlement.stored
             && let Some((source, gate)) =
                 self.gates.iter_mut().find(|(source, _)| source.stream() == stored.stream)

@@ -31,6 +31,24 @@ pub fn parse_position(key: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
+/// Work that must leave: by tenant, in order.
+#[must_use]
+pub fn outbox(tenant: &TenantId, position: u64) -> Vec<u8> {
+    let mut key = Vec::with_capacity(48);
+    key.extend_from_slice(tenant.token().as_bytes());
+    key.push(b':');
+    key.extend_from_slice(&self::position(position));
+    key
+}
+
+/// Whose work it is, as a token, and its position; `None` when it is not a key of an outbox.
+#[must_use]
+pub fn parse_outbox(key: &[u8]) -> Option<(&str, u64)> {
+    let (rest, position) = key.split_last_chunk::<8>()?;
+    let token = std::str::from_utf8(rest.strip_suffix(b":")?).ok()?;
+    Some((token, u64::from_be_bytes(*position)))
+}
+
 /// An aggregate's row.
 #[must_use]
 pub fn aggregate(tenant: &TenantId, kind: &Name, id: &EntityId) -> Vec<u8> {

@@ -14,7 +14,7 @@ use crate::world::event::NodeId;
 use cloudlysis_core::aggregate::{AggregateKey, CommandRow, Record};
 use cloudlysis_core::effect::{LedgerRow, Phase};
 use cloudlysis_core::jetstream::StoredMessage;
-use cloudlysis_core::outbox::{Body, Destination, Entry};
+use cloudlysis_core::outbox::{Body, Destination, Row};
 use cloudlysis_core::program::contract;
 use cloudlysis_core::program::{GAS_MAX_DEFAULT, Gas};
 use cloudlysis_core::quarantine::{Quarantine, QuarantineKey};
@@ -47,7 +47,7 @@ impl Departed {
     /// What the runner removed from its outbox: it is said to have arrived.
     pub(super) fn on_changes(&mut self, changes: &[Change], answers: &Answers) {
         let removed = changes.iter().filter(|own| own.table == Table::Outbox && own.after.is_none());
-        for entry in removed.filter_map(|own| serde_json::from_slice::<Entry>(own.before.as_deref()?).ok()) {
+        for entry in removed.filter_map(|own| Some(Row::decode(own.before.as_deref()?).ok()?.entry)) {
             match entry.body {
                 Body::Message { stream, subject, .. } => {
                     let stream = match stream {

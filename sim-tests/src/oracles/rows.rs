@@ -8,7 +8,7 @@ use crate::world::nemesis::consumers;
 use cloudlysis_core::aggregate::{CommandRow, Record};
 use cloudlysis_core::effect::{self, LedgerRow, Phase};
 use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
-use cloudlysis_core::outbox::{Body, Destination, Entry, Origin};
+use cloudlysis_core::outbox::{Body, Destination, Origin, Row};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
 use cloudlysis_core::schedule::Timer;
 use cloudlysis_core::wire::envelope::{EffectResult, SagaRef, WorkflowEvent};
@@ -203,7 +203,7 @@ fn left_before(
         instance.works.iter().map(|work| &work.id).take_while(|id| *id != command).collect();
     let mut late = None;
     let scanned = rows.scan(Table::Outbox, b"", &mut |_, row| {
-        let entry: Option<Entry> = serde_json::from_slice(row).ok();
+        let entry = Row::decode(row).ok().map(|row| row.entry);
         let waiting = match entry.map(|entry| entry.origin) {
             Some(Origin::Command(work) | Origin::EffectCommand(work)) => Some(work.work_id),
             Some(Origin::EffectResult { .. } | Origin::Occurrence { .. } | Origin::Reminder { .. })
@@ -415,8 +415,7 @@ fn check_ledger(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
 /// INV-OUT-2: what leaves the outbox has arrived, or was definitely refused.
 fn check_outbox(seen: &Seen<'_>, change: &Change, logs: &Logs, answers: &Answers) -> Result<(), Violation> {
     let (Some(before), None) = (&change.before, &change.after) else { return Ok(()) };
-    let entry: Entry = serde_json::from_slice(before)
-        .map_err(|error| broken(Invariant::Out2, seen, change, &error.to_string()))?;
+    let Row { entry, .. } = Row::decode(before).map_err(|halt| unreadable(&halt))?;
     let arrived = match &entry.body {
         Body::Command(command) => answers.was_told(command),
         Body::Message { stream, subject, .. } => {

@@ -1,7 +1,7 @@
 //! Timers: each that is set fires once and not early, or is cancelled by the saga that set it.
 
 use super::{Seen, Violation};
-use cloudlysis_core::outbox::{Body, Entry, Origin};
+use cloudlysis_core::outbox::{Body, Entry, Origin, Row};
 use cloudlysis_core::saga::Instance;
 use cloudlysis_core::schedule::Timer;
 use cloudlysis_core::wire::id::CommandId;
@@ -30,7 +30,7 @@ impl Timers {
         let mut sent = BTreeMap::new();
         for change in changes.iter().filter(|change| change.table == Table::Outbox && change.before.is_none())
         {
-            let entry = change.after.as_deref().and_then(|row| serde_json::from_slice::<Entry>(row).ok());
+            let entry = change.after.as_deref().and_then(|row| Some(Row::decode(row).ok()?.entry));
             if let Some(Entry {
                 origin: Origin::Reminder { timer_id, .. },
                 body: Body::Message { payload, .. },

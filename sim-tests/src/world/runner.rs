@@ -84,7 +84,7 @@ impl Shell for Runner {
                 world.call(effect);
                 Ok(())
             }
-            Effect::Finished(_) => Ok(()),
+            Effect::Left(_) | Effect::Finished(_) => Ok(()),
             Effect::Answered(answered) => world.on_operator_answered(&answered),
             Effect::Drained(report) => world.on_drained::<Self>(id, report),
         }

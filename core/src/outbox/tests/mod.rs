@@ -3,9 +3,10 @@
 mod exhaustive;
 mod properties;
 mod script;
+mod tenants;
 
 use super::{
-    Body, CommandAccepted, CommandRefused, Config, Effect, End, Entry, Found, Limits, Origin, Outbox,
+    Body, CommandAccepted, CommandRefused, Config, Effect, End, Entry, Found, Limits, Origin, Outbox, Row,
     Settlement, Timer, WorkRef,
 };
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows};
@@ -36,6 +37,8 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxConflictIsForeign, script::a_conflict_is_looked_into_before_it_is_believed),
     (Quirk::OutboxIgnoreLane, script::the_entries_of_one_lane_leave_in_order_and_one_at_a_time),
     (Quirk::OutboxNeverHeld, script::while_it_is_held_nothing_leaves_and_nothing_counts_as_stored),
+    (Quirk::OutboxCrowdedOut, tenants::a_tenant_with_much_to_send_does_not_hold_back_the_first_of_another),
+    (Quirk::OutboxKeepsItsTurn, tenants::tenants_take_turns),
     (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
 ];
 
@@ -46,7 +49,9 @@ fn every_fault_of_a_relay_is_noticed() {
 
 const LIMITS: Limits = Limits {
     in_flight_max: 2,
+    in_flight_tenant_max: 2,
     tracked_max: 4,
+    tracked_tenant_max: 4,
     attempt_timeout_ms: 5_000,
     backoff_ms: 100,
     backoff_ms_max: 1_000,
@@ -86,7 +91,9 @@ impl Machine for Relay {
         match input {
             Input::Enqueued(entry) => self.0.enqueue(now, &entry, cx),
             Input::Outbox(input) => {
-                if let Some(Settlement { origin, end, stored: _ }) = self.0.handle(now, input, cx)? {
+                if let Some(Settlement { origin, end, stored: _, waited: _ }) =
+                    self.0.handle(now, input, cx)?
+                {
                     let at = rows(cx.view(), Table::View).len() as u64;
                     let line = format!("{} {}", name(&origin), show(&end));
                     cx.put(Table::View, &keys::position(at), line.as_bytes());
@@ -142,8 +149,10 @@ fn bench() -> Bench<Relay> {
     Bench::new(config())
 }
 
-fn tenant() -> TenantId {
-    TenantId::parse("acme").expect("a tenant")
+/// A lane's name may begin with the tenant's: `zeta/o-1`. Without it, it is `acme`'s.
+fn whose(instance: &str) -> (TenantId, &str) {
+    let (tenant, instance) = instance.split_once('/').unwrap_or(("acme", instance));
+    (TenantId::parse(tenant).expect("a tenant"), instance)
 }
 
 fn saga(instance: &str) -> SagaRef {
@@ -153,8 +162,9 @@ fn saga(instance: &str) -> SagaRef {
 }
 
 fn effect_command(instance: &str, id: &str) -> EffectCommand {
+    let (tenant, instance) = whose(instance);
     EffectCommand {
-        tenant: tenant(),
+        tenant,
         effect: "charge_card".parse().expect("a name"),
         command_id: id.parse().expect("an id"),
         payload: json!({ "cents": 5 }),
@@ -166,13 +176,14 @@ fn effect_command(instance: &str, id: &str) -> EffectCommand {
 
 /// An effect command of a saga instance: a message.
 fn message(instance: &str, id: &str) -> Entry {
-    Entry::effect(saga(instance), &effect_command(instance, id))
+    Entry::effect(saga(whose(instance).1), &effect_command(instance, id))
 }
 
 /// A command of a saga instance for an aggregate.
 fn command(instance: &str, id: &str) -> Entry {
+    let (tenant, instance) = whose(instance);
     let command = Command {
-        tenant: tenant(),
+        tenant,
         aggregate: "stock".parse().expect("a name"),
         id: "tea".parse().expect("an id"),
         name: "reserve".parse().expect("a name"),
@@ -186,7 +197,12 @@ fn command(instance: &str, id: &str) -> Entry {
 
 /// The result of an effect: a lane of its own.
 fn result(id: &str) -> Entry {
-    let EffectCommand { tenant, effect, command_id, saga, context, .. } = effect_command("o-1", id);
+    result_of("acme", id)
+}
+
+fn result_of(tenant: &str, id: &str) -> Entry {
+    let EffectCommand { tenant, effect, command_id, saga, context, .. } =
+        effect_command(&format!("{tenant}/o-1"), id);
     let (outcome, payload) = (EffectOutcome::Succeeded, Value::Null);
     Entry::result(&EffectResult {
         tenant,
@@ -213,8 +229,8 @@ fn settled(bench: &Bench<Relay>) -> Vec<String> {
 /// Entries in the committed table, by position.
 fn waiting(bench: &Bench<Relay>) -> BTreeMap<u64, Entry> {
     let read = |(key, row): (Vec<u8>, Vec<u8>)| {
-        let position = keys::parse_position(&key).expect("a position");
-        (position, Entry::decode(&row).expect("an entry"))
+        let (_, position) = keys::parse_outbox(&key).expect("a position");
+        (position, Row::decode(&row).expect("an entry").entry)
     };
     rows(&bench.store, Table::Outbox).into_iter().map(read).collect()
 }

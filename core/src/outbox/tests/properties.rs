@@ -2,7 +2,7 @@
 
 use super::{
     Bench, Config, Effect, Entry, Input, LIMITS, Landed, Outside, Relay, about, command, config, enqueued,
-    headers, message, name, not_now, result, settled, subject, token, unknown, waiting,
+    headers, message, name, not_now, result_of, settled, subject, token, unknown, waiting,
 };
 use crate::outbox::Limits;
 use proptest::prelude::*;
@@ -115,11 +115,12 @@ impl World {
 
     fn entry(&mut self, kind: Kind, lane: u8) -> Entry {
         self.count += 1;
-        let (instance, id) = (format!("o-{lane}"), format!("w-{}", self.count));
+        let tenant = if lane == 2 { "zeta" } else { "acme" };
+        let (instance, id) = (format!("{tenant}/o-{lane}"), format!("w-{}", self.count));
         match kind {
             Kind::Message => message(&instance, &id),
             Kind::Command => command(&instance, &id),
-            Kind::Result => result(&id),
+            Kind::Result => result_of(tenant, &id),
         }
     }
 
@@ -295,11 +296,15 @@ impl World {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1..4_usize, 1..6_usize).prop_map(|(in_flight_max, tracked_max)| Limits {
-        in_flight_max,
-        tracked_max,
-        ..LIMITS
-    })
+    (1..4_usize, 1..4_usize, 1..6_usize, 1..6_usize).prop_map(
+        |(in_flight_max, in_flight_tenant_max, tracked_max, tracked_tenant_max)| Limits {
+            in_flight_max,
+            in_flight_tenant_max,
+            tracked_max,
+            tracked_tenant_max,
+            ..LIMITS
+        },
+    )
 }
 
 proptest! {

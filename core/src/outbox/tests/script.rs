@@ -310,11 +310,13 @@ fn rows_that_cannot_be_read_halt() {
         bench.store.rows.insert((Table::Outbox, key.to_vec()), row.to_vec());
         bench
     };
+    let acme = crate::wire::id::TenantId::parse("acme").expect("a tenant");
     let halt = corrupt(b"key", b"{}").recovered().expect_err("not a position");
     assert!(matches!(halt, Halt::Corrupt { table: Table::Outbox, .. }), "{halt}");
-    let halt = corrupt(&keys::position(2), b"{}").try_turn([crate::Tick.into()]).err();
+    let third = keys::outbox(&acme, 2);
+    let halt = corrupt(&third, b"e {}").recovered().err();
     assert_eq!(halt, None, "what is not needed is not read");
-    let mut bench = corrupt(&keys::position(2), b"{}");
+    let mut bench = corrupt(&third, b"e {}");
     bench.crash();
     let halt = bench.try_turn([]).expect_err("not an entry");
     assert!(matches!(halt, Halt::Corrupt { table: Table::Outbox, .. }), "{halt}");
@@ -322,7 +324,7 @@ fn rows_that_cannot_be_read_halt() {
 
 #[test]
 fn a_window_of_one_still_gets_everything_out() {
-    let limits = Limits { in_flight_max: 1, tracked_max: 1, ..LIMITS };
+    let limits = Limits { in_flight_max: 1, tracked_max: 1, tracked_tenant_max: 1, ..LIMITS };
     let mut bench = Bench::<Relay>::new(Config { limits, ..config() });
     let mut effects = enqueue(&mut bench, [message("o-1", "w-1"), message("o-2", "w-2"), result("w-3")]);
     while let Some(attempt) = effects.pop() {

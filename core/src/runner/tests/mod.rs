@@ -41,7 +41,9 @@ const GATE_LIMITS: gate::Limits = gate::Limits {
 
 const OUTBOX_LIMITS: outbox::Limits = outbox::Limits {
     in_flight_max: 4,
+    in_flight_tenant_max: 4,
     tracked_max: 8,
+    tracked_tenant_max: 8,
     attempt_timeout_ms: 5_000,
     backoff_ms: 100,
     backoff_ms_max: 1_000,
@@ -231,6 +233,7 @@ impl World {
                 let effect::Effect::Execute { token, .. } = effect;
                 Some(Input::Effect(effect::Input::Returned { token, outcome }))
             }
+            Effect::Left(_) => None,
             Effect::Finished(finished) => {
                 self.finished.push(format!("{} {}", finished.saga, finished.correlation));
                 None

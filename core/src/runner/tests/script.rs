@@ -39,7 +39,8 @@ fn answers(effects: &[Effect]) -> Vec<String> {
         | Effect::Effect(_)
         | Effect::Finished(_)
         | Effect::Answered(_)
-        | Effect::Drained(_) => None,
+        | Effect::Drained(_)
+        | Effect::Left(_) => None,
     };
     effects.iter().filter_map(answer).collect()
 }
