@@ -45,6 +45,7 @@ invariants! {
     Gate6 = "INV-GATE-6", "a stream still holds what was seen of it, or the partition stops";
     Qrn1 = "INV-QRN-1", "while a key is quarantined, nothing of it is applied, and its messages are parked in order";
     Qrn2 = "INV-QRN-2", "a message is parked in the commit that advances the checkpoint past it";
+    Qrn3 = "INV-QRN-3", "a group counts the keys and messages that are held back for its reason";
     Out1 = "INV-OUT-1", "the entries of one lane leave in order, one at a time";
     Out2 = "INV-OUT-2", "an entry is removed only on a definite answer";
     Out3 = "INV-OUT-3", "the id of what leaves names the entry, not the attempt";

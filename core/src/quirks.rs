@@ -85,6 +85,7 @@ quirks! {
     RecurringIgnoreOverlap = "an occurrence fires although the one before runs";
     QuarantineLetThrough = "a quarantined key lets later messages through";
     QuarantineKeyRunsOn = "a key goes on where a longer subject goes on";
+    QuarantineCountsFirstOnly = "a group does not count what is parked behind the first message of a key";
     DrainClaimClean = "a drain reports clean with work in flight";
 }
 

@@ -73,6 +73,8 @@ tables! {
     Parked = "parked",
     /// Quarantined key → how many messages it holds and why.
     ParkedKey = "parked_key",
+    /// Cause of quarantine → how many keys and messages are held back for it.
+    ParkedGroup = "parked_group",
     /// Stream → configuration and identity (broker engine).
     JsStream = "js_stream",
     /// Stream and sequence → message (broker engine).

@@ -37,6 +37,9 @@ pub enum Command {
     /// Look at schedules of a running node.
     #[command(subcommand)]
     Schedule(Schedule),
+    /// Look at what running nodes hold back because it cannot be applied.
+    #[command(subcommand)]
+    Dlq(Dlq),
     /// Ask a running node how surely things happened.
     #[command(subcommand)]
     Audit(Audit),
@@ -51,7 +54,7 @@ pub struct NodeArguments {
     /// The node.
     #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_NODE")]
     pub node: String,
-    /// The tenant; `saga ls` and `schedule ls` without one list all tenants, everything else means the default one.
+    /// The tenant; `saga ls`, `schedule ls` and `dlq` without one are about all tenants, everything else means the default one.
     #[arg(long, env = "CLOUDLYSIS_TENANT")]
     pub tenant: Option<String>,
     /// Print JSON.
@@ -189,6 +192,63 @@ pub enum Schedule {
         node: NodeArguments,
         /// The schedule.
         schedule: String,
+    },
+}
+
+/// A kind of node that holds messages back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum DlqNode {
+    /// The runner: of sagas and effects.
+    Runner,
+    /// The projection: of views.
+    Projection,
+}
+
+impl DlqNode {
+    /// As paths name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Runner => "runner",
+            Self::Projection => "projection",
+        }
+    }
+}
+
+/// `cloudlysis dlq`: what.
+#[derive(Debug, Subcommand)]
+pub enum Dlq {
+    /// List what is held back, key by key.
+    Ls {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Of this kind of node only.
+        #[arg(long, value_enum)]
+        of: Option<DlqNode>,
+        /// Held back for this reason only: a group of `dlq groups`.
+        #[arg(long)]
+        group: Option<String>,
+    },
+    /// List the reasons, and how many keys and messages, of all tenants, each holds back.
+    Groups {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Of this kind of node only.
+        #[arg(long, value_enum)]
+        of: Option<DlqNode>,
+    },
+    /// Show the messages of one key, in order.
+    Show {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Of this kind of node only.
+        #[arg(long, value_enum)]
+        of: Option<DlqNode>,
+        /// The key, as `dlq ls` names it.
+        key: String,
     },
 }
 

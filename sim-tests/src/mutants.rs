@@ -115,5 +115,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::RecurringIgnoreOverlap, Scenario::Calm, 300, &[Invariant::Cron5]),
     mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 1_500, &[Invariant::Qrn1]),
     mutant(Quirk::QuarantineKeyRunsOn, Scenario::Operators, 300, &[Invariant::Qrn1]),
+    mutant(Quirk::QuarantineCountsFirstOnly, Scenario::Operators, 300, &[Invariant::Qrn3]),
     mutant(Quirk::DrainClaimClean, Scenario::Operators, 300, &[Invariant::Drn2]),
 ];

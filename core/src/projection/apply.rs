@@ -107,6 +107,7 @@ impl Projection {
             subject: &delivery.subject,
             headers: &delivery.headers,
             payload: &delivery.payload,
+            definition: self.config.definitions.get(view).map(|own| own.hash.as_str()),
         };
         let reason = cause.as_ref().map(|cause| format!("{}: {}", cause.kind, cause.detail));
         self.quarantine.park(now, source, &parked, cause, cx)?;

@@ -1,6 +1,6 @@
 //! Keys held back, on a bench: script, invariants by name, and a model.
 
-use super::{Cause, Parked, Quarantine, QuarantineKey};
+use super::{Cause, Parked, Quarantine, QuarantineKey, QuarantinedKey, Subject, Which};
 use crate::bench::{Bench, Exam, Landed, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::{Fence, Halt};
@@ -19,6 +19,7 @@ use std::ops::ControlFlow;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::QuarantineLetThrough, what_follows_a_parked_message_is_parked_behind_it),
+    (Quirk::QuarantineCountsFirstOnly, keys_held_back_for_one_reason_are_a_group),
     (Quirk::QuarantineKeyRunsOn, a_key_that_goes_on_where_another_ends_is_another),
 ];
 
@@ -73,7 +74,14 @@ impl Machine for Ward {
             let (subject, payload) = (format!("to.{key}"), seq.to_be_bytes());
             let headers = Headers::default();
             let (stream, subject) = ("S", subject.as_str());
-            let parked = Parked { stream, stream_seq: seq, subject, headers: &headers, payload: &payload };
+            let parked = Parked {
+                stream,
+                stream_seq: seq,
+                subject,
+                headers: &headers,
+                payload: &payload,
+                definition: None,
+            };
             self.0.park(now, &own, &parked, cause, cx)?;
             cx.emit(format!("parked {key} {seq}"));
         } else {
@@ -106,6 +114,10 @@ const fn sound(key: &'static str, seq: u64) -> Input {
 
 const fn broken(key: &'static str, seq: u64) -> Input {
     Input::Arrived(Message { key, seq, broken: true })
+}
+
+fn listed(bench: &Bench<Ward>, which: &Which) -> Vec<QuarantinedKey> {
+    Quarantine::list(&bench.store, which, "", 10).expect("reads").items
 }
 
 fn bench() -> Bench<Ward> {
@@ -145,14 +157,72 @@ fn a_key_says_why_it_is_held_back_and_since_when() {
     bench.turn([broken("b", 1), broken("a", 2)]);
     bench.oversleep(1_000);
     bench.turn([sound("b", 3)]);
-    let listed = Quarantine::list(&bench.store, 10).expect("reads");
+    let listed = listed(&bench, &Which::default());
     let told: Vec<_> = listed.iter().map(|key| (key.key.as_str(), key.messages, key.since)).collect();
     assert_eq!(
         told,
         [("deadletter:source:consumer:a", 1, since), ("deadletter:source:consumer:b", 2, since)]
     );
     assert_eq!((listed[1].cause.kind.as_str(), listed[1].cause.detail.as_str()), ("broken", "1 is"));
-    assert_eq!(Quarantine::list(&bench.store, 1).expect("reads").len(), 1);
+}
+
+#[test]
+pub(super) fn keys_held_back_for_one_reason_are_a_group() {
+    let mut bench = bench();
+    let since = bench.now.wall;
+    bench.turn([broken("a", 1), broken("b", 2), sound("a", 3)]);
+    bench.crash();
+    bench.turn([sound("b", 4)]);
+    let groups = Quarantine::groups(&bench.store, "", 10).expect("reads");
+    let [group] = &groups.items[..] else { panic!("{groups:?}") };
+    assert_eq!((group.keys, group.messages, groups.next), (2, 4, None), "INV-QRN-3");
+    assert_eq!((group.pattern.as_str(), group.example.as_str(), group.since), ("# is", "1 is", since));
+    let of = Which { group: Some(group.group.clone()), ..Which::default() };
+    assert_eq!(listed(&bench, &of).len(), 2);
+    assert_eq!(listed(&bench, &Which { group: Some("g-0".into()), ..Which::default() }), []);
+}
+
+#[test]
+fn pages_show_every_key_and_every_message_once() {
+    let mut bench = bench();
+    bench.turn([broken("a", 1), broken("a:b", 2), broken("c", 3), sound("a:b", 4)]);
+    let (mut after, mut keys) = (String::new(), Vec::new());
+    loop {
+        let page = Quarantine::list(&bench.store, &Which::default(), &after, 1).expect("reads");
+        keys.extend(page.items.into_iter().map(|own| own.key));
+        match page.next {
+            Some(next) => after = next,
+            None => break,
+        }
+    }
+    assert_eq!(keys, ["a", "a:b", "c"].map(|own| key(own).display()));
+    let own = QuarantineKey::parse(&keys[1]).expect("a key");
+    assert_eq!(own, key("a:b"));
+    let read = |from, max| -> Vec<(u64, u64, usize)> {
+        let messages = Quarantine::messages(&bench.store, &own, from, max).expect("reads");
+        messages.iter().map(|own| (own.position, own.stream_seq, own.payload_bytes)).collect()
+    };
+    assert_eq!(
+        (read(0, 10), read(0, 1), read(1, 10)),
+        (vec![(0, 2, 8), (1, 4, 8)], vec![(0, 2, 8)], vec![(1, 4, 8)])
+    );
+}
+
+#[test]
+fn a_key_says_whose_it_is_and_what_it_holds_back() {
+    let acme = TenantId::parse("acme").expect("a tenant");
+    let (saga, order): (_, EntityId) = ("checkout".parse().expect("a name"), "o:1".parse().expect("an id"));
+    let instance = QuarantineKey::instance(&acme, &saga, &order).expect("fits");
+    let subject = Subject::Instance { tenant: acme.clone(), saga, correlation: order };
+    assert_eq!((instance.subject(), subject.tenant()), (Some(subject), Some(acme.clone())));
+    let source = key("tenant.acme.aggregate.order.o-1");
+    assert_eq!(source.subject().and_then(|own| own.tenant()), Some(acme));
+    assert_eq!(key("odd").subject().and_then(|own| own.tenant()), None);
+    for text in
+        ["", "deadletter", "deadletter:source", "deadletter:other:a:b", "deadletter:saga:acme:checkout"]
+    {
+        assert_eq!(QuarantineKey::parse(text), None, "{text}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
 use crate::outbox::{End, Origin, Settlement, WorkRef};
 use crate::program::Gas;
-use crate::quarantine::{Cause, Parked, QuarantineKey};
+use crate::quarantine::{Cause, Parked, QuarantineKey, Subject};
 use crate::saga::{Asked, Happened, Reacted, TimerFired, Wanted, WorkEnded};
 use crate::time::Now;
 use crate::wire::envelope::{
@@ -267,6 +267,7 @@ impl Runner {
             subject: &delivery.subject,
             headers: &delivery.headers,
             payload: &delivery.payload,
+            definition: None,
         };
         self.quarantine.park(now, key, &parked, cause, cx)
     }
@@ -281,12 +282,19 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let payload = body.to_string();
+        let definition = match key.subject() {
+            Some(Subject::Instance { saga, .. }) => {
+                self.config.sagas.get(&saga).map(|saga| saga.hash.clone())
+            }
+            Some(Subject::Source { .. }) | None => None,
+        };
         let parked = Parked {
             stream: "",
             stream_seq: 0,
             subject: "",
             headers: &Headers::default(),
             payload: payload.as_bytes(),
+            definition: definition.as_deref(),
         };
         self.quarantine.park(now, key, &parked, cause, cx)
     }

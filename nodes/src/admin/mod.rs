@@ -2,7 +2,9 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /admin/{projection,runner}/quarantine` | what is held back, and why |
+//! | `GET /admin/{projection,runner}/dlq?group=&after=&limit=` | keys that are held back, and why, a page at a time |
+//! | `GET /admin/{projection,runner}/dlq/groups?after=&limit=` | the reasons they share, of all tenants |
+//! | `GET /admin/{projection,runner}/dlq/messages?key=&from=&limit=` | the parked messages of one key, in order |
 //! | `GET /admin/runner/effects?after=` | the ledger judged, a page at a time: executed once, maybe twice, never, open |
 //! | `GET /admin/runner/effects/unknown` | commands in the stream that the ledger does not know |
 //! | `GET /admin/runner/schedules?after=&limit=` | schedules, a page at a time: when each is next due, and what became of its occurrences |
@@ -14,9 +16,9 @@
 //!
 //! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
 
+pub mod dlq;
 pub mod effects;
 pub mod operator;
-pub mod quarantine;
 pub mod sagas;
 pub mod schedules;
 

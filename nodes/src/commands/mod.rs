@@ -5,6 +5,7 @@ mod audit;
 mod bench;
 mod bench_saga;
 mod dev;
+mod dlq;
 mod embedded;
 mod node;
 mod saga;
@@ -137,6 +138,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve(node) => serve::run(node).await,
         Command::Saga(what) => saga::run(what).await,
         Command::Schedule(what) => schedule::run(what).await,
+        Command::Dlq(what) => dlq::run(what).await,
         Command::Audit(what) => audit::run(what).await,
         Command::Bench(what) => bench::run(what).await,
     };

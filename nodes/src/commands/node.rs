@@ -1,8 +1,8 @@
 //! Building nodes: store, machine, partition, services.
 
 use super::CommandError;
+use crate::admin::dlq;
 use crate::admin::effects::{self, Effects};
-use crate::admin::quarantine;
 use crate::admin::sagas::{self, Sagas};
 use crate::admin::schedules::{self, Schedules};
 use crate::aggregate::Commands;
@@ -211,7 +211,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
-    let admin = quarantine::route("/admin/projection/quarantine", snapshots);
+    let admin = dlq::router("projection", snapshots);
     Ok(finish("projection", partition, (services, admin), info, |deadline_ms| projection::Input::Stopped {
         deadline_ms,
     }))
@@ -274,7 +274,7 @@ pub(super) fn runner_watched(
     };
     let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
     let reader = snapshots.clone();
-    let admin = quarantine::route("/admin/runner/quarantine", snapshots)
+    let admin = dlq::router("runner", snapshots)
         .merge(sagas::router(instances))
         .merge(schedules::router(Schedules { definitions: common.app.schedules.clone(), snapshots: reader }))
         .merge(effects::router(ledger));

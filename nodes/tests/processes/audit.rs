@@ -44,7 +44,7 @@ impl Books {
         let operations = world.services.operations().await;
         let mut held_back = Vec::new();
         for node in ["projection", "runner"] {
-            let (_, quarantine) = shop.get(&format!("/admin/{node}/quarantine")).await.expect("an answer");
+            let (_, quarantine) = shop.get(&format!("/admin/{node}/dlq")).await.expect("an answer");
             held_back.extend(quarantine["keys"].as_array().into_iter().flatten().cloned());
         }
         Self { orders, stock, operations, events: events(&broker).await, held_back }

@@ -54,7 +54,7 @@ pub(crate) async fn an_order_cancelled_while_its_card_is_charged_is_refunded(wor
         if undone && stock["on_hand"] == 10 { Ok(()) } else { Err(format!("{done:?}, {stock}")) }
     })
     .await;
-    let (_, quarantine) = shop.get("/admin/runner/quarantine").await.expect("an answer");
+    let (_, quarantine) = shop.get("/admin/runner/dlq").await.expect("an answer");
     assert_eq!(quarantine["keys"], json!([]));
 }
 

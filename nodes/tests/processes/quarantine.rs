@@ -1,7 +1,7 @@
 //! What goes wrong with one order stays with that order.
 
 use crate::world::shop::{Command, Shop};
-use crate::world::{SOON, World, eventually};
+use crate::world::{Node, SOON, World, cloudlysis, eventually};
 use cloudlysis_core::wire::answer::PublishAnswer;
 use cloudlysis_core::wire::headers::Headers;
 use serde_json::{Value, json};
@@ -29,12 +29,52 @@ pub(crate) async fn a_charge_that_fails_releases_the_stock_and_cancels_the_order
 async fn quarantined(shop: &Shop, node: &str, messages: u64) -> Vec<Value> {
     let what = format!("{node} holds {messages} message(s) back");
     eventually(&what, SOON, async || {
-        let (_, body) = shop.get(&format!("/admin/{node}/quarantine")).await?;
+        let (_, body) = shop.get(&format!("/admin/{node}/dlq")).await?;
         let keys = body["keys"].as_array().cloned().unwrap_or_default();
         let held = !keys.is_empty() && keys.iter().all(|key| key["messages"] == messages);
         if held { Ok(keys) } else { Err(body.to_string()) }
     })
     .await
+}
+
+/// `cloudlysis dlq …`: exit code, and its lines of JSON, or what it said instead.
+async fn dlq(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, Vec<Value>) {
+    let url = node.url();
+    let about = ["--node", &url, "--json"];
+    let arguments = ["dlq"].iter().chain(arguments).chain(&about).map(|own| (*own).to_owned());
+    let mut process = cloudlysis("dlq", &arguments.collect::<Vec<_>>(), world.dir());
+    let code = process.exit(SOON).await.code();
+    let said = process.out() + &process.log();
+    let line = |line: &str| serde_json::from_str(line).unwrap_or_else(|_| Value::String(line.to_owned()));
+    (code, said.lines().map(line).collect())
+}
+
+/// What is held back is found by its reason, by its key, and read.
+async fn the_command_line_finds_them_by_reason(world: &World, node: &Node, subject: &str) {
+    let groups = eventually("each consumer has one group", SOON, async || {
+        let (code, groups) = dlq(world, node, &["groups"]).await;
+        let one_each = groups.iter().all(|own| own["keys"] == 1 && own["messages"] == 1);
+        let of = |node: &str| groups.iter().any(|own| own["node"] == node);
+        let there = code == Some(0) && one_each && of("runner") && of("projection");
+        if there { Ok(groups) } else { Err(format!("{groups:?}")) }
+    })
+    .await;
+    let of_runner = groups.iter().find(|own| own["node"] == "runner").expect("a group of the runner");
+    let group = of_runner["group"].as_str().expect("a name");
+    let (_, keys) = dlq(world, node, &["ls", "--group", group, "--of", "runner", "--tenant", "acme"]).await;
+    let [key] = &keys[..] else { panic!("{keys:?}") };
+    assert_eq!((&key["tenant_id"], &key["group"]), (&json!("acme"), &json!(group)));
+    let key = key["key"].as_str().expect("a key");
+    let (code, messages) = dlq(world, node, &["show", key]).await;
+    let [message] = &messages[..] else { panic!("{messages:?}") };
+    assert_eq!(
+        (code, &message["subject"], &message["payload"]),
+        (Some(0), &json!(subject), &json!("this is no event"))
+    );
+    let (_, others) = dlq(world, node, &["ls", "--tenant", "globex"]).await;
+    assert_eq!(others, [Value::Null; 0]);
+    let (code, said) = dlq(world, node, &["show", key, "--tenant", "globex"]).await;
+    assert_eq!(code, Some(3), "{said:?}");
 }
 
 pub(crate) async fn an_event_nobody_can_read_holds_back_only_its_own_order(world: World) {
@@ -54,6 +94,7 @@ pub(crate) async fn an_event_nobody_can_read_holds_back_only_its_own_order(world
             assert!(key["cause"]["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{key}");
         }
     }
+    the_command_line_finds_them_by_reason(&world, &node, SUBJECT).await;
     shop.accepted(&Command::place("acme", "o-1")).await;
     shop.order_becomes("acme", "o-1", "shipped").await;
     assert_eq!(shop.get("/ready").await.map(|(status, _)| status), Ok(200));

@@ -85,6 +85,7 @@ impl Rows {
                 | Table::EffectOpen
                 | Table::Parked
                 | Table::ParkedKey
+                | Table::ParkedGroup
                 | Table::JsStream
                 | Table::JsMessage
                 | Table::JsConsumer

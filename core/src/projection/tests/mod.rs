@@ -6,7 +6,7 @@ mod script;
 use super::{Config, Effect, Input, Projection, Timer, ViewRow};
 use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks, shop_with};
 use crate::gate;
-use crate::quarantine::{Quarantine, QuarantinedKey};
+use crate::quarantine::{Quarantine, QuarantinedKey, Which};
 use crate::quirks::Quirk;
 use crate::store::Table;
 use crate::wire::context::Context;
@@ -181,5 +181,5 @@ fn checkpoint(bench: &Bench<Projection>) -> u64 {
 }
 
 fn quarantined(bench: &Bench<Projection>) -> Vec<QuarantinedKey> {
-    Quarantine::list(&bench.store, 100).expect("reads")
+    Quarantine::list(&bench.store, &Which::default(), "", 100).expect("reads").items
 }

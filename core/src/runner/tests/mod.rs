@@ -14,7 +14,7 @@ use crate::operator::{self, Reason};
 use crate::outbox::{self, CommandAccepted, CommandRefused, Found};
 use crate::outcome::Outcome;
 use crate::program::contract::Refusal;
-use crate::quarantine::{Quarantine, QuarantinedKey};
+use crate::quarantine::{Quarantine, QuarantinedKey, Which};
 use crate::saga::{self, HandOver, Instance, Status, Verb};
 use crate::store::Table;
 use crate::wire::answer::{PublishRefused, Published};
@@ -326,7 +326,7 @@ impl World {
     }
 
     fn quarantined(&self) -> Vec<QuarantinedKey> {
-        Quarantine::list(&self.bench.store, 100).expect("reads")
+        Quarantine::list(&self.bench.store, &Which::default(), "", 100).expect("reads").items
     }
 
     /// How far each stream is applied, as a new life would say.

@@ -7,20 +7,28 @@
 //!
 //! | table | row |
 //! |---|---|
-//! | `parked_key` | key → how many messages, since when, why |
+//! | `parked_key` | key → how many messages, since when, why, and its group |
 //! | `parked` | key and position → the message as it came, and why it is here |
+//! | `parked_group` | group → how many keys and messages are held back for one and the same reason |
 //!
-//! Durable: both tables. Derived on recovery: how many messages are parked in all. Lost on purpose: nothing.
+//! Durable: the tables. Derived on recovery: how many messages are parked in all. Lost on purpose: nothing.
 //!
 //! - INV-QRN-1: while a key is quarantined nothing of it is applied, and its messages are parked in order.
 //! - INV-QRN-2: a message is parked in the commit that advances the checkpoint past it (the caller stages both).
+//! - INV-QRN-3: a group counts the keys and messages that are held back for its reason.
 //!
 //! Limit: `parked_max` messages in all; then the partition stops taking in rather than losing any.
 //!
 //! Not here: releasing what is parked. That is an operator's decision and needs commands of its own.
 
+mod cause;
+mod look;
+mod rows;
 #[cfg(test)]
 pub(crate) mod tests;
+
+pub use cause::Cause;
+pub use look::{Group, Page, ParkedMessage, QuarantinedKey, Which};
 
 use crate::cx::Cx;
 use crate::halt::{Fence, Halt};
@@ -28,12 +36,14 @@ use crate::invariant;
 use crate::marks::Mark;
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{KEY_BYTES_MAX, Table, View, scan_prefix};
-use crate::time::{Now, Wall};
+use crate::time::Now;
 use crate::wire::headers::Headers;
 use crate::wire::id::{EntityId, Name, TenantId};
+use crate::wire::subject::Route;
 use crate::wire::token;
-use serde::{Deserialize, Serialize};
+use rows::{GroupRow, KeyRow, MessageRow};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// What is held back: everything of one source, or one saga instance.
@@ -76,21 +86,80 @@ impl QuarantineKey {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
-    fn row(&self, position: u64) -> Vec<u8> {
+    /// Reads back what [`display`](Self::display) says.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Subject::parse(text).filter(|_| text.len() <= KEY_MAX).map(|_| Self(text.as_bytes().to_vec()))
+    }
+
+    /// What it holds back.
+    #[must_use]
+    pub fn subject(&self) -> Option<Subject> {
+        Subject::parse(std::str::from_utf8(&self.0).ok()?)
+    }
+
+    fn prefix(&self) -> Vec<u8> {
         let mut key = self.0.clone();
         key.push(b':');
+        key
+    }
+
+    fn row(&self, position: u64) -> Vec<u8> {
+        let mut key = self.prefix();
         key.extend_from_slice(&position.to_be_bytes());
         key
     }
 }
 
-/// Why a message could not be applied.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Cause {
-    /// What kind of failure, short and stable: for grouping.
-    pub kind: String,
-    /// What exactly.
-    pub detail: String,
+/// What a key holds back, read from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Subject {
+    /// What a consumer reads from one subject.
+    Source {
+        /// The consumer.
+        consumer: String,
+        /// The subject.
+        subject: String,
+    },
+    /// A saga instance.
+    Instance {
+        /// Whose.
+        tenant: TenantId,
+        /// Of which saga.
+        saga: Name,
+        /// Which.
+        correlation: EntityId,
+    },
+}
+
+impl Subject {
+    fn parse(key: &str) -> Option<Self> {
+        let (kind, rest) = key.strip_prefix("deadletter:")?.split_once(':')?;
+        let (first, rest) = rest.split_once(':')?;
+        match kind {
+            "source" => {
+                Some(Self::Source { consumer: token::unescape(first)?, subject: rest.replace(' ', ":") })
+            }
+            "saga" => {
+                let (saga, correlation) = rest.split_once(':')?;
+                Some(Self::Instance {
+                    tenant: TenantId::from_token(first)?,
+                    saga: Name::from_token(saga)?,
+                    correlation: EntityId::from_token(correlation)?,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whose it is; nobody's when the subject is none of ours.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Source { subject, .. } => Some(Route::parse(subject)?.tenant().clone()),
+            Self::Instance { tenant, .. } => Some(tenant.clone()),
+        }
+    }
 }
 
 /// A message to park.
@@ -106,39 +175,8 @@ pub struct Parked<'m> {
     pub headers: &'m Headers,
     /// Its body.
     pub payload: &'m [u8],
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeyRow {
-    messages: u64,
-    next: u64,
-    since: Wall,
-    cause: Cause,
-}
-
-#[derive(Serialize, Deserialize)]
-struct MessageRow {
-    stream: String,
-    stream_seq: u64,
-    subject: String,
-    headers: Vec<(String, String)>,
-    parked_at: Wall,
-    /// Absent for messages that are parked only because an earlier one of their key is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    cause: Option<Cause>,
-}
-
-/// A quarantined key, for people.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct QuarantinedKey {
-    /// Which.
-    pub key: String,
-    /// Messages it holds.
-    pub messages: u64,
-    /// Since when, in milliseconds since 1970.
-    pub since: Wall,
-    /// Why.
-    pub cause: Cause,
+    /// The hash of the definition that could not apply it, where there is one.
+    pub definition: Option<&'m str>,
 }
 
 /// The quarantine of one partition.
@@ -158,7 +196,7 @@ impl Quarantine {
     pub fn recover(parked_max: u64, quirks: Quirks, view: &dyn View) -> Result<Self, Halt> {
         let mut out = Self { parked: 0, keys: 0, parked_max, quirks };
         let mut broken = None;
-        view.scan(Table::ParkedKey, b"", &mut |_, row| match decode(row) {
+        view.scan(Table::ParkedKey, b"", &mut |_, row| match KeyRow::decode(row) {
             Ok(row) => {
                 out.parked += row.messages;
                 out.keys += 1;
@@ -218,79 +256,56 @@ impl Quarantine {
             return Err(Fence::QuarantineFull { parked: self.parked }.into());
         }
         let key = &*self.key(key);
+        let cause = cause.map(Cause::kept);
         let mut row = match cx.view().get(Table::ParkedKey, &key.0)? {
-            Some(row) => decode(row)?,
+            Some(row) => KeyRow::decode(row)?,
             None => {
                 self.keys += 1;
-                let unexplained = Cause { kind: "unknown".into(), detail: String::new() };
-                KeyRow { messages: 0, next: 0, since: now.wall, cause: cause.clone().unwrap_or(unexplained) }
+                let unexplained = || Cause { kind: "unknown".into(), detail: String::new() };
+                let cause = cause.clone().unwrap_or_else(unexplained);
+                let group = cause.group(message.definition);
+                KeyRow { messages: 0, next: 0, since: now.wall, cause, group }
             }
         };
         cx.mark(if cause.is_some() { Mark::QuarantineParked } else { Mark::QuarantineFollowed });
-        let record = MessageRow {
-            stream: message.stream.to_owned(),
-            stream_seq: message.stream_seq,
-            subject: message.subject.to_owned(),
-            headers: message
-                .headers
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
-            parked_at: now.wall,
-            cause,
-        };
-        // The body may be anything, so it follows the record as it is.
-        let mut value = serde_json::to_vec(&record).expect("a record serialises");
-        value.push(b'\n');
-        value.extend_from_slice(message.payload);
-        cx.put(Table::Parked, &key.row(row.next), &value);
+        self.count(now, &row, message.definition, cx)?;
+        cx.put(Table::Parked, &key.row(row.next), &MessageRow::encode(message, now.wall, cause));
         row.messages += 1;
         row.next += 1;
         self.parked += 1;
-        cx.put(Table::ParkedKey, &key.0, &serde_json::to_vec(&row).expect("a record serialises"));
+        cx.put(Table::ParkedKey, &key.0, &row.encode());
         Ok(())
     }
 
-    /// What is held back under a key.
-    ///
-    /// # Errors
-    /// When the row cannot be read.
-    pub fn find(view: &dyn View, key: &QuarantineKey) -> Result<Option<QuarantinedKey>, Halt> {
-        let Some(row) = view.get(Table::ParkedKey, &key.0)? else { return Ok(None) };
-        let row = decode(row)?;
-        let key = String::from_utf8_lossy(&key.0).into_owned();
-        Ok(Some(QuarantinedKey { key, messages: row.messages, since: row.since, cause: row.cause }))
-    }
-
-    /// The quarantined keys, at most `max`.
-    ///
-    /// # Errors
-    /// When a row cannot be read.
-    pub fn list(view: &dyn View, max: usize) -> Result<Vec<QuarantinedKey>, Halt> {
-        let mut out = Vec::new();
-        let mut broken = None;
-        view.scan(Table::ParkedKey, b"", &mut |key, row| {
-            if out.len() >= max {
-                return ControlFlow::Break(());
-            }
-            match decode(row) {
-                Ok(row) => {
-                    let key = String::from_utf8_lossy(key).into_owned();
-                    out.push(QuarantinedKey {
-                        key,
-                        messages: row.messages,
-                        since: row.since,
-                        cause: row.cause,
-                    });
-                    ControlFlow::Continue(())
-                }
-                Err(halt) => {
-                    broken = Some(halt);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        broken.map_or(Ok(out), Err)
+    /// One more message of this key, which may be its first.
+    fn count<I, E>(
+        &self,
+        now: Now,
+        key: &KeyRow,
+        definition: Option<&str>,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<(), Halt> {
+        let mut group = match cx.view().get(Table::ParkedGroup, key.group.as_bytes())? {
+            Some(row) => GroupRow::decode(row)?,
+            None => GroupRow {
+                kind: key.cause.kind.clone(),
+                pattern: key.cause.pattern(),
+                example: key.cause.detail.clone(),
+                definition: definition.map(str::to_owned),
+                keys: 0,
+                messages: 0,
+                since: now.wall,
+                last: now.wall,
+            },
+        };
+        if key.messages > 0 && self.quirks.has(Quirk::QuarantineCountsFirstOnly) {
+            return Ok(());
+        }
+        group.keys += u64::from(key.messages == 0);
+        group.messages += 1;
+        group.last = now.wall;
+        cx.put(Table::ParkedGroup, key.group.as_bytes(), &group.encode());
+        Ok(())
     }
 
     /// What a recovered quarantine must agree with.
@@ -310,10 +325,12 @@ impl Quarantine {
             ControlFlow::Continue(())
         })?;
         let mut parked = 0;
+        let mut groups = BTreeMap::<String, (u64, u64)>::new();
         for (key, row) in keys {
-            let row = decode(&row)?;
-            let mut prefix = key.clone();
-            prefix.push(b':');
+            let row = KeyRow::decode(&row)?;
+            let prefix = QuarantineKey(key.clone()).prefix();
+            let group = groups.entry(row.group.clone()).or_default();
+            *group = (group.0 + 1, group.1 + row.messages);
             let mut next = 0_u64;
             let mut in_order = true;
             scan_prefix(view, Table::Parked, &prefix, &mut |key, _| {
@@ -331,11 +348,22 @@ impl Quarantine {
             parked += row.messages;
         }
         invariant!(parked == self.parked, Qrn1, "{parked} messages in the table, {} counted", self.parked);
+        let mut counted = BTreeMap::new();
+        let mut broken = None;
+        view.scan(Table::ParkedGroup, b"", &mut |group, row| match GroupRow::decode(row) {
+            Ok(row) => {
+                counted.insert(String::from_utf8_lossy(group).into_owned(), (row.keys, row.messages));
+                ControlFlow::Continue(())
+            }
+            Err(halt) => {
+                broken = Some(halt);
+                ControlFlow::Break(())
+            }
+        })?;
+        if let Some(halt) = broken {
+            return Err(halt);
+        }
+        invariant!(groups == counted, Qrn3, "held back: {groups:?}; counted: {counted:?}");
         Ok(())
     }
-}
-
-fn decode(row: &[u8]) -> Result<KeyRow, Halt> {
-    serde_json::from_slice(row)
-        .map_err(|error| Halt::Corrupt { table: Table::ParkedKey, detail: error.to_string() })
 }
