@@ -65,6 +65,7 @@ invariants! {
     Eff3 = "INV-EFF-3", "an effect has at most one live attempt";
     Eff4 = "INV-EFF-4", "an effect is settled once, and its result commits with that";
     Eff5 = "INV-EFF-5", "an effect that may happen at most once is not repeated after an attempt without an answer";
+    Eff6 = "INV-EFF-6", "no attempt begins when an effect's time is used up";
     Sch1 = "INV-SCH-1", "the tables of timers name the same timers";
     Sch2 = "INV-SCH-2", "a timer that was set fires once, or is cancelled";
     Sch3 = "INV-SCH-3", "no timer fires before its time by the wall clock";

@@ -62,6 +62,7 @@ marks! {
     EffectResumed = "effect_resumed", "a call that had started before a restart was repeated under the same key";
     EffectStale = "effect_stale", "the answer to an earlier attempt was dropped";
     EffectParked = "effect_parked", "an effect ran out of attempts, or may not be repeated, and waits for a person";
+    EffectOutOfTime = "effect_out_of_time", "an effect that was still not done when its time was used up waits for a person";
     EffectHandedBack = "effect_handed_back", "an effect that was handed over inside a commit gave its result back inside one";
     EffectQueued = "effect_queued", "an effect waited on disk for a place among the running ones";
     ScheduleCrowded = "schedule_crowded", "more timers were due than fire in one step";

@@ -60,6 +60,12 @@ impl Wall {
         self.0
     }
 
+    /// Whole milliseconds from `earlier` to this moment; zero if `earlier` is later, as it is after a step backwards.
+    #[must_use]
+    pub const fn ms_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// RFC 3339 in UTC with milliseconds, as every envelope carries it: `2026-11-21T05:14:00.123Z`.
     #[must_use]
     pub fn rfc3339(self) -> String {

@@ -1,5 +1,5 @@
-//! The example application, as every simulated world runs it: the shop, and beside it an alarm clock and rounds that are
-//! due again and again.
+//! The example application, as every simulated world runs it: the shop, on terms that show within a run, and beside it an
+//! alarm clock and rounds that are due again and again.
 
 use cloudlysis_core::manifest::{App, SourceFile};
 use std::collections::BTreeMap;
@@ -7,10 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
-static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder(), &BESIDES)));
+/// What is ours: beside the shop's manifests, or in the place of one.
+const OWN: [&str; 5] = [
+    "sagas/alarm.yaml",
+    "sagas/round.yaml",
+    "schedules/rounds.yaml",
+    "schedules/queued_rounds.yaml",
+    "effects/send_receipt.yaml",
+];
 
-const BESIDES: [&str; 4] =
-    ["sagas/alarm.yaml", "sagas/round.yaml", "schedules/rounds.yaml", "schedules/queued_rounds.yaml"];
+static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder(), &OWN)));
 
 /// Where the shop's manifests are.
 #[must_use]
@@ -24,7 +30,7 @@ pub fn shop() -> Arc<App> {
     Arc::clone(&SHOP)
 }
 
-/// Loads an application, with more manifests of our own.
+/// Loads an application, with more manifests of our own, which go before its.
 ///
 /// # Panics
 /// When it cannot be read or has faults: the example must load.
@@ -39,6 +45,7 @@ fn load(folder: &Path, more: &[&str]) -> App {
         }
     }
     let own = |name: &&str| read(&Path::new(env!("CARGO_MANIFEST_DIR")).join(name), (*name).to_owned());
+    files.retain(|file| !more.contains(&file.path.as_str()));
     files.extend(more.iter().map(own));
     App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"))
 }

@@ -5,13 +5,13 @@ use super::{Answered, Arrival, Effect, Effects, Ended, NotSent, State, TAIL, Tra
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
 use crate::halt::Halt;
-use crate::manifest::{Delivery, EffectDef, Meaning};
+use crate::manifest::{Delivery, EffectDef, Meaning, Retry};
 use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
 use crate::program::Gas;
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
-use crate::time::Now;
+use crate::time::{Mono, Now};
 use crate::wire::envelope::{EffectCommand, EffectOutcome, EffectResult, PAYLOAD_BYTES_MAX};
 use crate::wire::id::{CommandId, TenantId};
 use crate::wire::keys;
@@ -177,16 +177,36 @@ impl Effects {
             retry.backoff_ms_max,
             self.config.seed ^ position,
         );
+        let until = now.mono.plus_ms(pause);
+        if self.ends_at(now, position, &opened.row, retry).is_some_and(|end| until >= end) {
+            self.park_out_of_time(position, opened, cx);
+            return;
+        }
         // How the attempt ended is known and counted: a life that begins in the pause has nothing to be in doubt about.
         if !self.config.quirks.has(Quirk::EffectPauseInDoubt) {
             opened.row.phase = Phase::Open;
         }
         cx.put(Table::Effect, &opened.key, &opened.row.encode());
-        let until = now.mono.plus_ms(pause);
         if let Some(tracked) = self.tracked.get_mut(&position) {
             tracked.state = State::Backoff { until };
             self.due.insert((until, position));
         }
+    }
+
+    /// When an effect's time is used up.
+    fn ends_at(&mut self, now: Now, position: u64, row: &LedgerRow, retry: Retry) -> Option<Mono> {
+        let total_ms = retry.total_ms_max?;
+        if self.config.quirks.has(Quirk::EffectIgnoreTime) {
+            return None;
+        }
+        let tracked = self.tracked.get_mut(&position)?;
+        let left_ms = total_ms.saturating_sub(now.wall.ms_since(row.since));
+        Some(*tracked.ends_at.get_or_insert(now.mono.plus_ms(left_ms)))
+    }
+
+    fn park_out_of_time<I>(&mut self, position: u64, opened: Opened, cx: &mut Cx<'_, I, Effect>) {
+        cx.mark(Mark::EffectOutOfTime);
+        self.park(position, opened, "its time is used up", cx);
     }
 
     fn park<I>(&mut self, position: u64, mut opened: Opened, reason: &str, cx: &mut Cx<'_, I, Effect>) {
@@ -276,7 +296,8 @@ impl Effects {
             for (position, key) in found {
                 let position = position.ok_or_else(corrupt)?;
                 let (tenant, command_id) = keys::parse_effect(&key).ok_or_else(corrupt)?;
-                self.tracked.insert(position, Tracked { tenant, command_id, state: State::Waiting });
+                self.tracked
+                    .insert(position, Tracked { tenant, command_id, state: State::Waiting, ends_at: None });
                 self.ready.insert(position);
             }
         }
@@ -321,6 +342,10 @@ impl Effects {
                 self.park(position, opened, "every attempt is used up", cx);
                 return;
             }
+        }
+        if self.ends_at(now, position, &opened.row, definition.retry).is_some_and(|end| now.mono >= end) {
+            self.park_out_of_time(position, opened, cx);
+            return;
         }
         let (tenant, command_id) = (opened.tenant.clone(), opened.command_id.clone());
         let payload = opened.row.call.as_ref().map(|call| call.payload.clone()).unwrap_or_default();

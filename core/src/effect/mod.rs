@@ -4,13 +4,17 @@
 //! command ─► Open ── place free ─► Started ── succeeded, failed ─► Settled  (+ result, the way the command came)
 //!   │                    ▲            │
 //!   └ known: ignored     └─ Backoff ◄─┤ not sent, no answer, "not now"
-//!                                     └─ attempts used up, or at most once and no answer ─► Parked
+//!                                     └─ attempts or time used up, or at most once and no answer ─► Parked
 //! ```
 //!
 //! The ledger row is written before anything is called: `Started` is durable when `Execute` is released, because both
 //! come from one turn. After a restart every call that was under way is repeated under the same key, which the outside
 //! sees as `Idempotency-Key`; such attempts are counted as ambiguous and never hidden. An effect declared at most once,
-//! and one whose attempts are used up, is parked instead.
+//! and one whose attempts or time are used up, is parked instead.
+//!
+//! An effect's time runs from when it was asked for. From the first look at it in a life on the monotonic clock counts
+//! it, so a step of the wall clock costs or gives nothing; what passed before, in other lives and on disk, is what the
+//! wall clock says of it, nothing if that is negative. So a step can shift the end once per life, by as much as it was.
 //!
 //! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses.
 //!
@@ -19,6 +23,7 @@
 //! - INV-EFF-3: an effect has at most one live attempt.
 //! - INV-EFF-4: an effect is settled once, and its result commits with that.
 //! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer.
+//! - INV-EFF-6: no attempt begins when an effect's time is used up.
 //!
 //! Limits: `in_flight_max` calls at once; `tracked_max` in memory, the rest waits on disk in order.
 //!
@@ -178,6 +183,8 @@ struct Tracked {
     tenant: TenantId,
     command_id: CommandId,
     state: State,
+    /// When its time is used up, if that is limited; known from the first look at its row in this life on.
+    ends_at: Option<Mono>,
 }
 
 /// The effects of one partition. See the module text.

@@ -9,12 +9,13 @@
 //!   body: { order: = command.payload.order, cents: = command.payload.cents }
 //! timeout_ms: 2000
 //! delivery: at_least_once                  # or at_most_once
-//! retry: { backoff_ms: 100, backoff_ms_max: 10000 }   # and attempts_max, else it never gives up
+//! retry: { backoff_ms: 100, backoff_ms_max: 10000 }   # and attempts_max, total_ms_max, else it never gives up
 //! succeeded: [200, 201]                    # default: 200–299
 //! failed: [402]                            # default: 400–499 but 408, 425 and 429
 //! ```
 //!
-//! A status in neither list, and every failure to get one, is tried again. `${var:NAME}` is replaced by the application's
+//! A status in neither list, and every failure to get one, is tried again, at most `attempts_max` times, and not once
+//! `total_ms_max` have passed since it was asked for; then it waits for a person. `${var:NAME}` is replaced by the application's
 //! variables before anything is read.
 
 use super::provider::{EffectRequest, Provider};
@@ -26,6 +27,9 @@ use serde_json::Value;
 
 /// Longest a single attempt may take, in milliseconds.
 const TIMEOUT_MS_MAX: u64 = 300_000;
+
+/// Longest time that may be given to all attempts together, in milliseconds: thirty days.
+const TOTAL_MS_MAX: u64 = 30 * 86_400_000;
 
 /// How often an effect may happen outside.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +45,8 @@ pub enum Delivery {
 pub struct Retry {
     /// Most attempts; `None` to go on for ever.
     pub attempts_max: Option<u32>,
+    /// How long after it was asked for an attempt may still begin, in milliseconds; `None` for ever.
+    pub total_ms_max: Option<u64>,
     /// First pause, in milliseconds.
     pub backoff_ms: u64,
     /// Longest pause, in milliseconds.
@@ -138,10 +144,11 @@ fn read_delivery(node: &Node, reader: &mut Reader<'_>) -> Option<Delivery> {
 }
 
 fn read_retry(node: Option<&Node>, reader: &mut Reader<'_>) -> Option<Retry> {
-    let default = Retry { attempts_max: None, backoff_ms: 100, backoff_ms_max: 10_000 };
+    let default = Retry { attempts_max: None, total_ms_max: None, backoff_ms: 100, backoff_ms_max: 10_000 };
     let Some(node) = node else { return Some(default) };
     let mut fields = Fields::of(node, "retry policy", reader);
     let attempts = fields.optional("attempts_max");
+    let total = fields.optional("total_ms_max");
     let backoff = fields.optional("backoff_ms");
     let backoff_max = fields.optional("backoff_ms_max");
     fields.finish(reader);
@@ -149,11 +156,15 @@ fn read_retry(node: Option<&Node>, reader: &mut Reader<'_>) -> Option<Retry> {
         Some(node) => Some(u32::try_from(reader.integer(node, 1, 1_000)?).unwrap_or(1_000)),
         None => None,
     };
+    let total_ms_max = match total {
+        Some(node) => Some(reader.integer(node, 1, TOTAL_MS_MAX)?),
+        None => None,
+    };
     let backoff_ms = backoff.map_or(Some(default.backoff_ms), |node| reader.integer(node, 1, 3_600_000))?;
     let backoff_ms_max = backoff_max.map_or(Some(default.backoff_ms_max.max(backoff_ms)), |node| {
         reader.integer(node, backoff_ms, 86_400_000)
     })?;
-    Some(Retry { attempts_max, backoff_ms, backoff_ms_max })
+    Some(Retry { attempts_max, total_ms_max, backoff_ms, backoff_ms_max })
 }
 
 fn read_statuses(node: &Node, reader: &mut Reader<'_>) -> Vec<u16> {

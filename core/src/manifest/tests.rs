@@ -177,6 +177,11 @@ fn what_a_manifest_cannot_say() {
             "effect: e\nhttp: { method: GET, url: x, headers: { Idempotency-Key: mine } }\n",
             "cannot be set here",
         ),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: x }\nretry: { total_ms_max: 0 }\n",
+            "@0: expected a whole number from 1 to 2592000000",
+        ),
         ("effects/e.yaml", "effect: e\n", "nothing says how it is carried out"),
         (
             "effects/e.yaml",

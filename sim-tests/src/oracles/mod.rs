@@ -5,6 +5,7 @@
 //! | [`logs`] | every message the broker stores | INV-AGG-1, INV-AGG-2, INV-ONCE-1, INV-TEN-1 |
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
 //! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
+//! | [`calls`] | every call that leaves for the outside | INV-EFF-6 |
 //! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
 //! | [`recurring`] | every occurrence of a schedule | INV-CRON-1, INV-CRON-2, INV-CRON-3, INV-CRON-5 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
@@ -18,6 +19,7 @@
 //! programs themselves and the decoding of envelopes and rows.
 
 pub mod answers;
+pub mod calls;
 pub mod divergence;
 pub mod end;
 pub mod logs;
@@ -35,6 +37,7 @@ use crate::plan::Plan;
 use crate::trace::EventId;
 use crate::world::event::NodeId;
 use answers::Answers;
+use calls::Calls;
 use cloudlysis_core::aggregate::Reply;
 use cloudlysis_core::effect;
 use cloudlysis_core::wire::envelope::Command;
@@ -124,6 +127,7 @@ pub struct Oracles {
     logs: Logs,
     answers: Answers,
     rows: Rows,
+    calls: Calls,
     timers: Timers,
     views: Views,
     departed: Departed,
@@ -139,6 +143,7 @@ impl Oracles {
             logs: Logs::default(),
             answers: Answers::of(plan),
             rows: Rows::new(),
+            calls: Calls::default(),
             timers: Timers::default(),
             views: Views::new(),
             departed: Departed::default(),
@@ -156,6 +161,9 @@ impl Oracles {
         }
         if self.suspended {
             return Ok(());
+        }
+        if seen.node == NodeId::Runner {
+            self.calls.on_changes(seen.now_ns, changes);
         }
         self.rows.on_changes(seen, changes, &self.logs, &self.answers)?;
         self.timers.on_changes(seen, changes)?;
@@ -197,8 +205,22 @@ impl Oracles {
     ///
     /// # Errors
     /// What does not hold.
-    pub fn on_execute(&self, rows: &Committed<'_>, effect: &effect::Effect) -> Result<(), Violation> {
-        if self.suspended { Ok(()) } else { self.rows.on_execute(rows, effect) }
+    pub fn on_execute(
+        &mut self,
+        now_ns: u64,
+        rows: &Committed<'_>,
+        effect: &effect::Effect,
+    ) -> Result<(), Violation> {
+        if self.suspended {
+            return Ok(());
+        }
+        self.calls.on_execute(now_ns, effect)?;
+        self.rows.on_execute(rows, effect)
+    }
+
+    /// The wall clock of the runner jumps.
+    pub const fn on_clock_jump(&mut self, by_ms: i64) {
+        self.calls.on_clock_jump(by_ms);
     }
 
     /// An answer to a delivery is about to leave.

@@ -80,7 +80,8 @@ impl Shell for Runner {
                 Ok(())
             }
             Effect::Effect(effect) => {
-                world.oracles.on_execute(&world.nodes.runner.store.committed(), &effect)?;
+                let rows = world.nodes.runner.store.committed();
+                world.oracles.on_execute(world.now_ns, &rows, &effect)?;
                 world.call(effect);
                 Ok(())
             }

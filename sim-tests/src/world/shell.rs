@@ -331,6 +331,9 @@ impl World {
         if let Some(life) = &mut node.life {
             life.clock.jump(by_ms);
         }
+        if id == NodeId::Runner {
+            self.oracles.on_clock_jump(by_ms);
+        }
     }
 
     /// Every clock tells the time again.

@@ -4,6 +4,7 @@ mod audit;
 mod exhaustive;
 mod properties;
 mod script;
+mod time;
 
 use super::{Answered, Arrival, Config, Effect, Effects, Ended, LedgerRow, Limits, NotSent, Phase, Timer};
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
@@ -29,6 +30,7 @@ pub(crate) const EXAM: Exam = &[
         script::what_may_happen_at_most_once_is_tried_again_when_it_was_definitely_not_sent,
     ),
     (Quirk::EffectForgetLedger, script::a_command_that_comes_again_is_not_carried_out_again),
+    (Quirk::EffectIgnoreTime, time::what_is_not_done_in_its_time_is_left_to_a_person),
     (Quirk::EffectCursorStays, script::a_life_that_begins_with_holes_behind_its_last_command_waits_quietly),
 ];
 
@@ -48,6 +50,14 @@ effect: poke
 http: { method: POST, url: = command.payload.url }
 timeout_ms: 2000
 retry: { attempts_max: 3, backoff_ms: 100, backoff_ms_max: 1000 }
+";
+
+/// Has three seconds, whatever comes of it.
+const PING: &str = "
+effect: ping
+http: { method: POST, url: http://outside }
+timeout_ms: 500
+retry: { total_ms_max: 3000, backoff_ms: 200, backoff_ms_max: 200 }
 ";
 
 /// The effects, and a table that keeps their results in order: what a parent would do with them.
@@ -110,7 +120,7 @@ impl Machine for Desk {
 }
 
 fn config() -> Config {
-    let definitions = shop_with(&[("effects/poke.yaml", POKE)]).effects;
+    let definitions = shop_with(&[("effects/poke.yaml", POKE), ("effects/ping.yaml", PING)]).effects;
     Config { definitions, limits: LIMITS, gas_max: 100_000, seed: 7, quirks: quirks() }
 }
 
@@ -175,6 +185,17 @@ const fn token(effect: &Effect) -> Token {
 const fn key(effect: &Effect) -> &String {
     let Effect::Execute { idempotency_key, .. } = effect;
     idempotency_key
+}
+
+/// The call of a turn that must make exactly one.
+fn only(mut effects: Vec<Effect>) -> Effect {
+    assert_eq!(effects.len(), 1, "{effects:?}");
+    effects.remove(0)
+}
+
+fn nothing_is_open(bench: &Bench<Desk>) {
+    assert_eq!((bench.machine().0.open(), bench.machine().0.in_flight(), bench.deadline()), (0, 0, None));
+    assert_eq!(bench.store.table(Table::EffectOpen).count(), 0);
 }
 
 /// One line per call.

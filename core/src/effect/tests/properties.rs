@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Receipt,
     /// Three attempts.
     Poke,
+    /// Three seconds.
+    Ping,
 }
 
 #[derive(Clone, Debug)]
@@ -71,7 +73,7 @@ pub(super) enum Says {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let kind = prop_oneof![3 => Just(Kind::Charge), 2 => Just(Kind::Receipt), 1 => Just(Kind::Poke)];
+    let kind = prop_oneof![3 => Just(Kind::Charge), 2 => Just(Kind::Receipt), 1 => Just(Kind::Poke), 1 => Just(Kind::Ping)];
     let ids = prop::collection::vec((kind, 0..5_u8), 1..4);
     let says = prop_oneof![6 => Just(Says::Yes), 2 => Just(Says::No), 2 => Just(Says::NotNow)];
     let landed = prop::sample::select(vec![Landed::Yes, Landed::No]);
@@ -97,6 +99,7 @@ fn named(kind: Kind, nth: u8) -> EffectCommand {
         Kind::Charge => charge(&format!("charge-{nth}")),
         Kind::Receipt => receipt(&format!("receipt-{nth}")),
         Kind::Poke => command("poke", &format!("poke-{nth}")),
+        Kind::Ping => command("ping", &format!("ping-{nth}")),
     }
 }
 
@@ -168,6 +171,10 @@ impl World {
             let row = self.row(key(effect));
             let started = matches!(row.phase, Phase::Started { incarnation } if incarnation == token(effect).incarnation);
             assert!(started, "INV-EFF-1: {} is {:?}", key(effect), row.phase);
+            if let Some(total_ms) = self.definitions[&row.effect].retry.total_ms_max {
+                let passed_ms = self.bench.now.wall.ms_since(row.since);
+                assert!(passed_ms < total_ms, "INV-EFF-6: {} begins after {passed_ms} ms", key(effect));
+            }
         }
         self.calls.extend(effects);
         self.judge();
@@ -314,10 +321,9 @@ impl World {
                 Phase::Settled { .. } => {}
                 Phase::Parked { .. } => {
                     assert_ne!(command.effect.as_str(), "charge_card", "it may be tried for ever");
-                    assert!(
-                        self.row(key).ambiguous > 0 || self.row(key).attempts == 3,
-                        "{key} needs no person"
-                    );
+                    let row = self.row(key);
+                    let out_of_time = self.definitions[&command.effect].retry.total_ms_max.is_some();
+                    assert!(row.ambiguous > 0 || row.attempts == 3 || out_of_time, "{key} needs no person");
                 }
                 phase @ (Phase::Open | Phase::Started { .. }) => panic!("{key} is {phase:?}"),
             }

@@ -2,7 +2,8 @@
 
 use super::{
     Bench, Config, Desk, Effect, Input, LIMITS, LONG_MS, Landed, Phase, Timer, answer, bench, charge,
-    command, commanded, config, ends, key, ledger, not_sent, phase, receipt, results, token, unknown, words,
+    command, commanded, config, ends, key, ledger, not_sent, nothing_is_open, only, phase, receipt, results,
+    token, unknown, words,
 };
 use crate::effect::{self, Limits};
 use crate::halt::Halt;
@@ -16,20 +17,9 @@ use crate::wire::envelope::{EffectOutcome, PAYLOAD_BYTES_MAX};
 use crate::wire::keys;
 use serde_json::json;
 
-/// The call of a turn that must make exactly one.
-fn only(mut effects: Vec<Effect>) -> Effect {
-    assert_eq!(effects.len(), 1, "{effects:?}");
-    effects.remove(0)
-}
-
 fn next_attempt(bench: &mut Bench<Desk>) -> Effect {
     let (at, _) = bench.deadline().expect("a pause");
     only(bench.advance(at.ms_since(bench.now.mono)))
-}
-
-fn nothing_is_open(bench: &Bench<Desk>) {
-    assert_eq!((bench.machine().0.open(), bench.machine().0.in_flight(), bench.deadline()), (0, 0, None));
-    assert_eq!(bench.store.table(Table::EffectOpen).count(), 0);
 }
 
 #[test]
