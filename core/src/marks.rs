@@ -63,6 +63,10 @@ marks! {
     EffectStale = "effect_stale", "the answer to an earlier attempt was dropped";
     EffectParked = "effect_parked", "an effect ran out of attempts, or may not be repeated, and waits for a person";
     EffectOutOfTime = "effect_out_of_time", "an effect that was still not done when its time was used up waits for a person";
+    EffectCircuitOpened = "effect_circuit_opened", "an upstream failed to answer so often that it was left alone for a while";
+    EffectProbed = "effect_probed", "one call was let through to see whether an upstream answers again";
+    EffectHeld = "effect_held", "an effect waited for its upstream to answer again";
+    EffectForgotten = "effect_forgotten", "an effect waited for its upstream on disk only, so that others had their turn";
     EffectHandedBack = "effect_handed_back", "an effect that was handed over inside a commit gave its result back inside one";
     EffectQueued = "effect_queued", "an effect waited on disk for a place among the running ones";
     ScheduleCrowded = "schedule_crowded", "more timers were due than fire in one step";

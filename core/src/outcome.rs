@@ -48,6 +48,11 @@ impl Tokens {
         Self { incarnation, seq: 0 }
     }
 
+    /// The token that was issued last.
+    pub(crate) const fn last(&self) -> Token {
+        Token { incarnation: self.incarnation, seq: self.seq }
+    }
+
     /// A token never issued before by any life of this machine.
     pub fn issue(&mut self) -> Token {
         self.seq += 1;

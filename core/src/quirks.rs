@@ -65,6 +65,7 @@ quirks! {
     EffectForgetLedger = "a redelivered effect command is executed again";
     EffectPauseInDoubt = "the row of an effect says that an attempt is under way while it pauses after one";
     EffectCursorStays = "the effects go on looking for commands where they have looked in vain";
+    EffectIgnoreCircuit = "an upstream is called although its circuit is open";
     EffectIgnoreTime = "an effect is tried again although its time is used up";
     AggregateConflictIsForeign = "a conflict after an unknown append is taken for somebody else's";
     AggregateForgetUnanswered = "that an attempt was turned down is taken for the end of an earlier one without an answer";

@@ -285,6 +285,7 @@ impl Edge<Runner> for RunnerEdge {
             outbox.oldest().map(|at| Clock::default().now().wall.as_ms().saturating_sub(at.as_ms())),
         );
         telemetry::schedules(machine.recurring());
+        telemetry::circuits(effects.held(), effects.circuits());
         let quarantine = machine.quarantine();
         telemetry::dead_letters("runner", quarantine.parked(), quarantine.keys());
         for (_, gate) in machine.gates() {

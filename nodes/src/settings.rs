@@ -87,5 +87,11 @@ pub const fn schedule_limits() -> schedule::Limits {
 /// Bounds of the effects.
 #[must_use]
 pub const fn effect_limits() -> effect::Limits {
-    effect::Limits { in_flight_max: 128, tracked_max: 4_096, answer_slack_ms: 5_000 }
+    effect::Limits {
+        in_flight_max: 128,
+        tracked_max: 4_096,
+        answer_slack_ms: 5_000,
+        // Five in a row are no accident; half a minute is the longest that an upstream which is back goes unnoticed.
+        circuit: effect::CircuitLimits { failures_max: 5, pause_ms: 1_000, pause_ms_max: 30_000 },
+    }
 }

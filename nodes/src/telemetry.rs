@@ -4,6 +4,7 @@
 //! `cloudlysis_<what>_<unit>`, and no label has an unbounded set of values: tenants and ids go into logs.
 
 use cloudlysis_core::MarkCounts;
+use cloudlysis_core::effect::Standing;
 use cloudlysis_core::outbox::{Load, Target, Waited};
 use cloudlysis_core::saga::{Ending, Finished};
 use cloudlysis_core::schedule::recurring::{Counts, Recurring};
@@ -131,6 +132,19 @@ pub(crate) fn outbox_dispatch(target: Target, outcome: &'static str, took: Durat
 pub(crate) fn outbox_left(waited: Waited) {
     histogram!("cloudlysis_outbox_wait_duration_seconds", "target" => waited.target.as_str())
         .record(waited.took_ms as f64 / 1_000.0);
+}
+
+/// Upstreams are those of the definitions: a bounded set.
+pub(crate) fn circuits<'e>(held: usize, circuits: impl Iterator<Item = (&'e str, Standing)>) {
+    gauge!("cloudlysis_effects_held").set(held as f64);
+    for (upstream, standing) in circuits {
+        let state = match standing {
+            Standing::Closed => 0.0,
+            Standing::HalfOpen => 1.0,
+            Standing::Open => 2.0,
+        };
+        gauge!("cloudlysis_effect_circuit_state", "upstream" => upstream.to_owned()).set(state);
+    }
 }
 
 pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {

@@ -285,6 +285,11 @@ impl Plan {
                 in_flight_max: *rng.pick(&[1, 3, 64]),
                 tracked_max: *rng.pick(&[2, 8, 256]),
                 answer_slack_ms: 500,
+                circuit: effect::CircuitLimits {
+                    failures_max: *rng.fork("circuit").pick(&[1, 2, 5]),
+                    pause_ms: 100,
+                    pause_ms_max: 2_000,
+                },
             },
             schedule: schedule::Limits { fired_max: *rng.pick(&[1, 4, 64]), look_ms_max: 1_000 },
             hand_over: *rng.fork("hand over").pick(&[HandOver::Broker, HandOver::Commit]),

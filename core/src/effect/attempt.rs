@@ -1,6 +1,7 @@
 //! Attempts: taking commands in, calling, and what answers do.
 
 use super::ledger::{Call, LedgerRow, Phase};
+use super::upstreams::UpstreamId;
 use super::{Answered, Arrival, Effect, Effects, Ended, NotSent, State, TAIL, Tracked};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
@@ -23,11 +24,11 @@ use std::sync::Arc;
 const FILL_MAX: usize = 256;
 
 /// An open effect, read back.
-struct Opened {
+pub(super) struct Opened {
     key: Vec<u8>,
     tenant: TenantId,
     command_id: CommandId,
-    row: LedgerRow,
+    pub(super) row: LedgerRow,
 }
 
 impl Effects {
@@ -85,11 +86,23 @@ impl Effects {
             cx.mark(Mark::EffectStale);
             return Ok(None);
         };
-        self.leave_flight(position);
+        let upstream = self.leave_flight(position);
         let Some(opened) = self.opened(position, cx.view())? else { return Ok(None) };
         let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {
             return Ok(None);
         };
+        if let Some(upstream) = upstream {
+            match &outcome {
+                Outcome::Done(Answered { status, .. }) => match definition.meaning(*status) {
+                    Meaning::Succeeded | Meaning::Failed => self.on_upstream_answered(upstream),
+                    Meaning::Retry => self.on_upstream_failed(now, upstream, token, cx),
+                },
+                Outcome::Refused(NotSent { forbidden: true, .. }) => self.on_call_not_made(upstream, token),
+                Outcome::Refused(NotSent { forbidden: false, .. }) | Outcome::Unknown => {
+                    self.on_upstream_failed(now, upstream, token, cx);
+                }
+            }
+        }
         match outcome {
             Outcome::Done(Answered { status, body }) => match definition.meaning(status) {
                 Meaning::Succeeded => {
@@ -126,7 +139,7 @@ impl Effects {
         None
     }
 
-    fn opened(&self, position: u64, view: &dyn View) -> Result<Option<Opened>, Halt> {
+    pub(super) fn opened(&self, position: u64, view: &dyn View) -> Result<Option<Opened>, Halt> {
         let Some(Tracked { tenant, command_id, .. }) = self.tracked.get(&position) else { return Ok(None) };
         let key = keys::effect(tenant, command_id);
         let row = view.get(Table::Effect, &key)?.ok_or_else(|| Halt::Corrupt {
@@ -194,7 +207,7 @@ impl Effects {
     }
 
     /// When an effect's time is used up.
-    fn ends_at(&mut self, now: Now, position: u64, row: &LedgerRow, retry: Retry) -> Option<Mono> {
+    pub(super) fn ends_at(&mut self, now: Now, position: u64, row: &LedgerRow, retry: Retry) -> Option<Mono> {
         let total_ms = retry.total_ms_max?;
         if self.config.quirks.has(Quirk::EffectIgnoreTime) {
             return None;
@@ -204,7 +217,7 @@ impl Effects {
         Some(*tracked.ends_at.get_or_insert(now.mono.plus_ms(left_ms)))
     }
 
-    fn park_out_of_time<I>(&mut self, position: u64, opened: Opened, cx: &mut Cx<'_, I, Effect>) {
+    pub(super) fn park_out_of_time<I>(&mut self, position: u64, opened: Opened, cx: &mut Cx<'_, I, Effect>) {
         cx.mark(Mark::EffectOutOfTime);
         self.park(position, opened, "its time is used up", cx);
     }
@@ -257,6 +270,7 @@ impl Effects {
     fn close<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
         cx.delete(Table::EffectOpen, &keys::position(position));
         self.open -= 1;
+        self.closed_now.insert(position);
         self.tracked.remove(&position);
     }
 
@@ -275,9 +289,16 @@ impl Effects {
                 State::InFlight { token, .. } => {
                     self.on_returned(now, token, Outcome::Unknown, cx)?;
                 }
+                State::Held { .. } => {
+                    self.leave_hold(position);
+                    if let Some(opened) = self.opened(position, cx.view())? {
+                        self.park_out_of_time(position, opened, cx);
+                    }
+                }
                 State::Waiting => {}
             }
         }
+        self.wake_upstreams(now);
         Ok(())
     }
 
@@ -295,6 +316,9 @@ impl Effects {
             self.cursor = last.ok_or_else(corrupt)? + 1;
             for (position, key) in found {
                 let position = position.ok_or_else(corrupt)?;
+                if self.tracked.contains_key(&position) || self.closed_now.contains(&position) {
+                    continue;
+                }
                 let (tenant, command_id) = keys::parse_effect(&key).ok_or_else(corrupt)?;
                 self.tracked
                     .insert(position, Tracked { tenant, command_id, state: State::Waiting, ends_at: None });
@@ -312,7 +336,18 @@ impl Effects {
                 self.park(position, opened, "the application has no such effect", cx);
                 continue;
             };
+            let upstream = self.upstream_of(&definition.name);
+            if let Some(upstream) = upstream
+                && !self.admits(now, upstream)
+            {
+                self.hold(now, position, upstream, &opened, &definition, cx);
+                continue;
+            }
             self.start(now, position, opened, &definition, cx);
+            if let Some(upstream) = upstream {
+                // It may have been parked instead.
+                self.let_probe(upstream);
+            }
         }
         Ok(())
     }
@@ -361,11 +396,15 @@ impl Effects {
         opened.row.phase = Phase::Started { incarnation: token.incarnation };
         cx.put(Table::Effect, &opened.key, &opened.row.encode());
         let give_up_at = now.mono.plus_ms(definition.timeout_ms + self.config.limits.answer_slack_ms);
+        let upstream = self.upstream_of(&definition.name);
         let Some(tracked) = self.tracked.get_mut(&position) else { return };
-        tracked.state = State::InFlight { token, give_up_at };
+        tracked.state = State::InFlight { token, give_up_at, upstream };
         self.in_flight += 1;
         self.live.insert(token, position);
         self.due.insert((give_up_at, position));
+        if let Some(upstream) = upstream {
+            self.on_called(upstream, token, cx);
+        }
         cx.emit(Effect::Execute {
             token,
             idempotency_key: self.idempotency_key(&tenant, &command_id, opened.row.attempts),
@@ -384,16 +423,18 @@ impl Effects {
         if self.config.quirks.has(Quirk::EffectKeyPerAttempt) { format!("{key}#{attempt}") } else { key }
     }
 
-    fn leave_flight(&mut self, position: u64) {
-        let Some(tracked) = self.tracked.get_mut(&position) else { return };
+    /// The upstream whose call it was.
+    fn leave_flight(&mut self, position: u64) -> Option<UpstreamId> {
+        let tracked = self.tracked.get_mut(&position)?;
         match tracked.state {
-            State::InFlight { token, give_up_at } => {
+            State::InFlight { token, give_up_at, upstream } => {
                 self.live.remove(&token);
                 self.due.remove(&(give_up_at, position));
                 self.in_flight -= 1;
                 tracked.state = State::Waiting;
+                upstream
             }
-            State::Waiting | State::Backoff { .. } => {}
+            State::Waiting | State::Held { .. } | State::Backoff { .. } => None,
         }
     }
 }

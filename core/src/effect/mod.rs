@@ -16,7 +16,10 @@
 //! it, so a step of the wall clock costs or gives nothing; what passed before, in other lives and on disk, is what the
 //! wall clock says of it, nothing if that is negative. So a step can shift the end once per life, by as much as it was.
 //!
-//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses.
+//! What several effects call is their upstream. After some failures in a row its [`circuit`] opens, and its effects wait
+//! in the state they are in, without attempts and without a place, until one call shows that it answers ([`upstreams`]).
+//!
+//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits.
 //!
 //! - INV-EFF-1: that an attempt started is durable before the attempt is released.
 //! - INV-EFF-2: the idempotency key never changes across attempts.
@@ -24,18 +27,21 @@
 //! - INV-EFF-4: an effect is settled once, and its result commits with that.
 //! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer.
 //! - INV-EFF-6: no attempt begins when an effect's time is used up.
+//! - INV-EFF-7: from when a circuit opens until its upstream answers, one call to it begins at a time.
 //!
 //! Limits: `in_flight_max` calls at once; `tracked_max` in memory, the rest waits on disk in order.
 //!
-//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), circuit breakers, rate limits, what a result
-//! means to a saga.
+//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), rate limits, what a result means to a saga.
 
 mod attempt;
 pub mod audit;
+mod circuit;
 mod ledger;
 #[cfg(test)]
 pub(crate) mod tests;
+mod upstreams;
 
+pub use circuit::{CircuitLimits, Standing};
 pub use ledger::{LedgerRow, Phase};
 
 use crate::cx::Cx;
@@ -54,8 +60,12 @@ use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use upstreams::{UpstreamId, Upstreams};
 
 pub(super) const TAIL: &[u8] = b"effect_tail";
+
+/// How often one tick looks for effects that may be called, a window of them at a time.
+const LOOKS_MAX: usize = 16;
 
 /// Bounds of the effects of a partition.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,6 +76,8 @@ pub struct Limits {
     pub tracked_max: usize,
     /// Added to an effect's own timeout before its answer is given up, in milliseconds.
     pub answer_slack_ms: u64,
+    /// When the circuit of an upstream opens.
+    pub circuit: CircuitLimits,
 }
 
 /// What effects need besides their tables.
@@ -164,7 +176,7 @@ pub enum Effect {
 /// What effects wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Timer {
-    /// Another attempt, or giving up on an answer.
+    /// Another attempt, giving up on an answer, the end of an effect's time, or of an upstream's pause.
     Retry,
 }
 
@@ -173,7 +185,9 @@ enum State {
     /// For want of a place.
     Waiting,
     /// Called.
-    InFlight { token: Token, give_up_at: Mono },
+    InFlight { token: Token, give_up_at: Mono, upstream: Option<UpstreamId> },
+    /// Until its upstream is called again.
+    Held { upstream: UpstreamId },
     /// Until the next attempt.
     Backoff { until: Mono },
 }
@@ -203,6 +217,9 @@ pub struct Effects {
     due: BTreeSet<(Mono, u64)>,
     in_flight: usize,
     live: BTreeMap<Token, u64>,
+    /// Closed by the step under way, whose rows are still to be seen.
+    closed_now: BTreeSet<u64>,
+    upstreams: Upstreams,
 }
 
 impl Effects {
@@ -225,6 +242,7 @@ impl Effects {
             None => 0,
         };
         Ok(Self {
+            upstreams: Upstreams::of(&config.definitions),
             config,
             tokens: Tokens::new(incarnation),
             tail,
@@ -235,6 +253,7 @@ impl Effects {
             due: BTreeSet::new(),
             in_flight: 0,
             live: BTreeMap::new(),
+            closed_now: BTreeSet::new(),
         })
     }
 
@@ -248,9 +267,11 @@ impl Effects {
         input: Input,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<Option<Ended>, Halt> {
-        match input {
+        let ended = match input {
             Input::Returned { token, outcome } => self.on_returned(now, token, outcome, cx),
-        }
+        };
+        self.closed_now.clear();
+        ended
     }
 
     /// Time has passed.
@@ -259,19 +280,27 @@ impl Effects {
     /// When a table cannot be read.
     pub fn tick<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         self.wake(now, cx)?;
-        self.fill(cx.view())?;
-        self.start_ready(now, cx)
+        for _ in 0..LOOKS_MAX {
+            self.fill(cx.view())?;
+            self.start_ready(now, cx)?;
+            // What was held made room for others.
+            if !self.is_fillable() {
+                break;
+            }
+        }
+        self.closed_now.clear();
+        Ok(())
     }
 
     /// When it next wants a tick.
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
-        let fillable = self.is_behind() && self.has_room();
         let startable = !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
-        if fillable || startable {
+        if self.is_fillable() || startable {
             return Some((Mono::ZERO, Timer::Retry));
         }
-        self.due.first().map(|(at, _)| (*at, Timer::Retry))
+        let due = self.due.first().map(|(at, _)| *at);
+        due.into_iter().chain(self.upstreams.deadline()).min().map(|at| (at, Timer::Retry))
     }
 
     /// Whether effects are on disk only. Positions do not tell: those after the last row may be gone.
@@ -279,7 +308,11 @@ impl Effects {
         if self.config.quirks.has(Quirk::EffectCursorStays) {
             return self.cursor < self.tail;
         }
-        (self.tracked.len() as u64) < self.open
+        (self.tracked.len() as u64) + self.upstreams.forgotten() < self.open
+    }
+
+    fn is_fillable(&self) -> bool {
+        self.is_behind() && self.has_room()
     }
 
     fn has_room(&self) -> bool {
@@ -329,7 +362,7 @@ impl Effects {
                 Some(State::Backoff { .. }) => {
                     invariant!(!started, Eff3, "{position:?} pauses, its row says {phase:?}");
                 }
-                Some(State::Waiting) | None => {}
+                Some(State::Waiting | State::Held { .. }) | None => {}
             }
         }
         let busy = self.tracked.values().filter(|own| matches!(own.state, State::InFlight { .. })).count();
@@ -340,6 +373,6 @@ impl Effects {
             self.live.len()
         );
         invariant!(busy <= self.config.limits.in_flight_max, Eff3, "{busy} in flight");
-        Ok(())
+        self.check_upstreams()
     }
 }

@@ -10,12 +10,14 @@
 //! timeout_ms: 2000
 //! delivery: at_least_once                  # or at_most_once
 //! retry: { backoff_ms: 100, backoff_ms_max: 10000 }   # and attempts_max, total_ms_max, else it never gives up
+//! upstream: payments                       # default: host and port of the URL, the subject, or else the effect itself
 //! succeeded: [200, 201]                    # default: 200–299
 //! failed: [402]                            # default: 400–499 but 408, 425 and 429
 //! ```
 //!
 //! A status in neither list, and every failure to get one, is tried again, at most `attempts_max` times, and not once
-//! `total_ms_max` have passed since it was asked for; then it waits for a person. `${var:NAME}` is replaced by the application's
+//! `total_ms_max` have passed since it was asked for; then it waits for a person. Effects of one upstream wait together when
+//! it does not answer ([`effect`](crate::effect)); `builtin` has none. `${var:NAME}` is replaced by the application's
 //! variables before anything is read.
 
 use super::provider::{EffectRequest, Provider};
@@ -70,6 +72,8 @@ pub struct EffectDef {
     /// Its name.
     pub name: Name,
     provider: Provider,
+    /// What it calls, for circuits; `None` if it calls nobody.
+    pub upstream: Option<String>,
     /// How long one attempt may take, in milliseconds.
     pub timeout_ms: u64,
     /// How often it may happen.
@@ -85,6 +89,7 @@ impl EffectDef {
         let mut fields = Fields::of(node, "effect", reader);
         let name = fields.required("effect", reader).and_then(|name| reader.name(name));
         let provider = Provider::read(&mut fields, node.span, reader);
+        let upstream = fields.optional("upstream");
         let timeout_ms = fields.optional("timeout_ms");
         let delivery = fields.optional("delivery");
         let retry = fields.optional("retry");
@@ -94,12 +99,14 @@ impl EffectDef {
         let timeout_ms = timeout_ms.map_or(Some(10_000), |node| reader.integer(node, 1, TIMEOUT_MS_MAX));
         let delivery = delivery.map_or(Some(Delivery::AtLeastOnce), |node| read_delivery(node, reader));
         let retry = read_retry(retry, reader);
+        let upstream = read_upstream(upstream, name.as_ref(), provider.as_ref(), reader);
         let succeeded = succeeded.map(|node| read_statuses(node, reader));
         let failed = failed.map(|node| read_statuses(node, reader));
 
         Some(Self {
             name: name?,
             provider: provider?,
+            upstream: upstream?,
             timeout_ms: timeout_ms?,
             delivery: delivery?,
             retry: retry?,
@@ -129,6 +136,25 @@ impl EffectDef {
         } else {
             Meaning::Retry
         }
+    }
+}
+
+/// The upstream that is named, or the one its provider shows.
+fn read_upstream(
+    node: Option<&Node>,
+    effect: Option<&Name>,
+    provider: Option<&Provider>,
+    reader: &mut Reader<'_>,
+) -> Option<Option<String>> {
+    let provider = provider?;
+    match node {
+        Some(node) if provider.calls() => Some(Some(reader.name(node)?.to_string())),
+        Some(node) => {
+            reader.fault(node.span, "`builtin` calls nobody, so it has no upstream".into(), None);
+            None
+        }
+        None if provider.calls() => Some(Some(provider.upstream().unwrap_or(effect?.to_string()))),
+        None => Some(None),
     }
 }
 

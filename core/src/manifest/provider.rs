@@ -186,6 +186,23 @@ impl Provider {
         Some(Self::Builtin { status, body, delay_ms })
     }
 
+    /// What it calls, as far as that is known beforehand: `host:port`, or `nats:<subject>`.
+    pub(super) fn upstream(&self) -> Option<String> {
+        match self {
+            Self::Http { url, .. } => authority(url.literal()?),
+            Self::Nats { subject, .. } => Some(format!("nats:{}", subject.literal()?)),
+            Self::Builtin { .. } => None,
+        }
+    }
+
+    /// Whether somebody is called at all.
+    pub(super) const fn calls(&self) -> bool {
+        match self {
+            Self::Http { .. } | Self::Nats { .. } => true,
+            Self::Builtin { .. } => false,
+        }
+    }
+
     pub(super) fn fill(&self, command: &Value, gas: &mut Gas) -> Result<EffectRequest, ProgramError> {
         let inputs: &Inputs<'_> = &[("command", command)];
         match self {
@@ -254,6 +271,19 @@ fn line(filling: &Filling, what: &str, inputs: &Inputs<'_>, gas: &mut Gas) -> Re
             Err(ProgramError::Output { detail: format!("{what} came out as {value}, not as a line of text") })
         }
     }
+}
+
+/// `host:port` of a URL, as [`Egress`](super::Egress) spells it.
+fn authority(url: &str) -> Option<String> {
+    let (rest, port) = match url.split_once("://")? {
+        ("http", rest) => (rest, 80),
+        ("https", rest) => (rest, 443),
+        (_, _) => return None,
+    };
+    let host = rest.split(['/', '?', '#']).next()?;
+    let host = host.rsplit('@').next()?.to_ascii_lowercase();
+    let has_port = host.rsplit(']').next()?.contains(':');
+    (!host.is_empty()).then(|| if has_port { host } else { format!("{host}:{port}") })
 }
 
 fn read_method(node: &Node, reader: &mut Reader<'_>) -> Option<&'static str> {

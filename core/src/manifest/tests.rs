@@ -133,6 +133,28 @@ fn each_provider_is_asked_in_its_own_way() {
 }
 
 #[test]
+fn effects_of_one_host_or_subject_have_one_upstream() {
+    let http = |url: &str| format!("http: {{ method: GET, url: \"{url}\" }}");
+    for (provider, upstream) in [
+        (http("https://me:pw@Pay.test/x?y#z"), Some("pay.test:443")),
+        (http("http://[::1]/x"), Some("[::1]:80")),
+        (http("http://[::1]:8080"), Some("[::1]:8080")),
+        (http("= 'http://' + command.payload.host"), Some("e")),
+        (http("nowhere"), Some("e")),
+        ("nats: { subject: pay.card }".into(), Some("nats:pay.card")),
+        ("nats: { subject: \"= 'pay.' + command.payload.card\" }".into(), Some("e")),
+        ("nats: { subject: pay.card }\nupstream: bank".into(), Some("bank")),
+        ("builtin: {}".into(), None),
+    ] {
+        let mut files = shop_files();
+        files.push(file("effects/e.yaml", &format!("effect: e\n{provider}\n")));
+        let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+        let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
+        assert_eq!(effect.upstream.as_deref(), upstream, "{provider}");
+    }
+}
+
+#[test]
 fn effects_go_where_they_are_allowed_and_nowhere_else() {
     let mut files = shop_files();
     let egress =
@@ -181,6 +203,11 @@ fn what_a_manifest_cannot_say() {
             "effects/e.yaml",
             "effect: e\nhttp: { method: GET, url: x }\nretry: { total_ms_max: 0 }\n",
             "@0: expected a whole number from 1 to 2592000000",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nbuiltin: {}\nupstream: nobody\n",
+            "@nobody: `builtin` calls nobody, so it has no upstream",
         ),
         ("effects/e.yaml", "effect: e\n", "nothing says how it is carried out"),
         (

@@ -173,6 +173,15 @@ impl Filling {
         Self(Template::compile(node, inputs, reader))
     }
 
+    /// The text it always comes out as, if it is one.
+    #[must_use]
+    pub fn literal(&self) -> Option<&str> {
+        match &self.0 {
+            Template::Literal(value) => value.as_str(),
+            Template::Expr(_) | Template::List(_) | Template::Object(_) => None,
+        }
+    }
+
     /// Fills it in.
     ///
     /// # Errors

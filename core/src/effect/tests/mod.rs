@@ -1,12 +1,16 @@
 //! The effects of a partition on a bench, with a log of their results, and an outside that counts what it does.
 
 mod audit;
+mod circuit;
 mod exhaustive;
 mod properties;
 mod script;
 mod time;
 
-use super::{Answered, Arrival, Config, Effect, Effects, Ended, LedgerRow, Limits, NotSent, Phase, Timer};
+use super::{
+    Answered, Arrival, CircuitLimits, Config, Effect, Effects, Ended, LedgerRow, Limits, NotSent, Phase,
+    Timer,
+};
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -30,6 +34,7 @@ pub(crate) const EXAM: Exam = &[
         script::what_may_happen_at_most_once_is_tried_again_when_it_was_definitely_not_sent,
     ),
     (Quirk::EffectForgetLedger, script::a_command_that_comes_again_is_not_carried_out_again),
+    (Quirk::EffectIgnoreCircuit, circuit::an_upstream_that_fails_again_and_again_is_left_alone),
     (Quirk::EffectIgnoreTime, time::what_is_not_done_in_its_time_is_left_to_a_person),
     (Quirk::EffectCursorStays, script::a_life_that_begins_with_holes_behind_its_last_command_waits_quietly),
 ];
@@ -39,7 +44,10 @@ fn every_fault_of_effects_is_noticed() {
     examine(EXAM);
 }
 
-const LIMITS: Limits = Limits { in_flight_max: 2, tracked_max: 3, answer_slack_ms: 500 };
+/// No circuit ever opens.
+const PATIENT: CircuitLimits = CircuitLimits { failures_max: u32::MAX, pause_ms: 1, pause_ms_max: 1 };
+
+const LIMITS: Limits = Limits { in_flight_max: 2, tracked_max: 3, answer_slack_ms: 500, circuit: PATIENT };
 
 /// Longer than any pause and any attempt of the tests' effects.
 const LONG_MS: u64 = 10_000;

@@ -4,7 +4,7 @@ use super::{
     Bench, Config, Desk, Effect, EffectCommand, Input, LIMITS, LONG_MS, Landed, LedgerRow, Phase, Table,
     answer, charge, command, commanded, config, key, not_sent, receipt, results, rows, token, unknown,
 };
-use crate::effect::Limits;
+use crate::effect::{CircuitLimits, Limits};
 use crate::manifest::{Delivery, EffectDef};
 use crate::wire::id::Name;
 use proptest::prelude::*;
@@ -309,11 +309,12 @@ impl World {
         self.fail_commit = None;
         for _ in 0..30 {
             self.wait(LONG_MS);
-            while !self.calls.is_empty() {
-                self.reach(0, Says::Yes);
-            }
-            while !self.answers.is_empty() {
-                self.answer(0, false);
+            while !(self.calls.is_empty() && self.answers.is_empty()) {
+                if self.calls.is_empty() {
+                    self.answer(0, false);
+                } else {
+                    self.reach(0, Says::Yes);
+                }
             }
         }
         for (key, command) in &self.commands {
@@ -339,9 +340,18 @@ fn results_of(bench: &Bench<Desk>) -> Vec<(String, String)> {
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
-    (1..4_usize, 1..6_usize).prop_map(|(in_flight_max, tracked_max)| Limits {
+    let circuit = prop_oneof![
+        Just(LIMITS.circuit),
+        (1..4_u32).prop_map(|failures_max| CircuitLimits {
+            failures_max,
+            pause_ms: 300,
+            pause_ms_max: 2_000
+        }),
+    ];
+    (1..4_usize, 1..6_usize, circuit).prop_map(|(in_flight_max, tracked_max, circuit)| Limits {
         in_flight_max,
         tracked_max,
+        circuit,
         ..LIMITS
     })
 }

@@ -7,7 +7,7 @@ use super::{
 use crate::marks::Mark;
 use crate::time::Wall;
 
-const TOTAL_MS: u64 = 3_000;
+pub(super) const TOTAL_MS: u64 = 3_000;
 
 fn ping(bench: &mut Bench<Desk>) -> Effect {
     only(bench.turn([commanded(command("ping", "w-1"))]))

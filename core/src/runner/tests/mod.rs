@@ -61,6 +61,7 @@ on_event:
 ";
 
 fn config() -> Config {
+    let circuit = effect::CircuitLimits { failures_max: 3, pause_ms: 10, pause_ms_max: 100 };
     let app = shop_with(&[("sagas/odd.yaml", ODD)]);
     let mut sagas = app.sagas;
     sagas.retain(|name, _| name.as_str() == "checkout");
@@ -74,7 +75,7 @@ fn config() -> Config {
         gate_limits: GATE_LIMITS,
         hand_over: HandOver::Broker,
         outbox_limits: OUTBOX_LIMITS,
-        effect_limits: effect::Limits { in_flight_max: 4, tracked_max: 8, answer_slack_ms: 500 },
+        effect_limits: effect::Limits { in_flight_max: 4, tracked_max: 8, answer_slack_ms: 500, circuit },
         schedule_limits: crate::schedule::Limits { fired_max: 3, look_ms_max: 1_000 },
         parked_max: 1_000,
         gas_max: 100_000,
