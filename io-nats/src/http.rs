@@ -7,9 +7,10 @@
 //! |---|---|
 //! | an answer with a status | `Done` |
 //! | not in the egress list, not a URL | `Refused`, for good |
-//! | the connection was never made | `Refused`, for now |
+//! | the connection was never made, a secret cannot be read | `Refused`, for now |
 //! | anything after that | `Unknown` |
 
+use crate::secrets::Secrets;
 use bytes::BytesMut;
 use cloudlysis_core::Outcome;
 use cloudlysis_core::effect::{Answered, NotSent};
@@ -35,21 +36,22 @@ pub struct SetupError(#[from] reqwest::Error);
 pub struct HttpProvider {
     client: Client,
     egress: Egress,
+    secrets: Secrets,
 }
 
 impl HttpProvider {
-    /// A provider that may call where the egress list allows and nowhere else.
+    /// A provider that may call where the egress list allows and nowhere else, with these secrets in its headers.
     ///
     /// # Errors
     /// [`SetupError`] when the TLS setup is unusable.
-    pub fn new(egress: Egress) -> Result<Self, SetupError> {
+    pub fn new(egress: Egress, secrets: Secrets) -> Result<Self, SetupError> {
         let client = Client::builder()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .no_proxy()
             .user_agent(concat!("cloudlysis/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Self { client, egress })
+        Ok(Self { client, egress, secrets })
     }
 
     /// Makes one call under an idempotency key.
@@ -74,6 +76,22 @@ impl HttpProvider {
             else {
                 return forbidden(format!("header `{name}` cannot be sent"));
             };
+            headers.append(name, value);
+        }
+        for header in request.secret_headers.iter() {
+            let value = match self.secrets.fill(header) {
+                Ok(value) => value,
+                Err(error) => {
+                    tracing::error!(%error, "a call cannot be made");
+                    return Outcome::Refused(NotSent { detail: error.to_string(), forbidden: false });
+                }
+            };
+            let (Ok(name), Ok(mut value)) =
+                (HeaderName::from_bytes(header.name.as_bytes()), HeaderValue::from_str(&value))
+            else {
+                return forbidden(format!("header `{}` cannot be sent", header.name));
+            };
+            value.set_sensitive(true);
             headers.append(name, value);
         }
         let Ok(key) = HeaderValue::from_str(idempotency_key) else {
@@ -136,12 +154,18 @@ mod tests {
     use std::net::TcpListener;
 
     fn request(url: &str) -> HttpRequest {
-        HttpRequest { method: "POST", url: url.to_owned(), headers: Vec::new(), body: Some(Value::Null) }
+        HttpRequest {
+            method: "POST",
+            url: url.to_owned(),
+            headers: Vec::new(),
+            secret_headers: [].into(),
+            body: Some(Value::Null),
+        }
     }
 
     fn provider(egress: &str) -> HttpProvider {
         crate::install_tls_provider();
-        HttpProvider::new(Egress::to([egress.to_owned()])).expect("a client")
+        HttpProvider::new(Egress::to([egress.to_owned()]), Secrets::new(None)).expect("a client")
     }
 
     /// A server that answers one request with these bytes and closes.

@@ -11,6 +11,7 @@
 //! | [`clock`] | the wall clock and a monotonic one |
 //! | [`http`] | effects over HTTP within an egress allow-list |
 //! | [`service`] | effects as requests to NATS services, within the same list |
+//! | [`secrets`] | values that both put into headers, from files and the environment |
 //!
 //! Nothing here decides anything: an adapter says what happened in the core's words, and the core decides. There is no
 //! retry in this crate; machines retry.
@@ -21,6 +22,7 @@ pub mod connect;
 pub mod consumer;
 pub mod http;
 pub mod log_store;
+pub mod secrets;
 pub mod service;
 pub mod store;
 pub mod streams;

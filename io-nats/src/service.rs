@@ -6,10 +6,11 @@
 //! |---|---|
 //! | a reply | `Done`, with its `Nats-Service-Error-Code`, or 500 if only `Nats-Service-Error` is there, or 200 |
 //! | not in the egress list, not a subject | `Refused`, for good |
-//! | nobody listens, or no connection | `Refused`, for now: nobody got it |
+//! | nobody listens, no connection, a secret cannot be read | `Refused`, for now: nobody got it |
 //! | no reply in time, the connection broke | `Unknown` |
 
 use crate::connect::Connection;
+use crate::secrets::Secrets;
 use async_nats::client::RequestErrorKind;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, Request};
 use bytes::Bytes;
@@ -31,13 +32,14 @@ const SERVICE_ERROR: u16 = 500;
 pub struct ServiceProvider {
     connection: Connection,
     egress: Egress,
+    secrets: Secrets,
 }
 
 impl ServiceProvider {
-    /// A provider that may ask where the egress list allows and nowhere else.
+    /// A provider that may ask where the egress list allows and nowhere else, with these secrets in its headers.
     #[must_use]
-    pub const fn new(connection: Connection, egress: Egress) -> Self {
-        Self { connection, egress }
+    pub const fn new(connection: Connection, egress: Egress, secrets: Secrets) -> Self {
+        Self { connection, egress, secrets }
     }
 
     /// Makes one request under an idempotency key.
@@ -48,7 +50,7 @@ impl ServiceProvider {
         timeout: Duration,
     ) -> Outcome<Answered, NotSent> {
         let refused = |detail: String, forbidden| Outcome::Refused(NotSent { detail, forbidden });
-        let NatsRequest { subject, headers, body } = request;
+        let NatsRequest { subject, headers, secret_headers, body } = request;
         if Subject::parse(subject).is_err() {
             return refused(format!("`{subject}` is not a subject"), true);
         }
@@ -56,8 +58,19 @@ impl ServiceProvider {
             return refused(format!("nats:{subject} is not in the application's egress list"), true);
         }
         let mut sent = HeaderMap::new();
+        let mut secrets = Vec::with_capacity(secret_headers.len());
+        for header in secret_headers.iter() {
+            match self.secrets.fill(header) {
+                Ok(value) => secrets.push((header.name.as_str(), value)),
+                Err(error) => {
+                    tracing::error!(%error, "a request cannot be made");
+                    return refused(error.to_string(), false);
+                }
+            }
+        }
         let own = headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        for (name, value) in own.chain([("Idempotency-Key", idempotency_key)]) {
+        let secrets = secrets.iter().map(|(name, value)| (*name, value.as_str()));
+        for (name, value) in own.chain(secrets).chain([("Idempotency-Key", idempotency_key)]) {
             let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value)) else {
                 return refused(format!("header `{name}` cannot be sent"), true);
             };

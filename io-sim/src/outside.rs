@@ -158,6 +158,7 @@ mod tests {
             method: "POST",
             url: "http://127.0.0.1:7070/payments/charges".into(),
             headers: Vec::new(),
+            secret_headers: [].into(),
             body: Some(json!({ "order": "o-1", "cents": 900, "card": "valid" })),
         });
         for at_ns in [0, 1, REMEMBERED_NS] {

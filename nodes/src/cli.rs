@@ -389,6 +389,9 @@ pub struct DevArguments {
     /// Start the services that app.yaml lists under `dev`.
     #[arg(long)]
     pub services: bool,
+    /// A directory with a file for every secret; what is not there may be in CLOUDLYSIS_SECRETS__NAME.
+    #[arg(long, value_name = "DIR", env = "CLOUDLYSIS_SECRETS_DIR")]
+    pub secrets_dir: Option<PathBuf>,
     /// Take over consumers that belong to another data directory.
     #[arg(long)]
     pub adopt: bool,
@@ -504,6 +507,9 @@ pub struct ServeArguments {
     /// Room for each workflow stream that bootstrap asks for, in GiB; the broker reserves it.
     #[arg(long, default_value_t = 4)]
     pub workflow_gib: u64,
+    /// Runner: a directory with a file for every secret; what is not there may be in CLOUDLYSIS_SECRETS__NAME.
+    #[arg(long, value_name = "DIR", env = "CLOUDLYSIS_SECRETS_DIR")]
+    pub secrets_dir: Option<PathBuf>,
     /// Take over consumers that belong to another data directory.
     #[arg(long)]
     pub adopt: bool,

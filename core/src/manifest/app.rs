@@ -21,6 +21,7 @@ use super::projection::ProjectionDef;
 use super::reader::{Fields, Reader};
 use super::saga::{SagaDef, Trigger, WorkKind};
 use super::schedule::{ROWS_MAX, ScheduleDef, ScheduleTarget};
+use super::secret;
 use super::suggest::closest;
 use super::yaml::{self, Node, Span, Yaml};
 use crate::wire::id::Name;
@@ -89,6 +90,7 @@ impl App {
                 vars = read_vars(&node, &mut reader);
                 vars.extend(overrides.iter().map(|(name, value)| (name.clone(), value.clone())));
                 substitute(&mut node, &vars, &mut reader);
+                secret::only_in_headers(&node, false, &mut reader);
                 header = Header::read(&node, &mut reader);
             }
             Err(fault) => faults.push(*fault),
@@ -104,6 +106,7 @@ impl App {
             };
             let mut reader = Reader::new(&file.path, &mut faults);
             substitute(&mut node, &vars, &mut reader);
+            secret::only_in_headers(&node, file.path.starts_with("effects/"), &mut reader);
             parts.read(file, node, &mut reader);
         }
         parts.resolve(&mut faults);

@@ -22,6 +22,7 @@
 
 use super::provider::{EffectRequest, Provider};
 use super::reader::{Fields, Reader};
+use super::secret::SecretHeader;
 use super::yaml::Node;
 use crate::program::{Gas, ProgramError};
 use crate::wire::id::Name;
@@ -121,6 +122,12 @@ impl EffectDef {
     /// [`ProgramError`] when an expression fails or something does not come out as what it must be.
     pub fn request(&self, command: &Value, gas: &mut Gas) -> Result<EffectRequest, ProgramError> {
         self.provider.fill(command, gas)
+    }
+
+    /// Headers with secrets in them.
+    #[must_use]
+    pub fn secret_headers(&self) -> &[SecretHeader] {
+        self.provider.secret_headers()
     }
 
     /// What a status means for this effect.

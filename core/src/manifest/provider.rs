@@ -17,15 +17,17 @@
 //! ```
 //!
 //! Exactly one of them. Each answers with a status: of a NATS service that is its `Nats-Service-Error-Code`, and 200 if it
-//! sends none.
+//! sends none. A literal header may have [secrets](super::secret) in it.
 //!
 //! Not here: what a status means, where calls may go ([`Egress`](super::Egress)).
 
 use super::reader::{Fields, Reader};
+use super::secret::SecretHeader;
 use super::yaml::{Node, Span};
 use crate::program::dag::Filling;
 use crate::program::{Gas, Inputs, ProgramError};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// What an effect command reads: `command` with `payload`, `command_id` and `tenant_id`.
 const INPUTS: [&str; 1] = ["command"];
@@ -56,6 +58,8 @@ pub struct HttpRequest {
     pub url: String,
     /// Headers besides those the provider sets.
     pub headers: Vec<(String, String)>,
+    /// Headers with secrets in them, which only the provider knows.
+    pub secret_headers: Arc<[SecretHeader]>,
     /// The JSON body.
     pub body: Option<Value>,
 }
@@ -67,6 +71,8 @@ pub struct NatsRequest {
     pub subject: String,
     /// Headers besides those the provider sets.
     pub headers: Vec<(String, String)>,
+    /// Headers with secrets in them, which only the provider knows.
+    pub secret_headers: Arc<[SecretHeader]>,
     /// The JSON body.
     pub body: Option<Value>,
 }
@@ -125,6 +131,7 @@ pub(super) enum Provider {
 #[derive(Clone, PartialEq, Debug)]
 pub(super) struct Message {
     headers: Vec<(String, Filling)>,
+    secret_headers: Arc<[SecretHeader]>,
     body: Option<Filling>,
 }
 
@@ -195,6 +202,14 @@ impl Provider {
         }
     }
 
+    /// Headers with secrets in them.
+    pub(super) fn secret_headers(&self) -> &[SecretHeader] {
+        match self {
+            Self::Http { message, .. } | Self::Nats { message, .. } => &message.secret_headers,
+            Self::Builtin { .. } => &[],
+        }
+    }
+
     /// Whether somebody is called at all.
     pub(super) const fn calls(&self) -> bool {
         match self {
@@ -208,13 +223,15 @@ impl Provider {
         match self {
             Self::Http { method, url, message } => {
                 let Filled { headers, body } = message.fill(inputs, gas)?;
+                let secret_headers = Arc::clone(&message.secret_headers);
                 let url = line(url, "the url", inputs, gas)?;
-                Ok(EffectRequest::Http(HttpRequest { method, url, headers, body }))
+                Ok(EffectRequest::Http(HttpRequest { method, url, headers, secret_headers, body }))
             }
             Self::Nats { subject, message } => {
                 let Filled { headers, body } = message.fill(inputs, gas)?;
+                let secret_headers = Arc::clone(&message.secret_headers);
                 let subject = line(subject, "the subject", inputs, gas)?;
-                Ok(EffectRequest::Nats(NatsRequest { subject, headers, body }))
+                Ok(EffectRequest::Nats(NatsRequest { subject, headers, secret_headers, body }))
             }
             Self::Builtin { status, body, delay_ms } => {
                 let status = status.as_ref().map(|status| status.run(inputs, gas)).transpose()?;
@@ -241,6 +258,7 @@ impl Message {
         let headers_node = fields.optional("headers");
         let body = fields.optional("body").map(|node| Filling::compile(node, &INPUTS, reader));
         let mut headers = Vec::new();
+        let mut secret_headers = Vec::new();
         for (key, value) in headers_node.map(|node| reader.entries(node)).unwrap_or_default() {
             let name = key.text.to_ascii_lowercase();
             let token =
@@ -248,9 +266,12 @@ impl Message {
             if !token || RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("nats-") {
                 reader.fault(key.span, format!("header `{}` cannot be set here", key.text), None);
             }
-            headers.push((name, Filling::compile(value, &INPUTS, reader)));
+            match SecretHeader::read(&name, value, reader) {
+                Some(header) => secret_headers.push(header),
+                None => headers.push((name, Filling::compile(value, &INPUTS, reader))),
+            }
         }
-        Self { headers, body }
+        Self { headers, secret_headers: secret_headers.into(), body }
     }
 
     fn fill(&self, inputs: &Inputs<'_>, gas: &mut Gas) -> Result<Filled, ProgramError> {

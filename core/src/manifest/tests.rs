@@ -1,6 +1,6 @@
 //! Manifests as authors write them, and every fault they can have.
 
-use super::{App, Diagnostic, FilledTarget, SourceFile};
+use super::{App, Diagnostic, EffectRequest, FilledTarget, SecretName, SourceFile};
 use crate::bench::shop_files;
 use crate::program::Gas;
 use crate::time::Wall;
@@ -123,7 +123,7 @@ fn each_provider_is_asked_in_its_own_way() {
     let nats = "nats: { subject: \"= 'mail.' + command.payload.order\", headers: { X: = command.tenant_id }, body: [1] }";
     assert_eq!(
         asked(nats, "o-1"),
-        r#"Nats(NatsRequest { subject: "mail.o-1", headers: [("x", "acme")], body: Some(Array [Number(1)]) })"#
+        r#"Nats(NatsRequest { subject: "mail.o-1", headers: [("x", "acme")], secret_headers: [], body: Some(Array [Number(1)]) })"#
     );
     let builtin = "builtin: { status: \"= command.payload.order == 'bad' ? 422 : 201\", delay_ms: 5 }";
     assert_eq!(asked(builtin, "o-1"), "Builtin(BuiltinRequest { status: 201, body: Null, delay_ms: 5 })");
@@ -152,6 +152,22 @@ fn effects_of_one_host_or_subject_have_one_upstream() {
         let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
         assert_eq!(effect.upstream.as_deref(), upstream, "{provider}");
     }
+}
+
+#[test]
+fn secrets_are_named_in_headers_and_the_request_has_their_names_alone() {
+    let mut files = shop_files();
+    let headers = "{ Authorization: \"Bearer ${secret:a_1}-${secret:b}!\", x: plain }";
+    let effect = format!("effect: e\nhttp: {{ method: GET, url: x, headers: {headers} }}\n");
+    files.push(file("effects/e.yaml", &effect));
+    let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
+    let [header] = effect.secret_headers() else { panic!("{:?}", effect.secret_headers()) };
+    assert_eq!(header.secrets().map(SecretName::as_str).collect::<Vec<_>>(), ["a_1", "b"]);
+    let request = effect.request(&json!({}), &mut Gas::new(1_000)).expect("a request");
+    let EffectRequest::Http(request) = request else { panic!("{request:?}") };
+    assert_eq!(request.headers, [("x".to_owned(), "plain".to_owned())]);
+    assert_eq!(request.secret_headers[0], *header);
 }
 
 #[test]
@@ -209,6 +225,27 @@ fn what_a_manifest_cannot_say() {
             "effect: e\nbuiltin: {}\nupstream: nobody\n",
             "@nobody: `builtin` calls nobody, so it has no upstream",
         ),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: \"http://x/${secret:k}\" }\n",
+            "@\"http://x/${secret:k}\": a secret cannot stand here (secrets go into `headers`",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: x, headers: { a: \"= '${secret:k}'\" } }\n",
+            "a secret cannot stand in an expression",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: x, headers: { a: \"${secret:My Key}\" } }\n",
+            "this is no name of a secret",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: x, headers: { a: \"${secret:k\" } }\n",
+            "this is no name of a secret",
+        ),
+        ("effects/e.yaml", "effect: e\nbuiltin: { body: [\"${secret:k}\"] }\n", "a secret cannot stand here"),
         ("effects/e.yaml", "effect: e\n", "nothing says how it is carried out"),
         (
             "effects/e.yaml",

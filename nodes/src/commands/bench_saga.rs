@@ -10,6 +10,7 @@ use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::store::Snapshots;
 use cloudlysis_io_nats::streams::{self, IfMissing};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -40,7 +41,8 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false).await?;
 
     let app = Arc::new(saga::application());
-    let common = Common { app, broker, partition: 0, adopt: true, hand_over: arguments.hand_over };
+    let (hand_over, secrets) = (arguments.hand_over, Secrets::new(None));
+    let common = Common { app, broker, partition: 0, adopt: true, hand_over, secrets };
     let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
     let snapshots = [stores.0.snapshots(), stores.1.snapshots()];
     let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;

@@ -13,6 +13,7 @@ use crate::{shutdown, telemetry};
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::streams::{self, IfMissing};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let metrics = telemetry::metrics()?;
     let app =
         Arc::new(application::load(&arguments.application.app_dir, &arguments.application.overrides())?);
+    let secrets = Secrets::new(arguments.secrets_dir.as_deref());
+    node::check_secrets(&app, &secrets)?;
     let aggregate_store = node::open(&arguments.data, "aggregate")?;
     let projection_store = node::open(&arguments.data, "projection")?;
     let runner_store = node::open(&arguments.data, "runner")?;
@@ -72,6 +75,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
         partition: 0,
         adopt: arguments.adopt,
         hand_over: arguments.hand_over,
+        secrets,
     };
     let (stop_inner, stopping_inner) = watch::channel(false);
     let (stop_edge, stopping_edge) = watch::channel(false);

@@ -21,8 +21,10 @@ use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
 use ask::AskError;
+use cloudlysis_core::wire::id::Name;
 use cloudlysis_io_nats::connect::ConnectError;
 use cloudlysis_io_nats::http::SetupError;
+use cloudlysis_io_nats::secrets::HeaderError;
 use cloudlysis_io_nats::store::OpenError;
 use cloudlysis_io_nats::streams::StreamsError;
 use std::process::ExitCode;
@@ -68,6 +70,14 @@ pub enum CommandError {
         /// What happened.
         detail: String,
     },
+    /// A secret that an effect needs cannot be used.
+    #[error("effect `{effect}`, {source}")]
+    Secret {
+        /// Which effect.
+        effect: Name,
+        /// Which header, which secret, and what to do.
+        source: HeaderError,
+    },
     /// The system refuses something a process needs.
     #[error("{what}: {source}")]
     System {
@@ -109,6 +119,7 @@ impl CommandError {
             | Self::Bench(_)
             | Self::SagaBench(_)
             | Self::Service { .. }
+            | Self::Secret { .. }
             | Self::Unclean { .. }
             | Self::Broker(StartError::Recovery(_) | StartError::System(_))
             | Self::Halted(_) => 1,

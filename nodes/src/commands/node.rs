@@ -24,6 +24,7 @@ use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::http::HttpProvider;
+use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::service::ServiceProvider;
 use cloudlysis_io_nats::store::{HeedStore, MapSize};
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ pub(super) struct Common {
     pub(super) partition: u32,
     pub(super) adopt: bool,
     pub(super) hand_over: HandOver,
+    pub(super) secrets: Secrets,
 }
 
 /// A node, running: its partition behind closures, because each has facts of its own.
@@ -217,6 +219,14 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     }))
 }
 
+/// Every secret that an effect needs is there, before anything of a runner starts.
+pub(super) fn check_secrets(app: &App, secrets: &Secrets) -> Result<(), CommandError> {
+    app.effects.iter().try_for_each(|(effect, definition)| {
+        let checked = secrets.check(definition.secret_headers());
+        checked.map_err(|source| CommandError::Secret { effect: effect.clone(), source })
+    })
+}
+
 pub(super) fn runner(common: &Common, store: HeedStore, commands: Channel) -> Result<Node, CommandError> {
     runner_watched(common, store, commands, Watcher::default())
 }
@@ -229,8 +239,9 @@ pub(super) fn runner_watched(
     watcher: Watcher,
 ) -> Result<Node, CommandError> {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
-    let http = HttpProvider::new(common.app.egress.clone())?;
-    let services = ServiceProvider::new(common.broker.connection().clone(), common.app.egress.clone());
+    let (egress, secrets) = (&common.app.egress, &common.secrets);
+    let http = HttpProvider::new(egress.clone(), secrets.clone())?;
+    let services = ServiceProvider::new(common.broker.connection().clone(), egress.clone(), secrets.clone());
     let targets = Targets { broker: common.broker.clone(), commands, http, services, watcher };
     let edge = RunnerEdge::new(targets, &sender, Handle::current());
     let operator = edge.operator();

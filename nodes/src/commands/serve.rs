@@ -14,6 +14,7 @@ use cloudlysis_core::manifest::App;
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::store::HeedStore;
 use cloudlysis_io_nats::streams::{self, IfMissing, StreamsError};
 use std::collections::BTreeMap;
@@ -31,11 +32,20 @@ pub(super) async fn run(serve: Serve) -> Result<(), CommandError> {
             let app = load(&arguments)?;
             serve_gateway(&arguments, &app).await
         }
-        Serve::Aggregate(arguments) => serve_partition(&arguments, "aggregate", node::aggregate).await,
-        Serve::Projection(arguments) => serve_partition(&arguments, "projection", node::projection).await,
+        Serve::Aggregate(arguments) => {
+            let app = load(&arguments)?;
+            serve_partition(&arguments, &app, "aggregate", node::aggregate).await
+        }
+        Serve::Projection(arguments) => {
+            let app = load(&arguments)?;
+            serve_partition(&arguments, &app, "projection", node::projection).await
+        }
         Serve::Runner(arguments) => {
+            let app = load(&arguments)?;
+            node::check_secrets(&app, &Secrets::new(arguments.secrets_dir.as_deref()))?;
             let gateway = node::channel(&arguments.gateway)?;
-            serve_partition(&arguments, "runner", |common, store| node::runner(common, store, gateway)).await
+            let start = |common: &Common, store| node::runner(common, store, gateway);
+            serve_partition(&arguments, &app, "runner", start).await
         }
         Serve::Broker(arguments) => embedded::serve(&arguments).await,
     }
@@ -47,10 +57,10 @@ fn load(arguments: &ServeArguments) -> Result<Arc<App>, CommandError> {
 
 async fn serve_partition(
     arguments: &ServeArguments,
+    app: &Arc<App>,
     name: &'static str,
     start: impl FnOnce(&Common, HeedStore) -> Result<Node, CommandError>,
 ) -> Result<(), CommandError> {
-    let app = &load(arguments)?;
     let metrics = telemetry::metrics()?;
     let store = node::open(&arguments.data, name)?;
     let listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
@@ -73,6 +83,7 @@ async fn serve_partition(
         partition: arguments.partition,
         adopt: arguments.adopt,
         hand_over: arguments.hand_over,
+        secrets: Secrets::new(arguments.secrets_dir.as_deref()),
     };
     let node = start(&common, store)?;
     let (stop, stopping) = watch::channel(false);

@@ -12,6 +12,7 @@
 //! | [`schedules`] | what is due again and again |
 //! | [`figures`] | what a bench prints |
 //! | [`providers`] | effects that are not HTTP calls |
+//! | [`secrets`] | secrets of effects reach their service and nothing else |
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
@@ -34,6 +35,7 @@ mod orders;
 mod providers;
 mod quarantine;
 mod schedules;
+mod secrets;
 mod separate;
 mod strangers;
 mod timers;
@@ -118,6 +120,7 @@ on_both_brokers!(
     timers::a_paused_saga_holds_what_comes_and_goes_on_after_a_restart,
     timers::a_killed_saga_stays_dead_and_a_cancelled_one_undoes,
     schedules::every_occurrence_has_one_effect_whenever_the_process_is_killed,
+    secrets::a_secret_reaches_its_service_and_nothing_that_is_kept_or_said,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,

@@ -28,7 +28,7 @@ fn a_command_is_written_down_called_and_settled_with_its_result() {
     let call = only(bench.turn([commanded(charge("w-1"))]));
     let Effect::Execute { tenant, effect, attempt, request, timeout_ms, .. } = &call;
     assert_eq!((tenant.as_str(), effect.as_str(), *attempt, *timeout_ms), ("acme", "charge_card", 1, 2_000));
-    let EffectRequest::Http(HttpRequest { method, url, headers, body }) = request else {
+    let EffectRequest::Http(HttpRequest { method, url, headers, body, .. }) = request else {
         panic!("{request:?}")
     };
     assert_eq!((*method, url.as_str()), ("POST", "http://127.0.0.1:7070/payments/charges"));
