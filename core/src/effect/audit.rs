@@ -2,9 +2,10 @@
 //!
 //! | verdict | the ledger says |
 //! |---|---|
-//! | once | it was settled once, done or refused, and every attempt before was definitely not made |
-//! | maybe twice | it was answered, and an attempt before had no answer: it happened again, unless the outside knows its key |
-//! | maybe | it waits for a person, and an attempt had no answer: it happened, or did not |
+//! | once | it was done, and every attempt before was definitely not made |
+//! | maybe twice | it was done, and an attempt before had no answer: it happened again, unless the outside knows its key |
+//! | refused | it was refused, by the outside or by us, and every attempt before was definitely not made |
+//! | maybe | it was refused or waits for a person, and an attempt had no answer: it happened, or did not |
 //! | never | it waits for a person, and every attempt was definitely not made |
 //! | open | it has not ended |
 //!
@@ -15,6 +16,7 @@ use super::ledger::{LedgerRow, Phase};
 use crate::halt::Halt;
 use crate::store::{Table, View};
 use crate::time::Wall;
+use crate::wire::envelope::EffectOutcome;
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
 use serde::Serialize;
@@ -25,10 +27,12 @@ use std::ops::ControlFlow;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It was settled, done or refused, and nothing before can have happened.
+    /// It was done, and nothing before can have happened.
     Once,
-    /// It was answered, and may have happened before.
+    /// It was done, and may have happened before.
     MaybeTwice,
+    /// It was refused, and did not happen.
+    Refused,
     /// Nobody knows.
     Maybe,
     /// It did not happen.
@@ -40,10 +44,12 @@ pub enum Verdict {
 /// How many effects there are of each verdict.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Counts {
-    /// Settled once: done, or definitely refused.
+    /// Done once.
     pub once: u64,
-    /// Settled, and perhaps executed before.
+    /// Done, and perhaps before.
     pub maybe_twice: u64,
+    /// Refused, and not executed.
+    pub refused: u64,
     /// Perhaps executed.
     pub maybe: u64,
     /// Not executed.
@@ -88,8 +94,10 @@ impl Verdict {
     fn of(row: &LedgerRow) -> Self {
         match (&row.phase, row.ambiguous) {
             (Phase::Open | Phase::Started { .. }, _) => Self::Open,
-            (Phase::Settled { .. }, 0) => Self::Once,
-            (Phase::Settled { .. }, _) => Self::MaybeTwice,
+            (Phase::Settled { outcome: EffectOutcome::Succeeded }, 0) => Self::Once,
+            (Phase::Settled { outcome: EffectOutcome::Succeeded }, _) => Self::MaybeTwice,
+            (Phase::Settled { outcome: EffectOutcome::Failed }, 0) => Self::Refused,
+            (Phase::Settled { outcome: EffectOutcome::Failed }, _) => Self::Maybe,
             (Phase::Parked { .. }, 0) => Self::Never,
             (Phase::Parked { .. }, _) => Self::Maybe,
         }
@@ -101,6 +109,7 @@ impl Counts {
         match verdict {
             Verdict::Once => self.once += 1,
             Verdict::MaybeTwice => self.maybe_twice += 1,
+            Verdict::Refused => self.refused += 1,
             Verdict::Maybe => self.maybe += 1,
             Verdict::Never => self.never += 1,
             Verdict::Open => self.open += 1,
@@ -133,7 +142,7 @@ pub fn audit(view: &dyn View, tenant: Option<&TenantId>, from: &[u8], rows_max: 
         }
         let verdict = Verdict::of(&row);
         page.counts.entry(row.effect.clone()).or_default().count(verdict);
-        if !matches!(verdict, Verdict::Once | Verdict::Open) {
+        if !matches!(verdict, Verdict::Once | Verdict::Refused | Verdict::Open) {
             let LedgerRow { effect, phase, attempts, ambiguous, since, .. } = row;
             let reason = if let Phase::Parked { reason } = phase { Some(reason) } else { None };
             page.doubtful.push(Doubtful {

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// As the node names them, and as people read them.
-const VERDICTS: [(&str, &str); 5] = [
+const VERDICTS: [(&str, &str); 6] = [
     ("once", "once"),
     ("maybe_twice", "maybe twice"),
+    ("refused", "refused"),
     ("maybe", "maybe"),
     ("never", "never"),
     ("open", "open"),
