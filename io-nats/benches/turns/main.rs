@@ -129,7 +129,11 @@ impl World {
                 self.finished += 1;
                 None
             }
-            Effect::Gate { .. } | Effect::Outbox(_) | Effect::Answered(_) | Effect::Drained(_) => None,
+            Effect::Gate { .. }
+            | Effect::Outbox(_)
+            | Effect::Left(_)
+            | Effect::Answered(_)
+            | Effect::Drained(_) => None,
         }
     }
 
@@ -201,12 +205,19 @@ fn config(app: &App) -> Config {
         },
         outbox_limits: outbox::Limits {
             in_flight_max: 256,
+            in_flight_tenant_max: 256,
             tracked_max: 4_096,
+            tracked_tenant_max: 4_096,
             attempt_timeout_ms: 40_000,
             backoff_ms: 50,
             backoff_ms_max: 5_000,
         },
-        effect_limits: effect::Limits { in_flight_max: 512, tracked_max: 4_096, answer_slack_ms: 5_000 },
+        effect_limits: effect::Limits {
+            in_flight_max: 512,
+            tracked_max: 4_096,
+            answer_slack_ms: 5_000,
+            circuit: effect::CircuitLimits { failures_max: 5, pause_ms: 1_000, pause_ms_max: 30_000 },
+        },
         schedule_limits: schedule::Limits { fired_max: 256, look_ms_max: 1_000 },
         parked_max: 1_000,
         gas_max: cloudlysis_core::program::GAS_MAX_DEFAULT,
