@@ -1,5 +1,9 @@
 //! The command line.
 
+mod serve;
+
+pub use serve::{Flags, GatewayFlags, NodeFlags, PartitionFlags, ReaderFlags, RunnerFlags, Serve};
+
 use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -414,21 +418,6 @@ pub struct ValidateArguments {
     pub json: bool,
 }
 
-/// `cloudlysis serve`: which node.
-#[derive(Debug, Subcommand)]
-pub enum Serve {
-    /// Takes commands, appends events.
-    Aggregate(ServeArguments),
-    /// Keeps views, answers queries.
-    Projection(ServeArguments),
-    /// Runs sagas and effects.
-    Runner(ServeArguments),
-    /// HTTP at the edge.
-    Gateway(ServeArguments),
-    /// The broker alone: a NATS server with JetStream.
-    Broker(BrokerArguments),
-}
-
 /// `cloudlysis serve broker`.
 #[derive(Debug, Args)]
 pub struct BrokerArguments {
@@ -447,11 +436,7 @@ pub struct BrokerArguments {
 }
 
 fn parse_hand_over(text: &str) -> Result<HandOver, String> {
-    match text {
-        "commit" => Ok(HandOver::Commit),
-        "broker" => Ok(HandOver::Broker),
-        _ => Err("expected `commit` or `broker`".into()),
-    }
+    HandOver::parse(text).ok_or_else(|| "expected `commit` or `broker`".into())
 }
 
 fn parse_sync(text: &str) -> Result<SyncPolicy, String> {
@@ -466,57 +451,4 @@ fn parse_sync(text: &str) -> Result<SyncPolicy, String> {
     } else {
         Ok(SyncPolicy::Every(every))
     }
-}
-
-/// `cloudlysis serve` of a node that runs an application.
-#[derive(Debug, Args)]
-pub struct ServeArguments {
-    /// The application.
-    #[command(flatten)]
-    pub application: ApplicationArguments,
-    /// The NATS server, with JetStream enabled.
-    #[arg(long, default_value = "nats://127.0.0.1:4222", env = "CLOUDLYSIS_BROKER")]
-    pub broker: String,
-    /// Where the node keeps its state.
-    #[arg(long, default_value = ".cloudlysis", env = "CLOUDLYSIS_DATA")]
-    pub data: PathBuf,
-    /// Where the node listens.
-    #[arg(long, default_value = "127.0.0.1:0", env = "CLOUDLYSIS_LISTEN")]
-    pub listen: String,
-    /// Which partition this node owns.
-    #[arg(long, default_value_t = 0, env = "CLOUDLYSIS_PARTITION")]
-    pub partition: u32,
-    /// Gateway: the aggregate node.
-    #[arg(long, default_value = "http://127.0.0.1:8081", env = "CLOUDLYSIS_AGGREGATE")]
-    pub aggregate: String,
-    /// Gateway: the projection node.
-    #[arg(long, default_value = "http://127.0.0.1:8082", env = "CLOUDLYSIS_PROJECTION")]
-    pub projection: String,
-    /// Runner: the gateway it submits commands to.
-    #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_GATEWAY")]
-    pub gateway: String,
-    /// Create missing streams.
-    #[arg(long)]
-    pub bootstrap: bool,
-    /// Copies of each stream that bootstrap asks for.
-    #[arg(long, default_value_t = 1)]
-    pub replicas: u8,
-    /// Room for events that bootstrap asks for, in GiB; the broker reserves it.
-    #[arg(long, default_value_t = 16)]
-    pub events_gib: u64,
-    /// Room for each workflow stream that bootstrap asks for, in GiB; the broker reserves it.
-    #[arg(long, default_value_t = 4)]
-    pub workflow_gib: u64,
-    /// Runner: a directory with a file for every secret; what is not there may be in CLOUDLYSIS_SECRETS__NAME.
-    #[arg(long, value_name = "DIR", env = "CLOUDLYSIS_SECRETS_DIR")]
-    pub secrets_dir: Option<PathBuf>,
-    /// Take over consumers that belong to another data directory.
-    #[arg(long)]
-    pub adopt: bool,
-    /// Runner: how effects get from sagas to whoever carries them out: `commit`, inside the runner, or `broker`, as messages.
-    #[arg(long, default_value = "commit", value_parser = parse_hand_over, env = "CLOUDLYSIS_HAND_OVER")]
-    pub hand_over: HandOver,
-    /// Listen on an address that others can reach, without authentication.
-    #[arg(long)]
-    pub allow_unauthenticated: bool,
 }

@@ -266,7 +266,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{GAS_MAX, aggregate_limits};
+    use crate::settings::{NodeKind, Said, Settings};
     use cloudlysis_core::aggregate::{Aggregate, Config, Effect};
     use cloudlysis_io_nats::store::MapSize;
     use std::collections::BTreeMap;
@@ -290,12 +290,13 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let store = HeedStore::open(dir.path(), MapSize::default()).expect("opens");
         let (go, wait) = std::sync::mpsc::channel::<()>();
+        let settings = Settings::load(NodeKind::Aggregate, &Said::default()).expect("defaults");
         let config = move || {
             wait.recv().expect("the test says go");
             Config {
                 definitions: BTreeMap::new(),
-                limits: aggregate_limits(),
-                gas_max: GAS_MAX,
+                limits: settings.aggregate_limits(),
+                gas_max: cloudlysis_core::program::GAS_MAX_DEFAULT,
                 seed: 0,
                 quirks: Quirks::NONE,
             }

@@ -5,7 +5,6 @@ use crate::partition::Edge;
 use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::submit_response::Outcome as WireOutcome;
 use crate::proto::command::{self as wire, SubmitRequest};
-use crate::settings::UPSTREAM_DEADLINE;
 use crate::telemetry;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
@@ -64,6 +63,8 @@ pub struct Targets {
     pub broker: Broker,
     /// Commands for aggregates.
     pub commands: Channel,
+    /// How long each may take.
+    pub command_deadline: Duration,
     /// Effects over HTTP.
     pub http: HttpProvider,
     /// Effects by NATS services.
@@ -170,8 +171,9 @@ impl RunnerEdge {
         match effect {
             outbox::Effect::Submit { token, command } => {
                 let client = CommandServiceClient::new(self.targets.commands.clone());
+                let deadline = self.targets.command_deadline;
                 self.spawn_and_report(async move {
-                    let outcome = submit(client, command).await;
+                    let outcome = submit(client, command, deadline).await;
                     telemetry::outbox_dispatch(Target::Aggregates, ended(&outcome), started.elapsed());
                     Input::Outbox(outbox::Input::CommandAnswered { token, outcome })
                 });
@@ -306,6 +308,7 @@ impl Edge<Runner> for RunnerEdge {
 async fn submit(
     mut client: CommandServiceClient<Channel>,
     command: Command,
+    deadline: Duration,
 ) -> Outcome<CommandAccepted, CommandRefused> {
     let context = &command.context;
     let mut request = Request::new(SubmitRequest {
@@ -323,7 +326,7 @@ async fn submit(
         }),
         record_refusal: command.record_refusal,
     });
-    request.set_timeout(UPSTREAM_DEADLINE);
+    request.set_timeout(deadline);
     let Ok(response) = client.submit(request).await else { return Outcome::Unknown };
     let refusal = |wire::Refusal { code, message }| {
         Outcome::Refused(CommandRefused::Refusal(Refusal { code, message }))

@@ -123,6 +123,26 @@ pub enum HandOver {
     Commit,
 }
 
+impl HandOver {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Commit, Self::Broker];
+
+    /// As people write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Broker => "broker",
+            Self::Commit => "commit",
+        }
+    }
+
+    /// What somebody wrote.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.as_str() == text)
+    }
+}
+
 /// A change to the schedule.
 #[derive(Clone, PartialEq, Debug)]
 pub enum TimerChange {

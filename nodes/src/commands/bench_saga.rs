@@ -6,7 +6,7 @@ use crate::bench::saga::{self, Load, Meters, Waiting};
 use crate::broker::options::SyncPolicy;
 use crate::cli::{BenchSagaArguments, Durability};
 use crate::runner::Watcher;
-use cloudlysis_core::saga::HandOver;
+use crate::settings::{Key, NodeKind, Said, Settings};
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
@@ -41,8 +41,12 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false).await?;
 
     let app = Arc::new(saga::application());
-    let (hand_over, secrets) = (arguments.hand_over, Secrets::new(None));
-    let common = Common { app, broker, partition: 0, adopt: true, hand_over, secrets };
+    let hand_over = arguments.hand_over.as_str();
+    let flags = [(Key::Adopt, "true"), (Key::HandOver, hand_over)];
+    let flags = flags.map(|(key, text)| (key.name().to_owned(), text.to_owned())).to_vec();
+    let runner = Settings::load(NodeKind::Runner, &Said { flags, ..Said::default() })?;
+    let settings = Settings::load(NodeKind::Aggregate, &Said::default())?;
+    let common = Common { app, broker, settings, secrets: Secrets::new(None) };
     let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
     let snapshots = [stores.0.snapshots(), stores.1.snapshots()];
     let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;
@@ -53,7 +57,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     });
     // Its sagas send no commands.
     let nowhere = node::channel("http://127.0.0.1:9")?;
-    let runner = node::runner_watched(&common, stores.1, nowhere, watcher)?;
+    let runner = node::runner_watched(&common.under(runner), stores.1, nowhere, watcher)?;
     for node in [&aggregate, &runner] {
         let mut status = node.status.clone();
         let ready = status.wait_for(|status| status.not_ready.is_empty());
@@ -62,10 +66,6 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
         }
     }
     let load = Load { concurrency: arguments.concurrency.max(1), count: arguments.count.max(1) };
-    let hand_over = match arguments.hand_over {
-        HandOver::Commit => "commit",
-        HandOver::Broker => "broker",
-    };
     // What somebody else's broker syncs is its own matter.
     let about = match &embedded {
         Some(_) => ("embedded broker".to_owned(), durability, hand_over),

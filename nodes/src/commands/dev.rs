@@ -9,13 +9,15 @@ use crate::cli::DevArguments;
 use crate::gateway::{self, Upstreams};
 use crate::probes::{self, Probes};
 use crate::server;
+use crate::settings::kind::without_credentials;
+use crate::settings::{Key, NodeKind, Said, Settings};
 use crate::{shutdown, telemetry};
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
 use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::streams::{self, IfMissing};
-use std::collections::BTreeMap;
+use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -69,35 +71,41 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     say(&format!("  broker    {broker_url}{kind}"));
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| has_history).await?;
 
-    let common = Common {
-        app: Arc::clone(&app),
-        broker,
-        partition: 0,
-        adopt: arguments.adopt,
-        hand_over: arguments.hand_over,
-        secrets,
+    let said = |flags: &[(Key, &str)]| Said {
+        flags: flags.iter().map(|(key, text)| (key.name().to_owned(), (*text).to_owned())).collect(),
+        ..Said::default()
     };
+    let adopt = if arguments.adopt { "true" } else { "false" };
+    let projection_settings = Settings::load(NodeKind::Projection, &said(&[(Key::Adopt, adopt)]))?;
+    let runner_settings = [(Key::Adopt, adopt), (Key::HandOver, arguments.hand_over.as_str())];
+    let runner_settings = Settings::load(NodeKind::Runner, &said(&runner_settings))?;
+    let settings = Settings::load(NodeKind::Aggregate, &said(&[]))?;
+    let deadlines = Settings::load(NodeKind::Gateway, &said(&[]))?.deadlines();
+    let common = Common { app: Arc::clone(&app), broker, settings, secrets };
     let (stop_inner, stopping_inner) = watch::channel(false);
     let (stop_edge, stopping_edge) = watch::channel(false);
     let aggregate = node::aggregate(&common, aggregate_store)?;
-    let projection = node::projection(&common, projection_store)?;
+    let projection = node::projection(&common.under(projection_settings), projection_store)?;
     let inner = server::bind("127.0.0.1:0", false).await?;
     let inner_url = format!("http://{}", address(&inner)?);
     let inner_router = aggregate.services.clone().merge(projection.services.clone());
     let inner_server = server::serve(inner, inner_router, stopping_inner);
-    let upstreams =
-        Upstreams { aggregate: node::channel(&inner_url)?, projection: node::channel(&inner_url)? };
+    let upstreams = Upstreams {
+        aggregate: node::channel(&inner_url)?,
+        projection: node::channel(&inner_url)?,
+        deadlines,
+    };
     let gateway_url = format!("http://{gateway_address}");
-    let runner = node::runner(&common, runner_store, node::channel(&inner_url)?)?;
+    let runner = node::runner(&common.under(runner_settings), runner_store, node::channel(&inner_url)?)?;
 
     let nodes = [aggregate, projection, runner];
-    let settings = BTreeMap::from([("broker", broker_url), ("data", data.to_string())]);
+    let settings = json!({ "broker": without_credentials(&broker_url), "data": data.to_string() });
     let probes = Probes::new(probes::Parts {
         connected: connection.changes(),
         partitions: nodes.iter().map(|node| (node.name, node.status.clone())).collect(),
         draining: stopping_edge.clone(),
         metrics,
-        info: node::info(&app, &nodes, &settings),
+        info: node::info(&app, &nodes, settings),
     });
     let admin = nodes[1].admin.clone().merge(nodes[2].admin.clone());
     let grpc = server::grpc(server::with_reflection(gateway::services(&upstreams)));

@@ -20,6 +20,7 @@ use crate::bench::saga::SagaBenchError;
 use crate::broker::StartError;
 use crate::cli::{Cli, Command};
 use crate::server::ListenError;
+use crate::settings::SettingsError;
 use ask::AskError;
 use cloudlysis_core::wire::id::Name;
 use cloudlysis_io_nats::connect::ConnectError;
@@ -54,6 +55,9 @@ pub enum CommandError {
     /// The HTTP client cannot be set up.
     #[error("{0}")]
     Http(#[from] SetupError),
+    /// Settings are wrong.
+    #[error("{0}")]
+    Settings(#[from] SettingsError),
     /// An address of another node is not one.
     #[error("`{url}` is not the address of a node: {source}; use http://host:port")]
     Upstream {
@@ -124,6 +128,7 @@ impl CommandError {
             | Self::Broker(StartError::Recovery(_) | StartError::System(_))
             | Self::Halted(_) => 1,
             Self::Upstream { .. }
+            | Self::Settings(_)
             | Self::Listen(ListenError::Unauthenticated(_))
             | Self::Broker(StartError::Tls(_)) => 2,
             Self::Store(_)

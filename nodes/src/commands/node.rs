@@ -11,15 +11,11 @@ use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::command::command_service_server::CommandServiceServer;
 use crate::proto::query::query_service_server::QueryServiceServer;
 use crate::runner::{RunnerEdge, Targets, Watcher};
-use crate::settings::{
-    DRAIN_DEADLINE, GAS_MAX, PARKED_MAX, aggregate_limits, effect_limits, gate_limits, outbox_limits,
-    schedule_limits,
-};
+use crate::settings::{Key, Settings};
 use crate::{server, shutdown};
 use axum::Router;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::quirks::Quirks;
-use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
@@ -32,6 +28,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
@@ -42,10 +39,15 @@ use tonic::transport::{Channel, Endpoint};
 pub(super) struct Common {
     pub(super) app: Arc<App>,
     pub(super) broker: Broker,
-    pub(super) partition: u32,
-    pub(super) adopt: bool,
-    pub(super) hand_over: HandOver,
+    pub(super) settings: Settings,
     pub(super) secrets: Secrets,
+}
+
+impl Common {
+    /// The same with the settings of another node.
+    pub(super) fn under(&self, settings: Settings) -> Self {
+        Self { settings, ..self.clone() }
+    }
 }
 
 /// A node, running: its partition behind closures, because each has facts of its own.
@@ -57,6 +59,7 @@ pub(super) struct Node {
     /// What operators use.
     pub(super) admin: Router,
     pub(super) info: Value,
+    drain_deadline: Duration,
     stop: Box<dyn FnOnce() -> futures_util::future::BoxFuture<'static, ()> + Send>,
     join: Box<dyn FnOnce() + Send>,
 }
@@ -66,7 +69,7 @@ impl Node {
     pub(super) async fn stop(self) -> usize {
         (self.stop)().await;
         // The machine itself ends its drain by the deadline; a little longer and something is wrong with the shell.
-        let report = shutdown::drained(self.status, DRAIN_DEADLINE * 2).await;
+        let report = shutdown::drained(self.status, self.drain_deadline * 2).await;
         let left = match report {
             Some(report) => {
                 tracing::info!(
@@ -127,7 +130,7 @@ fn follow_connection<I: Send + 'static>(broker: &Broker, inputs: &mpsc::Sender<I
 }
 
 fn finish<I: Send + 'static>(
-    name: &'static str,
+    settings: &Settings,
     partition: Partition<I>,
     (services, admin): (Router, Router),
     info: Value,
@@ -135,13 +138,14 @@ fn finish<I: Send + 'static>(
 ) -> Node {
     let status = partition.status.clone();
     let inputs = partition.inputs.clone();
-    let deadline_ms = u64::try_from(DRAIN_DEADLINE.as_millis()).unwrap_or(u64::MAX);
+    let deadline_ms = settings.number(Key::DrainDeadlineMs);
     Node {
-        name,
+        name: settings.node().name(),
         status,
         services,
         admin,
         info,
+        drain_deadline: settings.time(Key::DrainDeadlineMs),
         stop: Box::new(move || {
             Box::pin(async move {
                 // An error means that the partition has ended already.
@@ -169,11 +173,12 @@ pub(super) fn aggregate_and_commands(
     let (edge, commands) = crate::aggregate::node(common.broker.clone(), &sender, Handle::current());
     follow_connection(&common.broker, &sender, |connected| aggregate::Input::ConnectionChanged { connected });
     let info = json!({ "store": store.store_id(), "aggregates": names(common.app.aggregates.keys()) });
-    let (definitions, seed) = (common.app.aggregates.clone(), seed(&store));
+    let (definitions, seed, settings) =
+        (common.app.aggregates.clone(), seed(&store), common.settings.clone());
     let config = move || aggregate::Config {
         definitions: definitions.clone(),
-        limits: aggregate_limits(),
-        gas_max: GAS_MAX,
+        limits: settings.aggregate_limits(),
+        gas_max: settings.number(Key::GasMax),
         seed,
         quirks: Quirks::NONE,
     };
@@ -181,7 +186,7 @@ pub(super) fn aggregate_and_commands(
     let partition =
         partition::start::<aggregate::Aggregate, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
     let services = server::grpc(Routes::new(CommandServiceServer::new(commands.clone())));
-    let node = finish("aggregate", partition, (services, Router::new()), info, |deadline_ms| {
+    let node = finish(&common.settings, partition, (services, Router::new()), info, |deadline_ms| {
         aggregate::Input::Stopped { deadline_ms }
     });
     Ok((node, commands))
@@ -196,16 +201,17 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let snapshots = store.snapshots();
     let queries = Queries::new(common.app.projections.keys().cloned().collect(), snapshots.clone());
     let info = json!({ "store": store.store_id(), "views": names(common.app.projections.keys()) });
-    let (definitions, seed) = (common.app.projections.clone(), seed(&store));
-    let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
+    let (definitions, seed, settings) =
+        (common.app.projections.clone(), seed(&store), common.settings.clone());
+    let store_id = store.store_id().to_owned();
     let config = move || projection::Config {
         definitions: definitions.clone(),
-        partition,
+        partition: settings.partition(),
         store_id: store_id.clone(),
-        adopt,
-        gate_limits: gate_limits(),
-        parked_max: PARKED_MAX,
-        gas_max: GAS_MAX,
+        adopt: settings.is_on(Key::Adopt),
+        gate_limits: settings.gate_limits(),
+        parked_max: settings.number(Key::ParkedMax),
+        gas_max: settings.number(Key::GasMax),
         seed,
         quirks: Quirks::NONE,
     };
@@ -214,8 +220,8 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
     let admin = dlq::router("projection", snapshots);
-    Ok(finish("projection", partition, (services, admin), info, |deadline_ms| projection::Input::Stopped {
-        deadline_ms,
+    Ok(finish(&common.settings, partition, (services, admin), info, |deadline_ms| {
+        projection::Input::Stopped { deadline_ms }
     }))
 }
 
@@ -242,7 +248,9 @@ pub(super) fn runner_watched(
     let (egress, secrets) = (&common.app.egress, &common.secrets);
     let http = HttpProvider::new(egress.clone(), secrets.clone())?;
     let services = ServiceProvider::new(common.broker.connection().clone(), egress.clone(), secrets.clone());
-    let targets = Targets { broker: common.broker.clone(), commands, http, services, watcher };
+    let command_deadline = common.settings.time(Key::CommandDeadlineMs);
+    let targets =
+        Targets { broker: common.broker.clone(), commands, command_deadline, http, services, watcher };
     let edge = RunnerEdge::new(targets, &sender, Handle::current());
     let operator = edge.operator();
     follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
@@ -255,22 +263,22 @@ pub(super) fn runner_watched(
     });
     let (sagas, definitions, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
     let schedules = common.app.schedules.clone();
-    let (store_id, partition, adopt) = (store.store_id().to_owned(), common.partition, common.adopt);
-    let hand_over = common.hand_over;
+    let store_id = store.store_id().to_owned();
+    let settings = common.settings.clone();
     let config = move || runner::Config {
         sagas: sagas.clone(),
         effects: definitions.clone(),
         schedules: schedules.clone(),
-        hand_over,
-        partition,
+        hand_over: settings.hand_over(),
+        partition: settings.partition(),
         store_id: store_id.clone(),
-        adopt,
-        gate_limits: gate_limits(),
-        outbox_limits: outbox_limits(),
-        effect_limits: effect_limits(),
-        schedule_limits: schedule_limits(),
-        parked_max: PARKED_MAX,
-        gas_max: GAS_MAX,
+        adopt: settings.is_on(Key::Adopt),
+        gate_limits: settings.gate_limits(),
+        outbox_limits: settings.outbox_limits(),
+        effect_limits: settings.effect_limits(),
+        schedule_limits: settings.schedule_limits(),
+        parked_max: settings.number(Key::ParkedMax),
+        gas_max: settings.number(Key::GasMax),
         seed,
         quirks: Quirks::NONE,
     };
@@ -289,8 +297,8 @@ pub(super) fn runner_watched(
         .merge(sagas::router(instances))
         .merge(schedules::router(Schedules { definitions: common.app.schedules.clone(), snapshots: reader }))
         .merge(effects::router(ledger));
-    Ok(finish("runner", partition, (Router::new(), admin), info, |deadline_ms| runner::Input::Stopped {
-        deadline_ms,
+    Ok(finish(&common.settings, partition, (Router::new(), admin), info, |deadline_ms| {
+        runner::Input::Stopped { deadline_ms }
     }))
 }
 
@@ -298,7 +306,7 @@ pub(super) fn runner_watched(
 pub(super) fn channel(url: &str) -> Result<Channel, CommandError> {
     let fault = |source| CommandError::Upstream { url: url.to_owned(), source };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(fault)?;
-    Ok(endpoint.connect_timeout(std::time::Duration::from_secs(3)).connect_lazy())
+    Ok(endpoint.connect_timeout(Duration::from_secs(3)).connect_lazy())
 }
 
 fn names<'n>(names: impl Iterator<Item = &'n cloudlysis_core::wire::id::Name>) -> Vec<&'n str> {
@@ -306,13 +314,13 @@ fn names<'n>(names: impl Iterator<Item = &'n cloudlysis_core::wire::id::Name>) -
 }
 
 /// What `/info` says about a process.
-pub(super) fn info(app: &App, nodes: &[Node], extra: &BTreeMap<&str, String>) -> Value {
+pub(super) fn info(app: &App, nodes: &[Node], settings: Value) -> Value {
     let nodes: BTreeMap<&str, &Value> = nodes.iter().map(|node| (node.name, &node.info)).collect();
     json!({
         "name": "cloudlysis",
         "version": env!("CARGO_PKG_VERSION"),
         "application": app.name,
         "nodes": nodes,
-        "settings": extra,
+        "settings": settings,
     })
 }

@@ -5,21 +5,23 @@ use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say};
 use crate::application;
-use crate::cli::{Serve, ServeArguments};
+use crate::cli::{Flags, NodeFlags, Serve};
 use crate::gateway::{self, Upstreams};
 use crate::probes::{self, Probes};
+use crate::server::ListenError;
+use crate::settings::{Key, NodeKind, Settings};
 use crate::{server, shutdown, telemetry};
 use axum::Router;
 use cloudlysis_core::manifest::App;
-use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
 use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::store::HeedStore;
 use cloudlysis_io_nats::streams::{self, IfMissing, StreamsError};
-use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -28,77 +30,82 @@ const STREAMS_PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(serve: Serve) -> Result<(), CommandError> {
     match serve {
-        Serve::Gateway(arguments) => {
-            let app = load(&arguments)?;
-            serve_gateway(&arguments, &app).await
-        }
-        Serve::Aggregate(arguments) => {
-            let app = load(&arguments)?;
-            serve_partition(&arguments, &app, "aggregate", node::aggregate).await
-        }
-        Serve::Projection(arguments) => {
-            let app = load(&arguments)?;
-            serve_partition(&arguments, &app, "projection", node::projection).await
-        }
-        Serve::Runner(arguments) => {
-            let app = load(&arguments)?;
-            node::check_secrets(&app, &Secrets::new(arguments.secrets_dir.as_deref()))?;
-            let gateway = node::channel(&arguments.gateway)?;
-            let start = |common: &Common, store| node::runner(common, store, gateway);
-            serve_partition(&arguments, &app, "runner", start).await
-        }
+        Serve::Gateway(flags) => match settled(NodeKind::Gateway, &flags)? {
+            Some(settings) => serve_gateway(&settings, &load(&flags.node)?).await,
+            None => Ok(()),
+        },
+        Serve::Aggregate(flags) => match settled(NodeKind::Aggregate, &flags)? {
+            Some(settings) => serve_partition(settings, flags.node(), node::aggregate).await,
+            None => Ok(()),
+        },
+        Serve::Projection(flags) => match settled(NodeKind::Projection, &flags)? {
+            Some(settings) => serve_partition(settings, flags.node(), node::projection).await,
+            None => Ok(()),
+        },
+        Serve::Runner(flags) => match settled(NodeKind::Runner, &flags)? {
+            Some(settings) => {
+                node::check_secrets(&*load(flags.node())?, &secrets_of(&settings))?;
+                let gateway = node::channel(settings.text(Key::Gateway))?;
+                let start = |common: &Common, store| node::runner(common, store, gateway);
+                serve_partition(settings, flags.node(), start).await
+            }
+            None => Ok(()),
+        },
         Serve::Broker(arguments) => embedded::serve(&arguments).await,
     }
 }
 
-fn load(arguments: &ServeArguments) -> Result<Arc<App>, CommandError> {
-    Ok(Arc::new(application::load(&arguments.application.app_dir, &arguments.application.overrides())?))
+/// The settings to serve under; `None` when they were only to be shown.
+fn settled(node: NodeKind, flags: &impl Flags) -> Result<Option<Settings>, CommandError> {
+    let settings = Settings::load(node, &flags.said())?;
+    let NodeFlags { dump_config, json, .. } = flags.node();
+    match (dump_config, json) {
+        (false, _) => return Ok(Some(settings)),
+        (true, false) => say(settings.to_toml().trim_end()),
+        (true, true) => say(&settings.to_json().to_string()),
+    }
+    Ok(None)
+}
+
+fn load(flags: &NodeFlags) -> Result<Arc<App>, CommandError> {
+    Ok(Arc::new(application::load(&flags.application.app_dir, &flags.application.overrides())?))
 }
 
 async fn serve_partition(
-    arguments: &ServeArguments,
-    app: &Arc<App>,
-    name: &'static str,
+    settings: Settings,
+    flags: &NodeFlags,
     start: impl FnOnce(&Common, HeedStore) -> Result<Node, CommandError>,
 ) -> Result<(), CommandError> {
+    let name = settings.node().name();
+    let app = &load(flags)?;
     let metrics = telemetry::metrics()?;
-    let store = node::open(&arguments.data, name)?;
-    let listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
+    let store = node::open(Path::new(settings.text(Key::Data)), name)?;
+    let listener = listen(&settings).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let connection = Connection::open(&Options {
-        url: arguments.broker.clone(),
-        name: format!("cloudlysis-{name}-p{}", arguments.partition),
+        url: settings.text(Key::Broker).to_owned(),
+        name: format!("cloudlysis-{name}-p{}", settings.partition()),
         fail_fast: false,
         seed: u64::from(std::process::id()),
     })
     .await?;
     let broker = Broker::new(connection.clone());
     let has_history = node::has_history(&store);
-    agree_on_streams(&connection, &broker, arguments, has_history).await?;
-    let common = Common {
-        app: Arc::clone(app),
-        broker,
-        partition: arguments.partition,
-        adopt: arguments.adopt,
-        hand_over: arguments.hand_over,
-        secrets: Secrets::new(arguments.secrets_dir.as_deref()),
-    };
+    agree_on_streams(&connection, &broker, &settings, has_history).await?;
+    let secrets =
+        if settings.node() == NodeKind::Runner { secrets_of(&settings) } else { Secrets::new(None) };
+    let common = Common { app: Arc::clone(app), broker, settings, secrets };
     let node = start(&common, store)?;
     let (stop, stopping) = watch::channel(false);
-    let settings = BTreeMap::from([
-        ("broker", arguments.broker.clone()),
-        ("data", arguments.data.display().to_string()),
-        ("partition", arguments.partition.to_string()),
-    ]);
     let status = node.status.clone();
     let probes = Probes::new(probes::Parts {
         connected: connection.changes(),
         partitions: vec![(name, status)],
         draining: stopping.clone(),
         metrics,
-        info: node::info(app, std::slice::from_ref(&node), &settings),
+        info: node::info(app, std::slice::from_ref(&node), common.settings.to_json()),
     });
     let services = node.services.clone().merge(node.admin.clone());
     let router = services.merge(probes.router()).merge(health_service(&probes).await);
@@ -111,26 +118,29 @@ async fn serve_partition(
     if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
 }
 
+/// Where a runner finds its secrets.
+fn secrets_of(settings: &Settings) -> Secrets {
+    Secrets::new(Some(Path::new(settings.text(Key::SecretsDir))))
+}
+
+async fn listen(settings: &Settings) -> Result<TcpListener, ListenError> {
+    server::bind(settings.text(Key::Listen), settings.is_on(Key::AllowUnauthenticated)).await
+}
+
 /// Waits for the broker, then creates what may be created and validates what is there.
 async fn agree_on_streams(
     connection: &Connection,
     broker: &Broker,
-    arguments: &ServeArguments,
+    settings: &Settings,
     has_history: bool,
 ) -> Result<(), CommandError> {
-    let if_missing = if arguments.bootstrap { IfMissing::Create } else { IfMissing::Fail };
-    const GIB: u64 = 1 << 30;
-    let room = StreamRoom {
-        replicas: arguments.replicas,
-        events_bytes_max: arguments.events_gib.saturating_mul(GIB),
-        workflow_bytes_max: arguments.workflow_gib.saturating_mul(GIB),
-    };
+    let if_missing = if settings.is_on(Key::Bootstrap) { IfMissing::Create } else { IfMissing::Fail };
     let mut connected = connection.changes();
     loop {
         tracing::debug!("waiting for the connection");
         // The sender lives as long as the connection does.
         drop(connected.wait_for(|up| *up).await);
-        match streams::ensure(broker, room, if_missing, |_| has_history).await {
+        match streams::ensure(broker, settings.stream_room(), if_missing, |_| has_history).await {
             Err(StreamsError::NoAnswer(stream)) => {
                 tracing::info!(%stream, "waiting for the broker");
                 tokio::time::sleep(STREAMS_PAUSE).await;
@@ -140,29 +150,26 @@ async fn agree_on_streams(
     }
 }
 
-async fn serve_gateway(arguments: &ServeArguments, app: &Arc<App>) -> Result<(), CommandError> {
+async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), CommandError> {
     let metrics = telemetry::metrics()?;
-    let listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
+    let listener = listen(settings).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let upstreams = Upstreams {
-        aggregate: node::channel(&arguments.aggregate)?,
-        projection: node::channel(&arguments.projection)?,
+        aggregate: node::channel(settings.text(Key::Aggregate))?,
+        projection: node::channel(settings.text(Key::Projection))?,
+        deadlines: settings.deadlines(),
     };
     let (stop, stopping) = watch::channel(false);
     // The gateway itself does not talk to the broker.
     let (_connected, connected) = watch::channel(true);
-    let settings = BTreeMap::from([
-        ("aggregate", arguments.aggregate.clone()),
-        ("projection", arguments.projection.clone()),
-    ]);
     let probes = Probes::new(probes::Parts {
         connected,
         partitions: Vec::new(),
         draining: stopping.clone(),
         metrics,
-        info: node::info(app, &[], &settings),
+        info: node::info(app, &[], settings.to_json()),
     });
     let grpc = server::grpc(server::with_reflection(gateway::services(&upstreams)));
     let router =
@@ -171,8 +178,8 @@ async fn serve_gateway(arguments: &ServeArguments, app: &Arc<App>) -> Result<(),
     say(&format!("cloudlysis {} gateway   http://{address}", env!("CARGO_PKG_VERSION")));
     shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
     stop.send_replace(true);
-    // Requests under way may finish; the deadline of any of them is shorter than this.
-    drop(tokio::time::timeout(crate::settings::UPSTREAM_DEADLINE, server).await);
+    // Requests under way may finish; the deadline of any of them is not longer than this.
+    drop(tokio::time::timeout(settings.time(Key::CommandDeadlineMs), server).await);
     Ok(())
 }
 

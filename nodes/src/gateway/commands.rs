@@ -13,7 +13,6 @@ use super::context::RequestContext;
 use super::problem::Problem;
 use crate::proto::command::submit_response::Outcome;
 use crate::proto::command::{self as wire, SubmitRequest};
-use crate::settings::UPSTREAM_DEADLINE;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
@@ -113,7 +112,7 @@ async fn command(
         }),
         record_refusal: false,
     });
-    upstream.set_timeout(UPSTREAM_DEADLINE);
+    upstream.set_timeout(gateway.deadlines.command);
     let outcome = match gateway.commands.submit(upstream).await {
         Ok(response) => response.into_inner().outcome,
         Err(status) => {

@@ -28,7 +28,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use cloudlysis_core::wire::envelope::PAYLOAD_BYTES_MAX;
 use problem::Problem;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tonic::service::Routes;
 use tonic::transport::Channel;
 
@@ -42,12 +42,24 @@ pub struct Upstreams {
     pub aggregate: Channel,
     /// Answers queries.
     pub projection: Channel,
+    /// How long they may take.
+    pub deadlines: Deadlines,
+}
+
+/// How long nodes behind a gateway may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadlines {
+    /// For a command.
+    pub command: Duration,
+    /// For a query.
+    pub query: Duration,
 }
 
 #[derive(Clone, Debug)]
 struct Gateway {
     commands: CommandServiceClient<Channel>,
     queries: QueryServiceClient<Channel>,
+    deadlines: Deadlines,
 }
 
 /// The routes of a gateway.
@@ -55,6 +67,7 @@ pub fn router(upstreams: Upstreams) -> Router {
     let gateway = Gateway {
         commands: CommandServiceClient::new(upstreams.aggregate.clone()),
         queries: QueryServiceClient::new(upstreams.projection),
+        deadlines: upstreams.deadlines,
     };
     Router::new()
         .route("/v1/commands/{kind}/{id}", post(commands::submit))
@@ -70,7 +83,8 @@ pub fn router(upstreams: Upstreams) -> Router {
 /// The gRPC services of a gateway.
 #[must_use]
 pub fn services(upstreams: &Upstreams) -> Routes {
-    let relay = relay::Relay::new(CommandServiceClient::new(upstreams.aggregate.clone()));
+    let upstream = CommandServiceClient::new(upstreams.aggregate.clone());
+    let relay = relay::Relay::new(upstream, upstreams.deadlines.command);
     Routes::new(CommandServiceServer::new(relay))
 }
 

@@ -4,7 +4,6 @@ use super::Gateway;
 use super::context::RequestContext;
 use super::problem::Problem;
 use crate::proto::query::{GetRequest, ListRequest, Row};
-use crate::settings::QUERY_DEADLINE;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -12,6 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::time::Duration;
 use tonic::{Code, Request, Status};
 
 /// Where a page begins and how long it is.
@@ -48,16 +48,20 @@ fn problem(status: &Status) -> Problem {
 }
 
 /// Asks, and once more when nobody answered: reading twice is harmless.
-async fn ask<Q: Clone, A, F>(question: Q, mut call: impl FnMut(Request<Q>) -> F) -> Result<A, Problem>
+async fn ask<Q: Clone, A, F>(
+    question: Q,
+    deadline: Duration,
+    mut call: impl FnMut(Request<Q>) -> F,
+) -> Result<A, Problem>
 where
     F: Future<Output = Result<tonic::Response<A>, Status>>,
 {
     let mut request = Request::new(question.clone());
-    request.set_timeout(QUERY_DEADLINE);
+    request.set_timeout(deadline);
     let answered = match call(request).await {
         Err(status) if status.code() == Code::Unavailable => {
             let mut request = Request::new(question);
-            request.set_timeout(QUERY_DEADLINE);
+            request.set_timeout(deadline);
             call(request).await
         }
         answered => answered,
@@ -74,7 +78,7 @@ pub(super) async fn one(
         path.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_path", error.body_text()))?;
     let request = RequestContext::read(&headers)?;
     let question = GetRequest { tenant_id: request.tenant.to_string(), view, id: id.clone() };
-    let answer = ask(question, |request| {
+    let answer = ask(question, gateway.deadlines.query, |request| {
         let mut queries = gateway.queries.clone();
         async move { queries.get(request).await }
     })
@@ -101,7 +105,7 @@ pub(super) async fn list(
         after: after.unwrap_or_default(),
         limit: limit.unwrap_or_default(),
     };
-    let answer = ask(question, |request| {
+    let answer = ask(question, gateway.deadlines.query, |request| {
         let mut queries = gateway.queries.clone();
         async move { queries.list(request).await }
     })

@@ -3,7 +3,7 @@
 use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::command_service_server::CommandService;
 use crate::proto::command::{SubmitRequest, SubmitResponse};
-use crate::settings::UPSTREAM_DEADLINE;
+use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
 
@@ -11,11 +11,12 @@ use tonic::{Request, Response, Status};
 #[derive(Clone, Debug)]
 pub(super) struct Relay {
     upstream: CommandServiceClient<Channel>,
+    deadline: Duration,
 }
 
 impl Relay {
-    pub(super) const fn new(upstream: CommandServiceClient<Channel>) -> Self {
-        Self { upstream }
+    pub(super) const fn new(upstream: CommandServiceClient<Channel>, deadline: Duration) -> Self {
+        Self { upstream, deadline }
     }
 }
 
@@ -23,7 +24,7 @@ impl Relay {
 impl CommandService for Relay {
     async fn submit(&self, request: Request<SubmitRequest>) -> Result<Response<SubmitResponse>, Status> {
         let mut onward = Request::new(request.into_inner());
-        onward.set_timeout(UPSTREAM_DEADLINE);
+        onward.set_timeout(self.deadline);
         self.upstream.clone().submit(onward).await
     }
 }

@@ -12,7 +12,7 @@ pub(crate) async fn four_processes_ship_an_order(world: World) {
     let mut projection = world.serve("projection", "data", &ROOM).await;
     let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
     let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve("gateway", "data", &upstreams).await;
+    let mut gateway = world.serve_gateway(&upstreams).await;
     let mut runner =
         world.serve("runner", "data", &[&["--gateway", &gateway.url()][..], &ROOM].concat()).await;
     for node in [&mut aggregate, &mut projection, &mut gateway, &mut runner] {

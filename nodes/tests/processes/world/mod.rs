@@ -124,7 +124,15 @@ impl World {
         self.start("dev", &arguments).await
     }
 
-    /// A node as a process of its own, listening.
+    /// A gateway as a process of its own, listening: it has no state and talks to no broker.
+    pub(crate) async fn serve_gateway(&self, further: &[&str]) -> Node {
+        let mut arguments = vec!["serve", "gateway", SHOP, "--listen", "127.0.0.1:0"];
+        arguments.extend(further);
+        let arguments: Vec<String> = arguments.into_iter().map(str::to_owned).chain(self.vars()).collect();
+        Node::start("gateway", &arguments, self.dir()).await
+    }
+
+    /// Any other node as a process of its own, listening.
     pub(crate) async fn serve(&self, kind: &str, data: &str, further: &[&str]) -> Node {
         let data = self.data(data);
         let data = data.to_str().expect("a path that is text");
@@ -139,16 +147,20 @@ impl World {
 
     /// The arguments, completed by where broker and services are.
     pub(crate) fn with_surroundings(&self, arguments: &[&str]) -> Vec<String> {
-        let services = &self.services.url;
-        let host = services.trim_start_matches("http://");
         let url = self.link.as_ref().map(|link| link.url.clone());
         let broker = match url.or_else(|| self.broker.as_ref().map(NatsServer::url)) {
             Some(url) => ["--broker".to_owned(), url],
             None => ["--broker-listen".to_owned(), "127.0.0.1:0".to_owned()],
         };
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).chain(broker);
+        arguments.chain(self.vars()).collect()
+    }
+
+    fn vars(&self) -> impl Iterator<Item = String> + use<> {
+        let services = &self.services.url;
+        let host = services.trim_start_matches("http://");
         let vars = [format!("services={services}"), format!("services_host={host}")];
-        arguments.chain(vars.into_iter().flat_map(|var| ["--var".to_owned(), var])).collect()
+        vars.into_iter().flat_map(|var| ["--var".to_owned(), var])
     }
 
     /// A connection of the test's own to the broker.

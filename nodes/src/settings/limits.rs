@@ -1,0 +1,123 @@
+//! What machines and shells get of the settings.
+
+use super::{Key, Settings};
+use crate::gateway::Deadlines;
+use cloudlysis_core::saga::HandOver;
+use cloudlysis_core::wire::stream::StreamRoom;
+use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
+use std::time::Duration;
+
+const GIB: u64 = 1 << 30;
+
+impl Settings {
+    /// A number of things.
+    fn count(&self, key: Key) -> usize {
+        usize::try_from(self.number(key)).unwrap_or(usize::MAX)
+    }
+
+    /// A time in milliseconds.
+    #[must_use]
+    pub fn time(&self, key: Key) -> Duration {
+        Duration::from_millis(self.number(key))
+    }
+
+    /// Which partition it owns.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        u32::try_from(self.number(Key::Partition)).unwrap_or(u32::MAX)
+    }
+
+    /// How effects get from sagas to the ledger.
+    #[must_use]
+    pub fn hand_over(&self) -> HandOver {
+        HandOver::parse(self.text(Key::HandOver)).expect("checked when it was loaded")
+    }
+
+    /// How long nodes behind a gateway may take.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        Deadlines { command: self.time(Key::CommandDeadlineMs), query: self.time(Key::QueryDeadlineMs) }
+    }
+
+    /// Room for streams that are created.
+    #[must_use]
+    pub fn stream_room(&self) -> StreamRoom {
+        StreamRoom {
+            replicas: u8::try_from(self.number(Key::Replicas)).unwrap_or(u8::MAX),
+            events_bytes_max: self.number(Key::EventsGib).saturating_mul(GIB),
+            workflow_bytes_max: self.number(Key::WorkflowGib).saturating_mul(GIB),
+        }
+    }
+
+    /// Bounds of a gate.
+    #[must_use]
+    pub fn gate_limits(&self) -> gate::Limits {
+        gate::Limits {
+            batch: self.number(Key::GateBatch),
+            in_flight_max: self.number(Key::GateInFlightMax),
+            ack_wait_ms: self.number(Key::GateAckWaitMs),
+            pull_expires_ms: self.number(Key::GatePullExpiresMs),
+            heartbeat_ms: self.number(Key::GateHeartbeatMs),
+            request_timeout_ms: self.number(Key::GateRequestTimeoutMs),
+            confirm_ms: self.number(Key::GateConfirmMs),
+            audit_ms: self.number(Key::GateAuditMs),
+            rebind_ms: self.number(Key::GateRebindMs),
+            rebind_ms_max: self.number(Key::GateRebindMsMax),
+        }
+    }
+
+    /// Bounds of an aggregate node.
+    #[must_use]
+    pub fn aggregate_limits(&self) -> aggregate::Limits {
+        aggregate::Limits {
+            commands_max: self.count(Key::CommandsMax),
+            commands_per_aggregate_max: self.count(Key::CommandsPerAggregateMax),
+            attempts_max: u32::try_from(self.number(Key::CommandsAttemptsMax)).unwrap_or(u32::MAX),
+            load_messages_max: self.count(Key::CommandsLoadMessagesMax),
+            answer_timeout_ms: self.number(Key::CommandsAnswerTimeoutMs),
+            audit_ms: self.number(Key::CommandsAuditMs),
+            confirm_ms: self.number(Key::CommandsConfirmMs),
+            backoff_ms: self.number(Key::CommandsBackoffMs),
+            backoff_ms_max: self.number(Key::CommandsBackoffMsMax),
+            refusals_max: self.count(Key::CommandsRefusalsMax),
+        }
+    }
+
+    /// Bounds of an outbox.
+    #[must_use]
+    pub fn outbox_limits(&self) -> outbox::Limits {
+        outbox::Limits {
+            in_flight_max: self.count(Key::OutboxInFlightMax),
+            in_flight_tenant_max: self.count(Key::OutboxInFlightTenantMax),
+            tracked_max: self.count(Key::OutboxTrackedMax),
+            tracked_tenant_max: self.count(Key::OutboxTrackedTenantMax),
+            attempt_timeout_ms: self.number(Key::OutboxAttemptTimeoutMs),
+            backoff_ms: self.number(Key::OutboxBackoffMs),
+            backoff_ms_max: self.number(Key::OutboxBackoffMsMax),
+        }
+    }
+
+    /// Bounds of the timers of sagas.
+    #[must_use]
+    pub fn schedule_limits(&self) -> schedule::Limits {
+        schedule::Limits {
+            fired_max: self.count(Key::ScheduleFiredMax),
+            look_ms_max: self.number(Key::ScheduleLookMsMax),
+        }
+    }
+
+    /// Bounds of the effects.
+    #[must_use]
+    pub fn effect_limits(&self) -> effect::Limits {
+        effect::Limits {
+            in_flight_max: self.count(Key::EffectsInFlightMax),
+            tracked_max: self.count(Key::EffectsTrackedMax),
+            answer_slack_ms: self.number(Key::EffectsAnswerSlackMs),
+            circuit: effect::CircuitLimits {
+                failures_max: u32::try_from(self.number(Key::EffectsCircuitFailuresMax)).unwrap_or(u32::MAX),
+                pause_ms: self.number(Key::EffectsCircuitPauseMs),
+                pause_ms_max: self.number(Key::EffectsCircuitPauseMsMax),
+            },
+        }
+    }
+}
