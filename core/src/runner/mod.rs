@@ -10,13 +10,16 @@
 //! WORKFLOW_COMMANDS ─► gate ─┴─► effects ───────── result ───────────────┘
 //! ```
 //!
-//! With [`HandOver::Commit`] an effect goes from the saga straight to the effects, and its result straight back.
+//! With [`HandOver::Commit`](crate::saga::HandOver) an effect goes from the saga straight to the effects, and its
+//! result straight back.
 //!
 //! This machine only routes: a delivery goes through its gate, then to the saga or the effect it is for; what they ask
 //! for goes to the outbox; how that ended goes back to the saga. All of it is staged by follow-ups of one input, so it
 //! commits together with the checkpoint.
 //!
 //! What operators ask for is a fact as well ([`operate`]): it joins a turn, and is answered after the commit.
+//!
+//! A runner may be one half of this alone: [`Mode`] says which streams it reads.
 //!
 //! Durable, derived, lost: those of the parts. Invariants: those of the parts.
 //!
@@ -30,7 +33,7 @@ mod source;
 mod tests;
 
 pub use occurrence::OccurrenceEnded;
-pub use source::Source;
+pub use source::{Mode, Source};
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};
@@ -43,9 +46,7 @@ use crate::outbox::{self, Entry, Outbox};
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::Quarantine;
 use crate::quirks::Quirks;
-use crate::saga::{
-    Finished, HELD_MAX, HandOver, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded,
-};
+use crate::saga::{Finished, HELD_MAX, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
 use crate::schedule::recurring::{self, Recurring};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
@@ -66,8 +67,8 @@ pub struct Config {
     pub effects: BTreeMap<Name, Arc<EffectDef>>,
     /// The schedules.
     pub schedules: BTreeMap<Name, Arc<ScheduleDef>>,
-    /// How effects get from sagas to the ledger, and results back.
-    pub hand_over: HandOver,
+    /// What it does.
+    pub mode: Mode,
     /// Which partition this is.
     pub partition: u32,
     /// The id of our store.
@@ -310,7 +311,7 @@ impl Machine for Runner {
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut gates = BTreeMap::new();
-        for source in Source::ALL {
+        for source in config.mode.sources().iter().copied() {
             let filters = route::filters(source, &config);
             if filters.is_empty() {
                 continue;
@@ -341,7 +342,7 @@ impl Machine for Runner {
         };
         let sagas = SagaConfig {
             definitions: config.sagas.clone(),
-            hand_over: config.hand_over,
+            hand_over: config.mode.hand_over(),
             gas_max: config.gas_max,
             quirks: config.quirks,
         };

@@ -120,7 +120,7 @@ impl Runner {
                     timestamp: Some(now.wall.rfc3339()),
                     context,
                 };
-                match self.config.hand_over {
+                match self.config.mode.hand_over() {
                     HandOver::Broker => {
                         Input::Enqueued(Box::new(Entry::occurrence_effect(schedule, &command)))
                     }

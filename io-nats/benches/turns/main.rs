@@ -10,7 +10,7 @@ use cloudlysis_core::effect::{self, Answered};
 use cloudlysis_core::gate::{self, Delivery, StreamFacts};
 use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest, SourceFile};
 use cloudlysis_core::quirks::Quirks;
-use cloudlysis_core::runner::{Config, Effect, Input, Runner, Source};
+use cloudlysis_core::runner::{Config, Effect, Input, Mode, Runner, Source};
 use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::store::WriteBatch;
 use cloudlysis_core::wire::context::Context;
@@ -187,7 +187,7 @@ fn config(app: &App) -> Config {
         sagas: app.sagas.clone(),
         effects: app.effects.clone(),
         schedules: BTreeMap::new(),
-        hand_over: HandOver::Commit,
+        mode: Mode::Combined(HandOver::Commit),
         partition: 0,
         store_id: "bench".into(),
         adopt: false,

@@ -98,6 +98,9 @@ pub struct RunnerFlags {
     /// The gateway that commands are submitted to.
     #[arg(long, value_name = "URL")]
     pub gateway: Option<String>,
+    /// `saga`, `effect`, or both in one process: `combined`.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
     /// How effects get from sagas to whoever carries them out: `commit`, inside the runner, or `broker`, as messages.
     #[arg(long, value_name = "WAY")]
     pub hand_over: Option<String>,
@@ -203,6 +206,7 @@ impl Flags for RunnerFlags {
     fn pairs(&self) -> Vec<Pair> {
         let own = [
             text(Key::Gateway, self.gateway.as_ref()),
+            text(Key::Mode, self.mode.as_ref()),
             text(Key::HandOver, self.hand_over.as_ref()),
             text(Key::SecretsDir, self.secrets_dir.as_ref()),
         ];

@@ -16,6 +16,7 @@ use crate::{server, shutdown};
 use axum::Router;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::quirks::Quirks;
+use cloudlysis_core::runner::Mode;
 use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
@@ -255,21 +256,35 @@ pub(super) fn runner_watched(
     let operator = edge.operator();
     follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
     let snapshots = store.snapshots();
+    let mode = common.settings.mode();
+    let App { sagas, effects, schedules, .. } = (*common.app).clone();
+    let (sagas, schedules, effects) = match mode {
+        Mode::Combined(_) => (sagas, schedules, effects),
+        Mode::Sagas => (sagas, schedules, BTreeMap::new()),
+        Mode::Effects => (BTreeMap::new(), BTreeMap::new(), effects),
+    };
     let info = json!({
         "store": store.store_id(),
-        "sagas": names(common.app.sagas.keys()),
-        "effects": names(common.app.effects.keys()),
-        "schedules": names(common.app.schedules.keys()),
+        "mode": common.settings.text(Key::Mode),
+        "sagas": names(sagas.keys()),
+        "effects": names(effects.keys()),
+        "schedules": names(schedules.keys()),
     });
-    let (sagas, definitions, seed) = (common.app.sagas.clone(), common.app.effects.clone(), seed(&store));
-    let schedules = common.app.schedules.clone();
+    let instances = Sagas {
+        definitions: sagas.clone(),
+        snapshots: snapshots.clone(),
+        broker: common.broker.clone(),
+        operator,
+    };
+    let shown = Schedules { definitions: schedules.clone(), snapshots: snapshots.clone() };
+    let seed = seed(&store);
     let store_id = store.store_id().to_owned();
     let settings = common.settings.clone();
     let config = move || runner::Config {
         sagas: sagas.clone(),
-        effects: definitions.clone(),
+        effects: effects.clone(),
         schedules: schedules.clone(),
-        hand_over: settings.hand_over(),
+        mode,
         partition: settings.partition(),
         store_id: store_id.clone(),
         adopt: settings.is_on(Key::Adopt),
@@ -285,18 +300,15 @@ pub(super) fn runner_watched(
     let parts = Parts { name: "runner", store, config };
     let partition =
         partition::start::<runner::Runner, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
-    let instances = Sagas {
-        definitions: common.app.sagas.clone(),
-        snapshots: snapshots.clone(),
-        broker: common.broker.clone(),
-        operator,
-    };
     let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
-    let reader = snapshots.clone();
-    let admin = dlq::router("runner", snapshots)
-        .merge(sagas::router(instances))
-        .merge(schedules::router(Schedules { definitions: common.app.schedules.clone(), snapshots: reader }))
-        .merge(effects::router(ledger));
+    let of_mode = match mode {
+        Mode::Combined(_) => {
+            sagas::router(instances).merge(schedules::router(shown)).merge(effects::router(ledger))
+        }
+        Mode::Sagas => sagas::router(instances).merge(schedules::router(shown)),
+        Mode::Effects => effects::router(ledger),
+    };
+    let admin = dlq::router("runner", snapshots).merge(of_mode);
     Ok(finish(&common.settings, partition, (Router::new(), admin), info, |deadline_ms| {
         runner::Input::Stopped { deadline_ms }
     }))

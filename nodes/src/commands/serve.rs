@@ -79,14 +79,14 @@ async fn serve_partition(
     let name = settings.node().name();
     let app = &load(flags)?;
     let metrics = telemetry::metrics()?;
-    let store = node::open(Path::new(settings.text(Key::Data)), name)?;
+    let store = node::open(Path::new(settings.text(Key::Data)), settings.store_name())?;
     let listener = listen(&settings).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let connection = Connection::open(&Options {
         url: settings.text(Key::Broker).to_owned(),
-        name: format!("cloudlysis-{name}-p{}", settings.partition()),
+        name: format!("cloudlysis-{}-p{}", settings.store_name(), settings.partition()),
         fail_fast: false,
         seed: u64::from(std::process::id()),
     })

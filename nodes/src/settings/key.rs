@@ -72,6 +72,12 @@ const WAIT_MS: (u64, u64) = (1_000, 3_600_000);
 /// As they are written.
 const WAYS: &[&str] = &[HandOver::Commit.as_str(), HandOver::Broker.as_str()];
 
+/// What a runner may do.
+pub(super) const MODES: &[&str] = &[COMBINED, SAGAS, EFFECTS];
+pub(super) const COMBINED: &str = "combined";
+pub(super) const SAGAS: &str = "saga";
+pub(super) const EFFECTS: &str = "effect";
+
 macro_rules! keys {
     ($($key:ident = $name:literal, $nodes:expr, $kind:expr, $default:expr, $about:literal;)*) => {
         /// A setting.
@@ -133,7 +139,8 @@ keys! {
     Gateway = "gateway", RUNNER, Kind::Url, "http://127.0.0.1:8080", "The gateway that commands are submitted to.";
     Aggregate = "aggregate", GATEWAY, Kind::Url, "http://127.0.0.1:8081", "The aggregate node.";
     Projection = "projection", GATEWAY, Kind::Url, "http://127.0.0.1:8082", "The projection node.";
-    HandOver = "hand_over", RUNNER, Kind::Choice(WAYS), "commit", "How effects get from sagas to whoever carries them out: inside the runner's commit, or as messages.";
+    Mode = "mode", RUNNER, Kind::Choice(MODES), "combined", "What the runner does: sagas and effects, or one of the two; then another does the other.";
+    HandOver = "hand_over", RUNNER, Kind::Choice(WAYS), "commit", "How effects get from sagas to whoever carries them out: inside the commit, which only a combined runner can, or as messages.";
     // Where swarm and compose put them.
     SecretsDir = "secrets_dir", RUNNER, Kind::Text, "/run/secrets", "Where every secret has a file; what is not there may be in `CLOUDLYSIS_SECRETS__NAME`.";
     // Longer than an aggregate's attempts together, so that its own answer arrives rather than a timeout.

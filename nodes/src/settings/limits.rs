@@ -1,7 +1,8 @@
 //! What machines and shells get of the settings.
 
-use super::{Key, Settings};
+use super::{Key, NodeKind, Settings, key};
 use crate::gateway::Deadlines;
+use cloudlysis_core::runner::Mode;
 use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
@@ -27,10 +28,30 @@ impl Settings {
         u32::try_from(self.number(Key::Partition)).unwrap_or(u32::MAX)
     }
 
-    /// How effects get from sagas to the ledger.
+    /// What a runner does.
     #[must_use]
-    pub fn hand_over(&self) -> HandOver {
-        HandOver::parse(self.text(Key::HandOver)).expect("checked when it was loaded")
+    pub fn mode(&self) -> Mode {
+        match self.text(Key::Mode) {
+            key::SAGAS => Mode::Sagas,
+            key::EFFECTS => Mode::Effects,
+            _ => {
+                let way = HandOver::parse(self.text(Key::HandOver));
+                Mode::Combined(way.expect("checked when it was loaded"))
+            }
+        }
+    }
+
+    /// The folder of its store. Each half of a runner has its own: what one knows, the other must not take for its own.
+    #[must_use]
+    pub fn store_name(&self) -> &'static str {
+        match self.node() {
+            NodeKind::Aggregate | NodeKind::Projection | NodeKind::Gateway => self.node().name(),
+            NodeKind::Runner => match self.mode() {
+                Mode::Combined(_) => "runner",
+                Mode::Sagas => "runner-saga",
+                Mode::Effects => "runner-effect",
+            },
+        }
     }
 
     /// How long nodes behind a gateway may take.

@@ -30,6 +30,7 @@ pub use key::{Key, NodeKind};
 pub use layers::{Origin, Said};
 
 use cloudlysis_core::manifest::suggest::closest;
+use cloudlysis_core::saga::HandOver;
 use fault::Fault;
 use layers::Given;
 use serde_json::Value;
@@ -126,7 +127,21 @@ impl Settings {
         demand(Key::OutboxAttemptTimeoutMs, Key::CommandDeadlineMs, "more than", |own, other| own > other);
         demand(Key::EffectsInFlightMax, Key::EffectsTrackedMax, "at most", at_most);
         demand(Key::EffectsCircuitPauseMs, Key::EffectsCircuitPauseMsMax, "at most", at_most);
+        faults.extend(self.hand_over_of_one_half());
         faults
+    }
+
+    /// What only a combined runner can do must not be asked of half a one.
+    fn hand_over_of_one_half(&self) -> Option<Fault> {
+        let (value, origin) = self.values.get(&Key::HandOver)?.clone();
+        let asked = origin != Origin::Default && value.as_str() != Some(HandOver::Broker.as_str());
+        let mode = self.text(Key::Mode);
+        (asked && mode != key::COMBINED).then(|| Fault::Together {
+            name: Key::HandOver.name(),
+            value,
+            origin,
+            rule: format!("`broker` when `{}` is `{mode}`", Key::Mode.name()),
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use super::fault::Fault;
 use super::kind::{Kind, without_credentials};
 use super::*;
+use cloudlysis_core::runner::Mode;
 use serde_json::json;
 use std::fs;
 use std::path::Path;
@@ -192,6 +193,20 @@ fn values_must_go_together() {
     );
     assert_eq!(faults(NodeKind::Runner, &flags(&[("command_deadline_ms", "40000")])).len(), 1);
     assert_eq!(faults(NodeKind::Aggregate, &flags(&[("commands.backoff_ms", "2000")])).len(), 1);
+}
+
+#[test]
+fn half_a_runner_cannot_keep_effects_inside_its_commit() {
+    let half = flags(&[("mode", "saga"), ("hand_over", "commit")]);
+    assert_eq!(
+        faults(NodeKind::Runner, &half),
+        ["setting `hand_over` is \"commit\" (flag); it must be `broker` when `mode` is `saga`"]
+    );
+    let mode = |given| Settings::load(NodeKind::Runner, &flags(given)).expect("settings").mode();
+    assert_eq!(mode(&[("mode", "saga")]), Mode::Sagas);
+    assert_eq!(mode(&[("mode", "effect"), ("hand_over", "broker")]), Mode::Effects);
+    assert_eq!(mode(&[]), Mode::Combined(HandOver::Commit));
+    assert_eq!(mode(&[("hand_over", "broker")]), Mode::Combined(HandOver::Broker));
 }
 
 #[test]

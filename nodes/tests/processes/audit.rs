@@ -32,8 +32,19 @@ pub(crate) struct Books {
 impl Books {
     /// Waits until nothing moves any more, then reads them.
     pub(crate) async fn close(world: &World, node: &Node) -> Self {
-        let (broker, shop) = (node.broker().await, node.shop());
-        quiet(&broker, &shop).await;
+        let shop = node.shop();
+        Self::close_each(world, &node.broker().await, &shop, &[("projection", &shop), ("runner", &shop)])
+            .await
+    }
+
+    /// The same where nodes are processes of their own: views by the gateway, quarantines by those who have them.
+    pub(crate) async fn close_each(
+        world: &World,
+        broker: &Broker,
+        shop: &Shop,
+        holders: &[(&str, &Shop)],
+    ) -> Self {
+        quiet(broker, holders).await;
         let (mut orders, mut stock) = (BTreeMap::new(), BTreeMap::new());
         for tenant in TENANTS {
             for (view, rows) in [("order_summary", &mut orders), ("stock_level", &mut stock)] {
@@ -43,11 +54,11 @@ impl Books {
         }
         let operations = world.services.operations().await;
         let mut held_back = Vec::new();
-        for node in ["projection", "runner"] {
-            let (_, quarantine) = shop.get(&format!("/admin/{node}/dlq")).await.expect("an answer");
+        for (node, holder) in holders {
+            let (_, quarantine) = holder.get(&format!("/admin/{node}/dlq")).await.expect("an answer");
             held_back.extend(quarantine["keys"].as_array().into_iter().flatten().cloned());
         }
-        Self { orders, stock, operations, events: events(&broker).await, held_back }
+        Self { orders, stock, operations, events: events(broker).await, held_back }
     }
 
     /// Fails with everything that does not balance.
@@ -179,10 +190,10 @@ impl fmt::Display for Books {
 }
 
 /// Waits until no consumer has anything to do, nothing waits to leave, and it stays that way.
-async fn quiet(broker: &Broker, shop: &Shop) {
+async fn quiet(broker: &Broker, nodes: &[(&str, &Shop)]) {
     let mut since: Option<(Instant, Vec<u64>)> = None;
     eventually("everything comes to rest", LATER, async || {
-        let now = at_rest(broker, shop).await;
+        let now = at_rest(broker, nodes).await;
         match (now, &since) {
             (Ok(now), Some((from, then))) if now == *then => {
                 if from.elapsed() >= QUIET_FOR {
@@ -205,15 +216,18 @@ async fn quiet(broker: &Broker, shop: &Shop) {
 }
 
 /// The last sequence of each stream, if nothing is under way.
-async fn at_rest(broker: &Broker, shop: &Shop) -> Result<Vec<u64>, String> {
-    let (status, ready) = shop.get("/ready").await?;
-    if status != 200 {
-        return Err(ready.to_string());
-    }
-    for gauge in ["cloudlysis_outbox_depth", "cloudlysis_effects_open"] {
-        let value = shop.metric(gauge).await?;
-        if value > 0.0 {
-            return Err(format!("{gauge} is {value}"));
+async fn at_rest(broker: &Broker, nodes: &[(&str, &Shop)]) -> Result<Vec<u64>, String> {
+    for (name, node) in nodes {
+        let (status, ready) = node.get("/ready").await?;
+        if status != 200 {
+            return Err(ready.to_string());
+        }
+        let gauges = ["cloudlysis_outbox_depth", "cloudlysis_effects_open"];
+        for gauge in gauges.into_iter().filter(|_| *name == "runner") {
+            let value = node.metric(gauge).await?;
+            if value > 0.0 {
+                return Err(format!("{gauge} is {value}"));
+            }
         }
     }
     let mut last = Vec::new();

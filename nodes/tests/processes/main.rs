@@ -125,5 +125,7 @@ on_both_brokers!(
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,
     separate::four_processes_ship_an_order,
+    separate::sagas_and_effects_as_two_processes_carry_out_a_workload,
     separate::streams_are_created_only_on_request,
+    separate::a_wrong_setting_is_refused_with_its_origin,
 );

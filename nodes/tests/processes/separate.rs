@@ -1,7 +1,13 @@
 //! Every node as a process of its own.
 
+use crate::audit::Books;
+use crate::workload::{Dice, Workload};
 use crate::world::shop::Command;
-use crate::world::{SOON, World, cloudlysis};
+use crate::world::{SOON, World, cloudlysis, note};
+use tokio::sync::watch;
+
+const ORDERS: usize = 60;
+const CUSTOMERS: usize = 6;
 
 /// The broker reserves the room it promises.
 const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
@@ -34,6 +40,78 @@ pub(crate) async fn four_processes_ship_an_order(world: World) {
         let status = node.exit(SOON).await;
         assert!(status.success(), "{status}\n{}", node.log());
     }
+}
+
+/// Each half is killed while orders are placed; the other goes on, and together they lose nothing and repeat nothing.
+pub(crate) async fn sagas_and_effects_as_two_processes_carry_out_a_workload(world: World) {
+    let (seed, mut dice) = Dice::new();
+    note(&format!("CLOUDLYSIS_SEED={seed}"));
+    let workload = Workload::roll(ORDERS, &mut dice);
+    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
+    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
+    let mut projection = world.serve("projection", "data", &ROOM).await;
+    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
+    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
+    let mut gateway = world.serve_gateway(&upstreams).await;
+    let gateway_url = gateway.url();
+    let half = |mode| [&["--gateway", &gateway_url, "--mode", mode][..], &ROOM].concat();
+    let mut sagas = world.serve("runner", "data", &half("saga")).await;
+    let mut effects = world.serve("runner", "data", &half("effect")).await;
+    for node in [&mut aggregate, &mut projection, &mut gateway, &mut sagas, &mut effects] {
+        node.ready().await;
+    }
+    let shop = gateway.shop();
+    workload.stock_up(&shop).await;
+    let (placed, mut watched) = watch::channel(0);
+    let kills = async {
+        for (at, half) in [(ORDERS / 4, &mut sagas), (ORDERS / 2, &mut effects)] {
+            watched.wait_for(|placed| *placed >= at).await.expect("orders are being placed");
+            half.kill();
+            half.restart().await;
+        }
+    };
+    let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), kills);
+    let (views, sagas_shop, effects_shop) = (projection.shop(), sagas.shop(), effects.shop());
+    let holders = [("projection", &views), ("runner", &sagas_shop), ("runner", &effects_shop)];
+    let books = Books::close_each(&world, &world.broker().await, &shop, &holders).await;
+    note(&format!("{repeated} answers repeated; {books}"));
+    books.assert_balanced(&workload);
+
+    // Each has what is its own, and nothing of the other's.
+    let (status, ledger) = effects_shop.get("/admin/runner/effects").await.expect("an answer");
+    assert_eq!((status, ledger["counts"]["charge_card"]["open"].as_u64()), (200, Some(0)), "{ledger}");
+    assert_eq!(effects_shop.get("/admin/runner/sagas").await.map(|(status, _)| status), Ok(404));
+    assert_eq!(sagas_shop.get("/admin/runner/effects").await.map(|(status, _)| status), Ok(404));
+    for (half, reads, not) in [
+        (&sagas_shop, "saga_results-p0", "effect_commands-p0"),
+        (&effects_shop, "effect_commands-p0", "saga_results-p0"),
+    ] {
+        let (_, metrics) = half.get("/metrics").await.expect("an answer");
+        let metrics = metrics.as_str().expect("text");
+        assert!(metrics.contains(reads) && !metrics.contains(not), "{metrics}");
+    }
+}
+
+pub(crate) async fn a_wrong_setting_is_refused_with_its_origin(world: World) {
+    let file = world.data("runner.yaml");
+    std::fs::write(&file, "gate:\n  batch: 0\n  bach: 1\n").expect("written");
+    let file = file.to_str().expect("a path that is text");
+    let wrong = ["serve", "runner", crate::world::SHOP, "--config", file, "--set", "mode=both"];
+    let mut process = cloudlysis("runner", &world.with_surroundings(&wrong), world.dir());
+    assert_eq!(process.exit(SOON).await.code(), Some(2), "{}", process.log());
+    for fault in [
+        &format!("`gate.batch` is 0 (file:{file}); allowed is a whole number from 1 to 10000"),
+        &format!("unknown setting `gate.bach` of a runner node (file:{file}); did you mean `gate.batch`?"),
+        "`mode` is \"both\" (flag); allowed is `combined` or `saga` or `effect`",
+    ] {
+        assert!(process.log().contains(fault), "{fault}\n{}", process.log());
+    }
+    let shown = ["serve", "runner", "--set", "gate.batch=7", "--dump-config"];
+    let mut process = cloudlysis("runner", &shown.map(str::to_owned), world.dir());
+    assert!(process.exit(SOON).await.success(), "{}", process.log());
+    let lines = process.out();
+    let line = lines.lines().find(|line| line.starts_with("gate.batch = 7")).unwrap_or_default();
+    assert!(line.ends_with("# flag"), "{lines}");
 }
 
 pub(crate) async fn streams_are_created_only_on_request(world: World) {

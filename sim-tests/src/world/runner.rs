@@ -10,7 +10,7 @@ use crate::plan::{PARKED_MAX, Plan};
 use cloudlysis_core::gate::Effect as GateEffect;
 use cloudlysis_core::outbox;
 use cloudlysis_core::program::GAS_MAX_DEFAULT;
-use cloudlysis_core::runner::{Config, Effect, Input, Runner, Source};
+use cloudlysis_core::runner::{Config, Effect, Input, Mode, Runner, Source};
 use cloudlysis_io_sim::edge::{Fact, GateIndex, Publisher};
 
 pub(super) fn node(plan: &Plan) -> Node<Runner> {
@@ -19,7 +19,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
         sagas: app.sagas.clone(),
         effects: app.effects.clone(),
         schedules: app.schedules.clone(),
-        hand_over: plan.hand_over,
+        mode: Mode::Combined(plan.hand_over),
         partition: 0,
         store_id: "runner-store".to_owned(),
         adopt: false,

@@ -6,7 +6,7 @@ mod properties;
 mod script;
 
 use super::operate::{self, Done, Operation};
-use super::{Config, Effect, Input, Runner, Source};
+use super::{Config, Effect, Input, Mode, Runner, Source};
 use crate::bench::{Bench, Landed, Sent, Upstream, quirks, shop_with};
 use crate::effect::{self, Answered};
 use crate::gate;
@@ -73,7 +73,7 @@ fn config() -> Config {
         store_id: "store-a".into(),
         adopt: false,
         gate_limits: GATE_LIMITS,
-        hand_over: HandOver::Broker,
+        mode: Mode::Combined(HandOver::Broker),
         outbox_limits: OUTBOX_LIMITS,
         effect_limits: effect::Limits { in_flight_max: 4, tracked_max: 8, answer_slack_ms: 500, circuit },
         schedule_limits: crate::schedule::Limits { fired_max: 3, look_ms_max: 1_000 },
@@ -185,7 +185,7 @@ impl World {
     }
 
     fn bound_with(hand_over: HandOver) -> Self {
-        let mut world = Self::new(Config { hand_over, ..config() });
+        let mut world = Self::new(Config { mode: Mode::Combined(hand_over), ..config() });
         world.run();
         assert_eq!(world.bench.machine().not_ready(), [""; 0]);
         world

@@ -1,6 +1,6 @@
 //! Occurrences of schedules: each reaches what it is for, once, and its end comes back.
 
-use super::{Bench, Config, Landed, Runner, World, config, shop_with};
+use super::{Bench, Config, Landed, Mode, Runner, World, config, shop_with};
 use crate::marks::Mark;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::saga::{HandOver, Status};
@@ -52,7 +52,7 @@ fn world(names: &[&str], hand_over: HandOver) -> World {
     let app = shop_with(&files);
     let (sagas, mut schedules) = (app.sagas, app.schedules);
     schedules.retain(|name, _| names.contains(&name.as_str()));
-    let mut world = World::new(Config { sagas, schedules, hand_over, ..config() });
+    let mut world = World::new(Config { sagas, schedules, mode: Mode::Combined(hand_over), ..config() });
     world.run();
     world
 }

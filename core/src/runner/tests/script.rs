@@ -1,7 +1,7 @@
 //! Routing: where deliveries, settlements and results go, and that it is one commit.
 
 use super::{
-    Config, Input, Landed, Runner, Sent, Source, Status, Table, Value, World, config, headers, json,
+    Config, Input, Landed, Mode, Runner, Sent, Source, Status, Table, Value, World, config, headers, json,
     order_events, sent, shop_with,
 };
 use crate::gate;
@@ -84,6 +84,38 @@ fn effects_are_handed_over_inside_the_commit_and_so_are_their_results() {
     let seen = [Source::Results, Source::Commands].map(|source| world.checkpoint(source));
     assert_eq!(seen, [1, 1], "the receipt alone, behind the commands that were asked for before it");
     assert_eq!(world.bench.marked(Mark::EffectHandedBack), 3);
+}
+
+#[test]
+fn each_half_reads_its_own_streams_and_leaves_the_rest_to_the_other() {
+    let mut sagas = World::new(Config { mode: Mode::Sagas, ..config() });
+    sagas.run();
+    assert_eq!(sagas.bench.machine().not_ready(), [""; 0]);
+    sagas.place("acme", "o-1");
+    sagas.run();
+    assert_eq!(sagas.outside.of("acme/o-1"), ["reserve"], "the charge is somebody else's");
+    let asked = sagas.stream(Source::Commands).messages.clone();
+    assert_eq!(asked.len(), 1, "asked for as a message");
+
+    let mut effects = World::new(Config { mode: Mode::Effects, ..config() });
+    effects.run();
+    assert_eq!(effects.bench.machine().not_ready(), [""; 0]);
+    effects.place("acme", "o-2");
+    for stored in asked.into_values() {
+        effects.stream(Source::Commands).store(&stored.subject, stored.headers, stored.payload);
+    }
+    effects.run();
+    assert_eq!(effects.outside.log, ["acme/o-1 charge_card"], "events are not for it");
+    let results = effects.stream(Source::Results).messages.clone();
+    assert_eq!(results.len(), 1, "answered by a message");
+
+    for stored in results.into_values() {
+        sagas.stream(Source::Results).store(&stored.subject, stored.headers, stored.payload);
+    }
+    sagas.run();
+    assert_eq!(sagas.outside.of("acme/o-1"), ["reserve", "confirm"], "and so it goes on");
+    assert_eq!(sagas.bench.store.table(Table::Effect).count(), 0, "no ledger");
+    assert_eq!(effects.bench.store.table(Table::Saga).count(), 0, "no instance");
 }
 
 #[test]
