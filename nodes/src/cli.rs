@@ -2,7 +2,10 @@
 
 mod serve;
 
-pub use serve::{Flags, GatewayFlags, NodeFlags, PartitionFlags, ReaderFlags, RunnerFlags, Serve};
+pub use serve::{
+    AggregateFlags, Flags, GatewayFlags, NodeFlags, PartitionFlags, ProjectionFlags, ReaderFlags,
+    RunnerFlags, Serve,
+};
 
 use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
@@ -61,6 +64,9 @@ pub struct NodeArguments {
     /// The tenant; `saga ls`, `schedule ls` and `dlq` without one are about all tenants, everything else means the default one.
     #[arg(long, env = "CLOUDLYSIS_TENANT")]
     pub tenant: Option<String>,
+    /// The file with the node's token; by default the token is in CLOUDLYSIS_TOKEN, if there is one.
+    #[arg(long, env = "CLOUDLYSIS_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
@@ -399,6 +405,9 @@ pub struct DevArguments {
     /// Take over consumers that belong to another data directory.
     #[arg(long)]
     pub adopt: bool,
+    /// The file with the token that /admin asks for.
+    #[arg(long, env = "CLOUDLYSIS_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// How effects get from sagas to whoever carries them out: `commit`, inside the runner, or `broker`, as messages.
     #[arg(long, default_value = "commit", value_parser = parse_hand_over, env = "CLOUDLYSIS_HAND_OVER")]
     pub hand_over: HandOver,

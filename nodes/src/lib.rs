@@ -10,6 +10,7 @@
 //! | [`gateway`] | HTTP at the edge, gRPC inside |
 //! | [`broker`] | an embedded NATS server with JetStream |
 //! | [`nats_server`] | a command that stands in for the real `nats-server` |
+//! | [`settings`], [`token`] | what a node is told, and by whom |
 //! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
 //! | [`commands`] | `dev`, `validate`, `serve` |
 
@@ -35,6 +36,7 @@ pub mod server;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod token;
 
 /// The generated protocol.
 pub mod proto {

@@ -1,6 +1,7 @@
 //! One listener per node: gRPC and HTTP on the same port.
 
 use crate::proto::DESCRIPTORS;
+use crate::token::Guard;
 use axum::Router;
 use axum::serve::{Listener, ListenerExt};
 use std::net::SocketAddr;
@@ -21,27 +22,47 @@ pub enum ListenError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// Anybody on the network could use it.
+    /// Anybody on the network could send commands.
     #[error(
-        "{0} is not a loopback address, and this version has no authentication: put it behind something that has, \
-         and say --allow-unauthenticated"
+        "{0} is not a loopback address, and commands and queries are not authenticated: put it behind something that \
+         does that, and say --allow-unauthenticated"
     )]
     Unauthenticated(SocketAddr),
+    /// Anybody on the network could do what operators do.
+    #[error(
+        "{0} is not a loopback address, and /admin would be open to everybody there: give a token with \
+         --admin-token-file"
+    )]
+    NoToken(SocketAddr),
 }
 
-/// Binds a listener. Without authentication only loopback addresses are served, unless somebody insists.
+/// Who may be reached from elsewhere.
+#[derive(Clone, Debug)]
+pub struct Openness {
+    /// Commands or queries are served, and somebody insists that they may be reached.
+    pub unauthenticated: Option<bool>,
+    /// `/admin` is served, behind this.
+    pub admin: Option<Guard>,
+}
+
+/// Binds a listener. What is not authenticated is served on loopback addresses only, unless somebody insists; `/admin`
+/// needs a token elsewhere.
 ///
 /// # Errors
 /// [`ListenError`] when the address cannot be used, or may be reached from outside.
-pub async fn bind(address: &str, allow_unauthenticated: bool) -> Result<TcpListener, ListenError> {
+pub async fn bind(address: &str, openness: &Openness) -> Result<TcpListener, ListenError> {
     let fault = |source| ListenError::Bind { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(fault)?;
     let local = listener.local_addr().map_err(fault)?;
-    if local.ip().is_loopback() || allow_unauthenticated {
-        Ok(listener)
-    } else {
-        Err(ListenError::Unauthenticated(local))
+    if !local.ip().is_loopback() {
+        if openness.unauthenticated == Some(false) {
+            return Err(ListenError::Unauthenticated(local));
+        }
+        if openness.admin.as_ref().is_some_and(|guard| !guard.asks()) {
+            return Err(ListenError::NoToken(local));
+        }
     }
+    Ok(listener)
 }
 
 /// Adds `grpc.reflection` to a node's services.
@@ -93,9 +114,35 @@ pub fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bo
 mod tests {
     use super::*;
 
+    use crate::token::Token;
+
+    fn openness(unauthenticated: Option<bool>, admin: Option<Option<&str>>) -> Openness {
+        let guard =
+            |token: Option<&str>| Guard::new(token.map(|own| Token::parse(own).expect("a token")).as_ref());
+        Openness { unauthenticated, admin: admin.map(guard) }
+    }
+
+    #[tokio::test]
+    async fn who_can_be_reached_is_authenticated_or_somebody_insists() {
+        let anywhere = async |own: Openness| bind("0.0.0.0:0", &own).await;
+        let token = Some("a-token-of-some-length");
+        let refused = anywhere(openness(Some(false), None)).await;
+        assert!(matches!(refused, Err(ListenError::Unauthenticated(_))), "{refused:?}");
+        for open in [openness(None, Some(None)), openness(Some(true), Some(None))] {
+            let refused = anywhere(open).await;
+            assert!(matches!(refused, Err(ListenError::NoToken(_))), "{refused:?}");
+        }
+        for shut in
+            [openness(None, Some(token)), openness(Some(true), Some(token)), openness(Some(true), None)]
+        {
+            assert!(anywhere(shut).await.is_ok());
+        }
+        assert!(bind("127.0.0.1:0", &openness(Some(false), Some(None))).await.is_ok());
+    }
+
     #[tokio::test]
     async fn small_writes_do_not_wait_for_each_other() {
-        let listener = bind("127.0.0.1:0", false).await.expect("a port");
+        let listener = bind("127.0.0.1:0", &openness(None, None)).await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("connected");
         let (accepted, _) = promptly(listener).accept().await;
         assert!(accepted.nodelay().expect("an option"));

@@ -14,6 +14,7 @@
 //! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
 //! | `POST /admin/runner/sagas/{saga}/{id}/{verb}` | `pause`, `resume`, `cancel`, `kill`; all but `resume` say why: `{"reason": "…"}` |
 //!
+//! Where a node has a token, all of it asks for that ([`crate::token`]).
 //! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
 
 pub mod dlq;

@@ -12,9 +12,9 @@ use std::path::PathBuf;
 #[derive(Debug, Subcommand)]
 pub enum Serve {
     /// Takes commands, appends events.
-    Aggregate(PartitionFlags),
+    Aggregate(AggregateFlags),
     /// Keeps views, answers queries.
-    Projection(ReaderFlags),
+    Projection(ProjectionFlags),
     /// Runs sagas and effects.
     Runner(RunnerFlags),
     /// HTTP at the edge.
@@ -44,9 +44,6 @@ pub struct NodeFlags {
     /// Where the node listens.
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Listen on an address that others can reach, without authentication.
-    #[arg(long)]
-    pub allow_unauthenticated: bool,
 }
 
 /// What nodes with a partition take.
@@ -55,6 +52,9 @@ pub struct PartitionFlags {
     /// As every node.
     #[command(flatten)]
     pub node: NodeFlags,
+    /// The file with the token that /admin asks for.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<String>,
     /// The NATS server, with JetStream enabled.
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
@@ -76,6 +76,28 @@ pub struct PartitionFlags {
     /// Room for each workflow stream that bootstrap asks for, in GiB; the broker reserves it.
     #[arg(long, value_name = "GIB")]
     pub workflow_gib: Option<String>,
+}
+
+/// What an aggregate node takes.
+#[derive(Debug, Args)]
+pub struct AggregateFlags {
+    /// As every node with a partition.
+    #[command(flatten)]
+    pub partition: PartitionFlags,
+    /// Listen on an address that others can reach, although commands and queries are not authenticated.
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
+}
+
+/// What a projection node takes.
+#[derive(Debug, Args)]
+pub struct ProjectionFlags {
+    /// As every node with consumers.
+    #[command(flatten)]
+    pub reader: ReaderFlags,
+    /// Listen on an address that others can reach, although commands and queries are not authenticated.
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
 }
 
 /// What nodes with consumers take.
@@ -121,6 +143,9 @@ pub struct GatewayFlags {
     /// The projection node.
     #[arg(long, value_name = "URL")]
     pub projection: Option<String>,
+    /// Listen on an address that others can reach, although commands and queries are not authenticated.
+    #[arg(long)]
+    pub allow_unauthenticated: bool,
 }
 
 /// A setting and what it is to be, if anything was said.
@@ -162,10 +187,7 @@ impl Flags for NodeFlags {
     }
 
     fn pairs(&self) -> Vec<Pair> {
-        vec![
-            text(Key::Listen, self.listen.as_ref()),
-            switch(Key::AllowUnauthenticated, self.allow_unauthenticated),
-        ]
+        vec![text(Key::Listen, self.listen.as_ref())]
     }
 }
 
@@ -176,6 +198,7 @@ impl Flags for PartitionFlags {
 
     fn pairs(&self) -> Vec<Pair> {
         let own = [
+            text(Key::AdminTokenFile, self.admin_token_file.as_ref()),
             text(Key::Broker, self.broker.as_ref()),
             text(Key::Data, self.data.as_ref()),
             text(Key::Partition, self.partition.as_ref()),
@@ -195,6 +218,28 @@ impl Flags for ReaderFlags {
 
     fn pairs(&self) -> Vec<Pair> {
         self.partition.pairs().into_iter().chain([switch(Key::Adopt, self.adopt)]).collect()
+    }
+}
+
+impl Flags for AggregateFlags {
+    fn node(&self) -> &NodeFlags {
+        self.partition.node()
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        let open = switch(Key::AllowUnauthenticated, self.allow_unauthenticated);
+        self.partition.pairs().into_iter().chain([open]).collect()
+    }
+}
+
+impl Flags for ProjectionFlags {
+    fn node(&self) -> &NodeFlags {
+        self.reader.node()
+    }
+
+    fn pairs(&self) -> Vec<Pair> {
+        let open = switch(Key::AllowUnauthenticated, self.allow_unauthenticated);
+        self.reader.pairs().into_iter().chain([open]).collect()
     }
 }
 
@@ -220,8 +265,11 @@ impl Flags for GatewayFlags {
     }
 
     fn pairs(&self) -> Vec<Pair> {
-        let own =
-            [text(Key::Aggregate, self.aggregate.as_ref()), text(Key::Projection, self.projection.as_ref())];
+        let own = [
+            text(Key::Aggregate, self.aggregate.as_ref()),
+            text(Key::Projection, self.projection.as_ref()),
+            switch(Key::AllowUnauthenticated, self.allow_unauthenticated),
+        ];
         self.node.pairs().into_iter().chain(own).collect()
     }
 }

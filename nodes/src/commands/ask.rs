@@ -1,6 +1,7 @@
 //! Asking a running node over its `/admin`.
 
 use crate::cli::NodeArguments;
+use crate::token::{Token, TokenError};
 use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 use std::time::Duration;
@@ -18,6 +19,9 @@ pub enum AskError {
         /// What was given.
         url: String,
     },
+    /// The token cannot be used.
+    #[error("{0}; the node's token is in --token-file, CLOUDLYSIS_TOKEN_FILE or CLOUDLYSIS_TOKEN")]
+    Token(#[from] TokenError),
     /// Nobody answers.
     #[error("{url} does not answer: {source}; is it running, and is this its address (--node)?")]
     NoAnswer {
@@ -44,7 +48,7 @@ pub enum AskError {
 impl AskError {
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Address { .. } | Self::Payload(_) | Self::Refused { status: 400, .. } => 2,
+            Self::Address { .. } | Self::Token(_) | Self::Payload(_) | Self::Refused { status: 400, .. } => 2,
             Self::Refused { status: 404, .. } => 3,
             Self::Refused { status: 409, .. } => 4,
             Self::Refused { status: 401 | 403, .. } => 5,
@@ -58,6 +62,14 @@ impl AskError {
 pub(super) struct Address<'a> {
     pub(super) path: &'a [&'a str],
     pub(super) query: &'a [(&'a str, String)],
+}
+
+/// The token of a node, if there is one.
+fn token(node: &NodeArguments) -> Result<Option<Token>, TokenError> {
+    match &node.token_file {
+        Some(file) => Token::read(file).map(Some),
+        None => std::env::var("CLOUDLYSIS_TOKEN").ok().map(|text| Token::parse(&text)).transpose(),
+    }
 }
 
 /// Asks a node and reads its JSON.
@@ -76,6 +88,9 @@ pub(super) async fn ask(
     let mut request = reqwest::Client::new().request(method, url.clone()).timeout(DEADLINE);
     if let Some(tenant) = &node.tenant {
         request = request.header("x-tenant-id", tenant);
+    }
+    if let Some(token) = token(node)? {
+        request = request.bearer_auth(token.as_str());
     }
     let response = with(request).send().await;
     let response = response.map_err(|source| AskError::NoAnswer { url: url.clone(), source })?;

@@ -9,8 +9,10 @@ use crate::cli::DevArguments;
 use crate::gateway::{self, Upstreams};
 use crate::probes::{self, Probes};
 use crate::server;
+use crate::server::Openness;
 use crate::settings::kind::without_credentials;
-use crate::settings::{Key, NodeKind, Said, Settings};
+use crate::settings::{Key, NodeKind, Said, Settings, SettingsError};
+use crate::token::{Guard, Token};
 use crate::{shutdown, telemetry};
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
@@ -45,7 +47,11 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
         app.name,
         if has_history { "kept" } else { "fresh" }
     ));
-    let gateway_listener = server::bind(&arguments.listen, arguments.allow_unauthenticated).await?;
+    let token = arguments.admin_token_file.as_deref().map(Token::read).transpose();
+    let guard = Guard::new(token.map_err(SettingsError::from)?.as_ref());
+    let openness =
+        Openness { unauthenticated: Some(arguments.allow_unauthenticated), admin: Some(guard.clone()) };
+    let gateway_listener = server::bind(&arguments.listen, &openness).await?;
     let gateway_address = address(&gateway_listener)?;
     let children = if arguments.services { services::start(&app.dev_services).await? } else { Vec::new() };
     let embedded = match &arguments.broker {
@@ -86,7 +92,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let (stop_edge, stopping_edge) = watch::channel(false);
     let aggregate = node::aggregate(&common, aggregate_store)?;
     let projection = node::projection(&common.under(projection_settings), projection_store)?;
-    let inner = server::bind("127.0.0.1:0", false).await?;
+    let inner = server::bind("127.0.0.1:0", &Openness { unauthenticated: None, admin: None }).await?;
     let inner_url = format!("http://{}", address(&inner)?);
     let inner_router = aggregate.services.clone().merge(projection.services.clone());
     let inner_server = server::serve(inner, inner_router, stopping_inner);
@@ -107,7 +113,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
         metrics,
         info: node::info(&app, &nodes, settings),
     });
-    let admin = nodes[1].admin.clone().merge(nodes[2].admin.clone());
+    let admin = guard.around(nodes[1].admin.clone().merge(nodes[2].admin.clone()));
     let grpc = server::grpc(server::with_reflection(gateway::services(&upstreams)));
     let router = gateway::router(upstreams).merge(probes.router()).merge(admin).merge(grpc);
     let edge_server = server::serve(gateway_listener, router, stopping_edge);

@@ -129,7 +129,7 @@ impl CommandError {
             | Self::Halted(_) => 1,
             Self::Upstream { .. }
             | Self::Settings(_)
-            | Self::Listen(ListenError::Unauthenticated(_))
+            | Self::Listen(ListenError::Unauthenticated(_) | ListenError::NoToken(_))
             | Self::Broker(StartError::Tls(_)) => 2,
             Self::Store(_)
             | Self::Listen(ListenError::Bind { .. })

@@ -8,8 +8,9 @@ use crate::application;
 use crate::cli::{Flags, NodeFlags, Serve};
 use crate::gateway::{self, Upstreams};
 use crate::probes::{self, Probes};
-use crate::server::ListenError;
+use crate::server::{ListenError, Openness};
 use crate::settings::{Key, NodeKind, Settings};
+use crate::token::Guard;
 use crate::{server, shutdown, telemetry};
 use axum::Router;
 use cloudlysis_core::manifest::App;
@@ -80,7 +81,8 @@ async fn serve_partition(
     let app = &load(flags)?;
     let metrics = telemetry::metrics()?;
     let store = node::open(Path::new(settings.text(Key::Data)), settings.store_name())?;
-    let listener = listen(&settings).await?;
+    let guard = Guard::new(settings.admin_token()?.as_ref());
+    let listener = listen(&settings, Some(&guard)).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
@@ -107,7 +109,7 @@ async fn serve_partition(
         metrics,
         info: node::info(app, std::slice::from_ref(&node), common.settings.to_json()),
     });
-    let services = node.services.clone().merge(node.admin.clone());
+    let services = node.services.clone().merge(guard.around(node.admin.clone()));
     let router = services.merge(probes.router()).merge(health_service(&probes).await);
     let server = server::serve(listener, router, stopping);
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));
@@ -123,8 +125,15 @@ fn secrets_of(settings: &Settings) -> Secrets {
     Secrets::new(Some(Path::new(settings.text(Key::SecretsDir))))
 }
 
-async fn listen(settings: &Settings) -> Result<TcpListener, ListenError> {
-    server::bind(settings.text(Key::Listen), settings.is_on(Key::AllowUnauthenticated)).await
+/// Commands and queries are not authenticated yet; `/admin` is.
+async fn listen(settings: &Settings, admin: Option<&Guard>) -> Result<TcpListener, ListenError> {
+    let unauthenticated = match settings.node() {
+        NodeKind::Aggregate | NodeKind::Projection | NodeKind::Gateway => {
+            Some(settings.is_on(Key::AllowUnauthenticated))
+        }
+        NodeKind::Runner => None,
+    };
+    server::bind(settings.text(Key::Listen), &Openness { unauthenticated, admin: admin.cloned() }).await
 }
 
 /// Waits for the broker, then creates what may be created and validates what is there.
@@ -152,7 +161,7 @@ async fn agree_on_streams(
 
 async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), CommandError> {
     let metrics = telemetry::metrics()?;
-    let listener = listen(settings).await?;
+    let listener = listen(settings, None).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;

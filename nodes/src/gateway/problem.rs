@@ -1,4 +1,4 @@
-//! RFC 9457 problem details: every refusal of the gateway.
+//! RFC 9457 problem details: every refusal over HTTP.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -66,6 +66,9 @@ impl IntoResponse for Problem {
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(after_ms) = self.0.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1_000)));
         }

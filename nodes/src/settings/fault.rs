@@ -3,6 +3,7 @@
 use super::key::NodeKind;
 use super::kind::Kind;
 use super::layers::Origin;
+use crate::token::TokenError;
 use serde_json::Value;
 use std::fmt;
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub enum SettingsError {
         /// What is wrong.
         detail: String,
     },
+    /// The token of `/admin` cannot be used.
+    #[error("{0}")]
+    Token(#[from] TokenError),
     /// Settings have faults: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Faults(Vec<Fault>),

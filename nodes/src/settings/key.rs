@@ -51,6 +51,8 @@ impl fmt::Display for NodeKind {
 }
 
 const EVERY: &[NodeKind] = &NodeKind::ALL;
+/// Nodes that do more than operators ask for.
+const OPEN: &[NodeKind] = &[NodeKind::Aggregate, NodeKind::Projection, NodeKind::Gateway];
 /// Nodes with a partition.
 const OWNERS: &[NodeKind] = &[NodeKind::Aggregate, NodeKind::Projection, NodeKind::Runner];
 /// Nodes with consumers.
@@ -127,7 +129,9 @@ const fn number((min, max): (u64, u64)) -> Kind {
 
 keys! {
     Listen = "listen", EVERY, Kind::Text, "127.0.0.1:0", "Where the node listens.";
-    AllowUnauthenticated = "allow_unauthenticated", EVERY, Kind::Switch, "false", "Listen on an address that others can reach, without authentication.";
+AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Listen on an address that others can reach, although commands and queries are not authenticated.";
+    AdminTokenFile = "admin.token_file", OWNERS, Kind::File, "", "The file with the token that `/admin` asks for; needed to listen on an address that others can reach.";
+    AdminToken = "admin.token", OWNERS, Kind::Secret, "", "The token itself, for an environment that has secrets as variables.";
     Broker = "broker", OWNERS, Kind::Url, "nats://127.0.0.1:4222", "The NATS server, with JetStream enabled.";
     Data = "data", OWNERS, Kind::Text, ".cloudlysis", "Where the node keeps its state.";
     Partition = "partition", OWNERS, number((0, u32::MAX as u64)), "0", "Which partition the node owns.";

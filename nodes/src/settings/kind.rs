@@ -15,6 +15,10 @@ pub enum Kind {
     Text,
     /// An address; what stands before an `@` in it is nobody's business.
     Url,
+    /// A file, or nothing.
+    File,
+    /// Something that is never shown, or nothing.
+    Secret,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A whole number, within these.
@@ -31,6 +35,8 @@ impl fmt::Display for Kind {
         match self {
             Self::Switch => f.write_str("`true` or `false`"),
             Self::Text | Self::Url => write!(f, "text of 1 to {TEXT_BYTES_MAX} bytes"),
+            Self::File => write!(f, "the path of a file, or nothing"),
+            Self::Secret => f.write_str("what is not shown, or nothing"),
             Self::Choice(words) => {
                 let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
                 f.write_str(&words.join(" or "))
@@ -48,7 +54,7 @@ impl Kind {
         Some(match self {
             Self::Switch => Value::Bool(text.parse().ok()?),
             Self::Number { .. } => Value::from(text.parse::<u64>().ok()?),
-            Self::Text | Self::Url | Self::Choice(_) => Value::from(text),
+            Self::Text | Self::Url | Self::File | Self::Secret | Self::Choice(_) => Value::from(text),
         })
     }
 
@@ -60,6 +66,7 @@ impl Kind {
             Self::Text | Self::Url => {
                 value.as_str().is_some_and(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()))
             }
+            Self::File | Self::Secret => value.as_str().is_some_and(|text| text.len() <= TEXT_BYTES_MAX),
             Self::Choice(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Self::Number { min, max } => value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
         }
@@ -70,6 +77,8 @@ impl Kind {
     pub fn shown(self, value: &Value) -> Value {
         match (self, value) {
             (Self::Url, Value::String(text)) => Value::from(without_credentials(text)),
+            (Self::Secret, Value::String(text)) if text.is_empty() => value.clone(),
+            (Self::Secret, _) => Value::from("***"),
             _ => value.clone(),
         }
     }

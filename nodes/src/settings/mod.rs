@@ -29,18 +29,28 @@ pub use fault::SettingsError;
 pub use key::{Key, NodeKind};
 pub use layers::{Origin, Said};
 
+use crate::token::Token;
 use cloudlysis_core::manifest::suggest::closest;
 use cloudlysis_core::saga::HandOver;
 use fault::Fault;
 use layers::Given;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
 
 /// The settings of one node.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq)]
 pub struct Settings {
     node: NodeKind,
     values: BTreeMap<Key, (Value, Origin)>,
+}
+
+/// As they are shown: without secrets.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_json())
+    }
 }
 
 impl Settings {
@@ -128,7 +138,33 @@ impl Settings {
         demand(Key::EffectsInFlightMax, Key::EffectsTrackedMax, "at most", at_most);
         demand(Key::EffectsCircuitPauseMs, Key::EffectsCircuitPauseMsMax, "at most", at_most);
         faults.extend(self.hand_over_of_one_half());
+        faults.extend(self.two_tokens());
         faults
+    }
+
+    /// Nobody could say which of two tokens counts.
+    fn two_tokens(&self) -> Option<Fault> {
+        let (value, origin) = self.values.get(&Key::AdminToken)?.clone();
+        let both = value != "" && !self.text(Key::AdminTokenFile).is_empty();
+        both.then(|| Fault::Together {
+            name: Key::AdminToken.name(),
+            value: Key::AdminToken.kind().shown(&value),
+            origin,
+            rule: format!("empty when `{}` is set", Key::AdminTokenFile.name()),
+        })
+    }
+
+    /// The token that `/admin` asks for.
+    ///
+    /// # Errors
+    /// When its file cannot be read, or it is too short to be one.
+    pub fn admin_token(&self) -> Result<Option<Token>, SettingsError> {
+        let (file, text) = (self.text(Key::AdminTokenFile), self.text(Key::AdminToken));
+        Ok(match (file, text) {
+            ("", "") => None,
+            ("", text) => Some(Token::parse(text)?),
+            (file, _) => Some(Token::read(Path::new(file))?),
+        })
     }
 
     /// What only a combined runner can do must not be asked of half a one.

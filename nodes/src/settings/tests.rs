@@ -239,6 +239,30 @@ fn what_is_shown_says_the_same_when_it_is_read_and_keeps_secrets() {
 }
 
 #[test]
+fn a_token_comes_from_a_file_or_the_environment_and_is_not_shown() {
+    const TOKEN: &str = "a-token-of-some-length";
+    let (_dir, said) = file("token", &format!("{TOKEN}\n"));
+    let path = said.file.expect("a file").display().to_string();
+    let load = |said: &Said| Settings::load(NodeKind::Runner, said).expect("settings");
+    for said in [flags(&[("admin.token_file", &path)]), env(&[("RUNNER_ADMIN__TOKEN", TOKEN)])] {
+        let settings = load(&said);
+        let token = settings.admin_token().expect("a token").expect("a token");
+        assert_eq!(token.as_str(), TOKEN);
+        assert!(!format!("{settings:?} {}", settings.to_toml()).contains(TOKEN));
+    }
+    assert!(load(&Said::default()).admin_token().expect("no fault").is_none());
+    for wrong in [("admin.token", "short"), ("admin.token_file", "missing")] {
+        assert!(load(&flags(&[wrong])).admin_token().is_err());
+    }
+    let both = [("admin.token", TOKEN), ("admin.token_file", &path)];
+    let fault = faults(NodeKind::Runner, &flags(&both)).concat();
+    assert_eq!(
+        fault,
+        "setting `admin.token` is \"***\" (flag); it must be empty when `admin.token_file` is set"
+    );
+}
+
+#[test]
 fn a_password_is_not_in_a_fault() {
     let fault = Fault::Value {
         name: "broker",

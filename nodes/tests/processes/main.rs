@@ -16,6 +16,7 @@
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
+//! | [`token`] | who may ask for what |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 //!
@@ -39,6 +40,7 @@ mod secrets;
 mod separate;
 mod strangers;
 mod timers;
+mod token;
 mod workload;
 mod world;
 
@@ -124,6 +126,8 @@ on_both_brokers!(
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,
+    token::operators_show_a_token_and_probes_need_none,
+    token::without_a_token_a_node_is_not_opened_to_others,
     separate::four_processes_ship_an_order,
     separate::sagas_and_effects_as_two_processes_carry_out_a_workload,
     separate::streams_are_created_only_on_request,

@@ -136,7 +136,10 @@ impl World {
     pub(crate) async fn serve(&self, kind: &str, data: &str, further: &[&str]) -> Node {
         let data = self.data(data);
         let data = data.to_str().expect("a path that is text");
-        let mut arguments = vec!["serve", kind, SHOP, "--data", data, "--listen", "127.0.0.1:0"];
+        let mut arguments = vec!["serve", kind, SHOP, "--data", data];
+        if !further.contains(&"--listen") {
+            arguments.extend(["--listen", "127.0.0.1:0"]);
+        }
         arguments.extend(further);
         self.start(kind, &arguments).await
     }

@@ -107,6 +107,11 @@ impl Shop {
         Ok((answer.status, answer.body))
     }
 
+    /// A plain GET, with its headers.
+    pub(crate) async fn answer(&self, path: &str) -> Result<Answer, String> {
+        self.get_as("", path).await
+    }
+
     async fn get_as(&self, tenant: &str, path: &str) -> Result<Answer, String> {
         let request = self.client.get(format!("{}{path}", self.address.get()));
         self.send(tenant, request).await
