@@ -121,6 +121,10 @@ impl Edge<Aggregate> for AggregateEdge {
         machine.not_ready().map(str::to_owned).into_iter().collect()
     }
 
+    fn stopped(deadline_ms: u64) -> Input {
+        Input::Stopped { deadline_ms }
+    }
+
     fn drained(&mut self) -> Option<Report> {
         self.drained.take()
     }

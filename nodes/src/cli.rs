@@ -47,6 +47,9 @@ pub enum Command {
     /// Look at what running nodes hold back because it cannot be applied.
     #[command(subcommand)]
     Dlq(Dlq),
+    /// Have a running node stop taking work in.
+    #[command(subcommand)]
+    Node(NodeVerb),
     /// Ask a running node how surely things happened.
     #[command(subcommand)]
     Audit(Audit),
@@ -259,6 +262,20 @@ pub enum Dlq {
         of: Option<DlqNode>,
         /// The key, as `dlq ls` names it.
         key: String,
+    },
+}
+
+/// `cloudlysis node`: what.
+#[derive(Debug, Subcommand)]
+pub enum NodeVerb {
+    /// Take nothing in any more, finish what is in flight, and say what is left. The process stays until SIGTERM.
+    Drain {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// How long what is in flight may take; by default as long as the node's settings say.
+        #[arg(long)]
+        deadline_ms: Option<u64>,
     },
 }
 

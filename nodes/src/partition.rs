@@ -63,8 +63,23 @@ pub trait Edge<M: Machine>: Send + 'static {
     /// Why the machine does not take work.
     fn not_ready(&self, machine: &M) -> Vec<String>;
 
+    /// The fact that the node is to stop.
+    fn stopped(deadline_ms: u64) -> M::Input;
+
     /// A finished drain, once.
     fn drained(&mut self) -> Option<Report>;
+}
+
+/// Tells a partition to take nothing in any more, and to finish by a deadline. The first to say so sets the deadline.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(watch::Sender<Option<Instant>>);
+
+impl Stop {
+    /// Says so; the deadline that counts.
+    pub fn by(&self, deadline: Instant) -> Instant {
+        self.0.send_if_modified(|stop| stop.replace(stop.unwrap_or(deadline)).is_none());
+        self.0.borrow().unwrap_or(deadline)
+    }
 }
 
 /// A running partition.
@@ -72,6 +87,8 @@ pub trait Edge<M: Machine>: Send + 'static {
 pub struct Partition<I> {
     /// Where facts go.
     pub inputs: mpsc::Sender<I>,
+    /// How it is drained.
+    pub stop: Stop,
     /// What is known about it.
     pub status: watch::Receiver<Status>,
     thread: JoinHandle<()>,
@@ -114,6 +131,8 @@ where
 {
     let (sender, receiver) = inputs;
     let (status, watched) = watch::channel(Status::starting());
+    let stop = Stop::default();
+    let stopping = stop.0.subscribe();
     let name = parts.name;
     let thread = std::thread::Builder::new().name(format!("partition-{name}")).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -125,6 +144,7 @@ where
                     config: parts.config,
                     inputs: receiver,
                     status,
+                    stop: stopping,
                     edge,
                     clock: Clock::default(),
                 }
@@ -133,7 +153,7 @@ where
             Err(error) => tracing::error!(partition = name, %error, "no runtime"),
         }
     })?;
-    Ok(Partition { inputs: sender, status: watched, thread })
+    Ok(Partition { inputs: sender, stop, status: watched, thread })
 }
 
 struct Shell<M: Machine, E, C> {
@@ -142,6 +162,8 @@ struct Shell<M: Machine, E, C> {
     config: C,
     inputs: mpsc::Receiver<M::Input>,
     status: watch::Sender<Status>,
+    /// When a drain must be over, once somebody wants one. A machine that is recovered meanwhile is told again.
+    stop: watch::Receiver<Option<Instant>>,
     edge: E,
     clock: Clock,
 }
@@ -204,6 +226,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
 
     async fn turns(&mut self, mut driver: Driver<M>) -> Ended {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
+        let mut told_to_stop = false;
         let mut observed = Instant::now().checked_sub(OBSERVE_INTERVAL).unwrap_or_else(Instant::now);
         loop {
             if observed.elapsed() >= OBSERVE_INTERVAL {
@@ -217,6 +240,11 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 return Ended::Closed;
             }
             let started = Instant::now();
+            if !told_to_stop && let Some(deadline) = *self.stop.borrow_and_update() {
+                told_to_stop = true;
+                let left = deadline.saturating_duration_since(started).as_millis();
+                inputs.push(E::stopped(u64::try_from(left).unwrap_or(u64::MAX)));
+            }
             let now = self.now();
             let count = inputs.len();
             match driver.turn(&mut self.store, now, inputs.drain(..)) {
@@ -235,13 +263,15 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         self.clock.now()
     }
 
-    /// Waits for facts, the machine's deadline or the next look at the figures; `false` when nobody sends any more.
+    /// Waits for facts, a wish to stop, the machine's deadline or the next look at the figures; `false` when nobody sends
+    /// any more.
     async fn wait(&mut self, driver: &Driver<M>, observed: Instant, inputs: &mut Vec<M::Input>) -> bool {
         let deadline = driver.deadline().map_or(Mono::from_ns(u64::MAX), |(at, _)| at);
         let wake = self.clock.instant_of(deadline).min(observed + 4 * OBSERVE_INTERVAL);
         tokio::select! {
             biased;
             received = self.inputs.recv_many(inputs, TURN_INPUTS_MAX) => received > 0,
+            Ok(()) = self.stop.changed() => true,
             () = tokio::time::sleep_until(wake.into()) => true,
         }
     }
@@ -267,7 +297,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
 mod tests {
     use super::*;
     use crate::settings::{NodeKind, Said, Settings};
-    use cloudlysis_core::aggregate::{Aggregate, Config, Effect};
+    use cloudlysis_core::aggregate::{Aggregate, Config, Effect, Input};
     use cloudlysis_io_nats::store::MapSize;
     use std::collections::BTreeMap;
 
@@ -280,9 +310,20 @@ mod tests {
         fn not_ready(&self, _: &Aggregate) -> Vec<String> {
             Vec::new()
         }
+        fn stopped(deadline_ms: u64) -> Input {
+            Input::Stopped { deadline_ms }
+        }
         fn drained(&mut self) -> Option<Report> {
             None
         }
+    }
+
+    #[test]
+    fn the_first_deadline_counts() {
+        let stop = Stop::default();
+        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(9));
+        assert_eq!(stop.by(later), later);
+        assert_eq!(stop.by(now), later);
     }
 
     #[tokio::test]

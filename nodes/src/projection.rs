@@ -93,6 +93,10 @@ impl Edge<Projection> for ProjectionEdge {
         machine.not_ready()
     }
 
+    fn stopped(deadline_ms: u64) -> Input {
+        Input::Stopped { deadline_ms }
+    }
+
     fn drained(&mut self) -> Option<Report> {
         self.drained.take()
     }

@@ -299,6 +299,10 @@ impl Edge<Runner> for RunnerEdge {
         machine.not_ready()
     }
 
+    fn stopped(deadline_ms: u64) -> Input {
+        Input::Stopped { deadline_ms }
+    }
+
     fn drained(&mut self) -> Option<Report> {
         self.drained.take()
     }

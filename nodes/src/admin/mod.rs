@@ -2,6 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
+//! | `POST /admin/drain` | what was left, when nothing is in flight any more or the deadline has come |
 //! | `GET /admin/{projection,runner}/dlq?group=&after=&limit=` | keys that are held back, and why, a page at a time |
 //! | `GET /admin/{projection,runner}/dlq/groups?after=&limit=` | the reasons they share, of all tenants |
 //! | `GET /admin/{projection,runner}/dlq/messages?key=&from=&limit=` | the parked messages of one key, in order |
@@ -18,6 +19,7 @@
 //! The tenant is in `x-tenant-id`, as at the gateway; listing without one lists all tenants. What goes wrong is an RFC 9457 problem.
 
 pub mod dlq;
+pub mod drain;
 pub mod effects;
 pub mod operator;
 pub mod sagas;

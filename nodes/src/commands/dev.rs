@@ -4,6 +4,7 @@ use super::embedded;
 use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say, services};
+use crate::admin::drain;
 use crate::application;
 use crate::cli::DevArguments;
 use crate::gateway::{self, Upstreams};
@@ -113,7 +114,11 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
         metrics,
         info: node::info(&app, &nodes, settings),
     });
-    let admin = guard.around(nodes[1].admin.clone().merge(nodes[2].admin.clone()));
+    let deadline = common.settings.time(Key::DrainDeadlineMs);
+    let [aggregate, projection, runner] = &nodes;
+    let in_order = [runner, projection, aggregate].map(|node| node.drainable.clone());
+    let admin = projection.admin.clone().merge(runner.admin.clone());
+    let admin = guard.around(admin.merge(drain::router(in_order.to_vec(), deadline)));
     let grpc = server::grpc(server::with_reflection(gateway::services(&upstreams)));
     let router = gateway::router(upstreams).merge(probes.router()).merge(admin).merge(grpc);
     let edge_server = server::serve(gateway_listener, router, stopping_edge);

@@ -8,6 +8,7 @@ mod dev;
 mod dlq;
 mod embedded;
 mod node;
+mod node_verbs;
 mod saga;
 mod schedule;
 mod serve;
@@ -155,6 +156,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Saga(what) => saga::run(what).await,
         Command::Schedule(what) => schedule::run(what).await,
         Command::Dlq(what) => dlq::run(what).await,
+        Command::Node(what) => node_verbs::run(what).await,
         Command::Audit(what) => audit::run(what).await,
         Command::Bench(what) => bench::run(what).await,
     };

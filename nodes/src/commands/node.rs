@@ -2,6 +2,7 @@
 
 use super::CommandError;
 use crate::admin::dlq;
+use crate::admin::drain::Drainable;
 use crate::admin::effects::{self, Effects};
 use crate::admin::sagas::{self, Sagas};
 use crate::admin::schedules::{self, Schedules};
@@ -11,8 +12,8 @@ use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::command::command_service_server::CommandServiceServer;
 use crate::proto::query::query_service_server::QueryServiceServer;
 use crate::runner::{RunnerEdge, Targets, Watcher};
+use crate::server;
 use crate::settings::{Key, Settings};
-use crate::{server, shutdown};
 use axum::Router;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::quirks::Quirks;
@@ -29,7 +30,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
@@ -60,17 +61,15 @@ pub(super) struct Node {
     /// What operators use.
     pub(super) admin: Router,
     pub(super) info: Value,
+    pub(super) drainable: Drainable,
     drain_deadline: Duration,
-    stop: Box<dyn FnOnce() -> futures_util::future::BoxFuture<'static, ()> + Send>,
     join: Box<dyn FnOnce() + Send>,
 }
 
 impl Node {
     /// Drains and ends the partition. How many requests were left in flight.
     pub(super) async fn stop(self) -> usize {
-        (self.stop)().await;
-        // The machine itself ends its drain by the deadline; a little longer and something is wrong with the shell.
-        let report = shutdown::drained(self.status, self.drain_deadline * 2).await;
+        let report = self.drainable.drain(Instant::now() + self.drain_deadline).await;
         let left = match report {
             Some(report) => {
                 tracing::info!(
@@ -135,24 +134,16 @@ fn finish<I: Send + 'static>(
     partition: Partition<I>,
     (services, admin): (Router, Router),
     info: Value,
-    stopped: fn(u64) -> I,
 ) -> Node {
-    let status = partition.status.clone();
-    let inputs = partition.inputs.clone();
-    let deadline_ms = settings.number(Key::DrainDeadlineMs);
+    let (name, status) = (settings.node().name(), partition.status.clone());
     Node {
-        name: settings.node().name(),
-        status,
+        name,
+        status: status.clone(),
         services,
         admin,
         info,
+        drainable: Drainable { name, stop: partition.stop.clone(), status },
         drain_deadline: settings.time(Key::DrainDeadlineMs),
-        stop: Box::new(move || {
-            Box::pin(async move {
-                // An error means that the partition has ended already.
-                drop(inputs.send(stopped(deadline_ms)).await);
-            })
-        }),
         join: Box::new(move || partition.join()),
     }
 }
@@ -187,9 +178,7 @@ pub(super) fn aggregate_and_commands(
     let partition =
         partition::start::<aggregate::Aggregate, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
     let services = server::grpc(Routes::new(CommandServiceServer::new(commands.clone())));
-    let node = finish(&common.settings, partition, (services, Router::new()), info, |deadline_ms| {
-        aggregate::Input::Stopped { deadline_ms }
-    });
+    let node = finish(&common.settings, partition, (services, Router::new()), info);
     Ok((node, commands))
 }
 
@@ -221,9 +210,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
     let admin = dlq::router("projection", snapshots);
-    Ok(finish(&common.settings, partition, (services, admin), info, |deadline_ms| {
-        projection::Input::Stopped { deadline_ms }
-    }))
+    Ok(finish(&common.settings, partition, (services, admin), info))
 }
 
 /// Every secret that an effect needs is there, before anything of a runner starts.
@@ -309,9 +296,7 @@ pub(super) fn runner_watched(
         Mode::Effects => effects::router(ledger),
     };
     let admin = dlq::router("runner", snapshots).merge(of_mode);
-    Ok(finish(&common.settings, partition, (Router::new(), admin), info, |deadline_ms| {
-        runner::Input::Stopped { deadline_ms }
-    }))
+    Ok(finish(&common.settings, partition, (Router::new(), admin), info))
 }
 
 /// A channel to another node; it connects when it is first used, and again whenever it must.

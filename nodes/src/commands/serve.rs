@@ -4,6 +4,7 @@ use super::embedded;
 use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say};
+use crate::admin::drain;
 use crate::application;
 use crate::cli::{Flags, NodeFlags, Serve};
 use crate::gateway::{self, Upstreams};
@@ -109,7 +110,9 @@ async fn serve_partition(
         metrics,
         info: node::info(app, std::slice::from_ref(&node), common.settings.to_json()),
     });
-    let services = node.services.clone().merge(guard.around(node.admin.clone()));
+    let deadline = common.settings.time(Key::DrainDeadlineMs);
+    let admin = node.admin.clone().merge(drain::router(vec![node.drainable.clone()], deadline));
+    let services = node.services.clone().merge(guard.around(admin));
     let router = services.merge(probes.router()).merge(health_service(&probes).await);
     let server = server::serve(listener, router, stopping);
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));

@@ -6,7 +6,7 @@
 //! | [`kill`] | SIGKILL of the process, again and again: nothing lost, nothing twice |
 //! | [`crashes`] | SIGKILL at the moments that hurt, brought about on purpose |
 //! | [`broker_away`] | SIGKILL of the broker |
-//! | [`drain`] | SIGTERM |
+//! | [`drain`] | SIGTERM, and a drain on request |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`timers`] | timers and signals of sagas |
 //! | [`schedules`] | what is due again and again |
@@ -107,6 +107,8 @@ on_both_brokers!(
     broker_away::without_its_broker_a_node_waits_quietly_and_then_goes_on,
     drain::a_terminated_process_drains_and_the_next_one_goes_on,
     drain::a_call_under_way_is_waited_for,
+    drain::a_drained_process_stays_and_says_so_until_it_is_terminated,
+    drain::a_drain_ends_by_its_deadline_and_says_what_is_left,
     quarantine::a_charge_that_fails_releases_the_stock_and_cancels_the_order,
     quarantine::an_event_nobody_can_read_holds_back_only_its_own_order,
     ids::any_text_is_an_id_and_no_two_are_mixed_up,
