@@ -47,7 +47,7 @@ pub enum Command {
     /// Look at what running nodes hold back because it cannot be applied.
     #[command(subcommand)]
     Dlq(Dlq),
-    /// Have a running node stop taking work in.
+    /// Have a running node stop taking work in, or read its manifests again.
     #[command(subcommand)]
     Node(NodeVerb),
     /// Ask a running node how surely things happened.
@@ -274,6 +274,15 @@ pub enum NodeVerb {
         #[command(flatten)]
         node: NodeArguments,
         /// How long what is in flight may take; by default as long as the node's settings say.
+        #[arg(long)]
+        deadline_ms: Option<u64>,
+    },
+    /// Have a runner read its manifests again and go on under them, or say why not.
+    Reload {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// How long what is in flight may take before; by default as long as the node's settings say.
         #[arg(long)]
         deadline_ms: Option<u64>,
     },

@@ -18,7 +18,7 @@ use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::HeedStore;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Facts that may wait for a partition. Everything that sends is bounded by itself; this bounds them together.
 pub const INPUTS_MAX: usize = 4096;
@@ -82,6 +82,22 @@ impl Stop {
     }
 }
 
+/// Asks a partition to go on from its store under another configuration.
+pub struct Reload {
+    /// When what is in flight is not waited for any longer.
+    pub deadline: Instant,
+    /// Puts the other configuration in place, between the end of one machine and the recovery of the next.
+    pub swap: Box<dyn FnOnce() + Send>,
+    /// Hears how the machine before ended. Dropped when it is not to be: the node drains, or the machine halted.
+    pub done: oneshot::Sender<Report>,
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reload").field("deadline", &self.deadline).finish_non_exhaustive()
+    }
+}
+
 /// A running partition.
 #[derive(Debug)]
 pub struct Partition<I> {
@@ -89,6 +105,8 @@ pub struct Partition<I> {
     pub inputs: mpsc::Sender<I>,
     /// How it is drained.
     pub stop: Stop,
+    /// How it is brought to another configuration.
+    pub reloads: mpsc::Sender<Reload>,
     /// What is known about it.
     pub status: watch::Receiver<Status>,
     thread: JoinHandle<()>,
@@ -133,6 +151,7 @@ where
     let (status, watched) = watch::channel(Status::starting());
     let stop = Stop::default();
     let stopping = stop.0.subscribe();
+    let (reloads, reloaded) = mpsc::channel(1);
     let name = parts.name;
     let thread = std::thread::Builder::new().name(format!("partition-{name}")).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -145,6 +164,8 @@ where
                     inputs: receiver,
                     status,
                     stop: stopping,
+                    reloads: reloaded,
+                    reload: None,
                     edge,
                     clock: Clock::default(),
                 }
@@ -153,7 +174,7 @@ where
             Err(error) => tracing::error!(partition = name, %error, "no runtime"),
         }
     })?;
-    Ok(Partition { inputs: sender, stop, status: watched, thread })
+    Ok(Partition { inputs: sender, stop, reloads, status: watched, thread })
 }
 
 struct Shell<M: Machine, E, C> {
@@ -164,6 +185,9 @@ struct Shell<M: Machine, E, C> {
     status: watch::Sender<Status>,
     /// When a drain must be over, once somebody wants one. A machine that is recovered meanwhile is told again.
     stop: watch::Receiver<Option<Instant>>,
+    reloads: mpsc::Receiver<Reload>,
+    /// The one under way: the machine drains for it.
+    reload: Option<Reload>,
     edge: E,
     clock: Clock,
 }
@@ -172,6 +196,8 @@ struct Shell<M: Machine, E, C> {
 enum Ended {
     /// Nobody sends any more.
     Closed,
+    /// Another configuration is in place.
+    Reloaded,
     /// The machine must be recovered, or is stopped for good.
     Halted(Halt),
 }
@@ -188,8 +214,13 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 }
                 Err(halt) => Ended::Halted(halt),
             };
+            // A machine that halted did not drain: whoever wanted to reload hears of it, and the old definitions go on.
+            self.reload = None;
             match ended {
                 Ended::Closed => return,
+                Ended::Reloaded => {
+                    tracing::info!(partition = self.name, "recovering under other definitions")
+                }
                 Ended::Halted(halt) if halt.is_recoverable() => {
                     tracing::warn!(partition = self.name, %halt, "recovering from the store");
                     telemetry::partition_recovered(self.name);
@@ -234,13 +265,26 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 self.edge.observe(driver.machine(), &self.store);
                 telemetry::marks(self.name, driver.marks());
             }
-            self.publish_status(&driver);
+            let drained = self.edge.drained();
+            if let Some((report, reload)) = drained.zip(self.reload.take_if(|_| drained.is_some())) {
+                (reload.swap)();
+                // An error means that nobody waits for it any more.
+                let _ = reload.done.send(report);
+                return Ended::Reloaded;
+            }
+            self.publish_status(&driver, drained);
             inputs.clear();
             if !self.wait(&driver, observed, &mut inputs).await {
                 return Ended::Closed;
             }
             let started = Instant::now();
-            if !told_to_stop && let Some(deadline) = *self.stop.borrow_and_update() {
+            let stop = *self.stop.borrow_and_update();
+            if let Ok(reload) = self.reloads.try_recv() {
+                // A drain has no way back; another one under way is for this reload's caller to repeat.
+                self.reload = self.reload.take().or(stop.is_none().then_some(reload));
+            }
+            let stop = stop.or(self.reload.as_ref().map(|reload| reload.deadline));
+            if !told_to_stop && let Some(deadline) = stop {
                 told_to_stop = true;
                 let left = deadline.saturating_duration_since(started).as_millis();
                 inputs.push(E::stopped(u64::try_from(left).unwrap_or(u64::MAX)));
@@ -272,16 +316,20 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             biased;
             received = self.inputs.recv_many(inputs, TURN_INPUTS_MAX) => received > 0,
             Ok(()) = self.stop.changed() => true,
+            Some(reload) = self.reloads.recv(), if self.reload.is_none() => {
+                self.reload = self.stop.borrow().is_none().then_some(reload);
+                true
+            }
             () = tokio::time::sleep_until(wake.into()) => true,
         }
     }
 
-    fn publish_status(&mut self, driver: &Driver<M>) {
+    fn publish_status(&mut self, driver: &Driver<M>, drained: Option<Report>) {
         let next = Status {
             not_ready: self.edge.not_ready(driver.machine()),
             halted: None,
             store_fault: None,
-            drained: self.edge.drained(),
+            drained,
         };
         self.status.send_if_modified(|status| {
             let drained = next.drained.or(status.drained);

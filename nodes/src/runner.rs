@@ -8,7 +8,7 @@ use crate::proto::command::{self as wire, SubmitRequest};
 use crate::telemetry;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
-use cloudlysis_core::manifest::{BuiltinRequest, EffectRequest};
+use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest};
 use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found, Target};
 use cloudlysis_core::program::contract::Refusal;
 use cloudlysis_core::quirks::Quirks;
@@ -21,8 +21,10 @@ use cloudlysis_core::wire::headers::NATS_MSG_ID;
 use cloudlysis_core::{Outcome, Token};
 use cloudlysis_io_nats::broker::{ApiAnswer, Broker, Which};
 use cloudlysis_io_nats::clock::Clock;
+use cloudlysis_io_nats::connect::Connection;
 use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, ReportSink};
-use cloudlysis_io_nats::http::HttpProvider;
+use cloudlysis_io_nats::http::{HttpProvider, SetupError};
+use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::service::ServiceProvider;
 use cloudlysis_io_nats::store::HeedStore;
 use std::collections::BTreeMap;
@@ -30,8 +32,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, watch};
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -65,12 +67,54 @@ pub struct Targets {
     pub commands: Channel,
     /// How long each may take.
     pub command_deadline: Duration,
-    /// Effects over HTTP.
-    pub http: HttpProvider,
-    /// Effects by NATS services.
-    pub services: ServiceProvider,
+    /// What is run, and by whom its effects are carried out; a reload changes it.
+    pub application: watch::Receiver<Application>,
     /// Who is told that a saga has finished.
     pub watcher: Watcher,
+}
+
+/// What a runner runs.
+#[derive(Clone, Debug)]
+pub struct Application {
+    /// The manifests.
+    pub app: Arc<App>,
+    /// Effects over HTTP, where they may call.
+    pub http: HttpProvider,
+    /// Effects by NATS services, where they may call.
+    pub services: ServiceProvider,
+}
+
+impl Application {
+    /// An application whose effects reach NATS services over this connection, and take their secrets from here.
+    ///
+    /// # Errors
+    /// When the HTTP client cannot be set up.
+    pub fn new(app: Arc<App>, connection: &Connection, secrets: &Secrets) -> Result<Self, SetupError> {
+        let http = HttpProvider::new(app.egress.clone(), secrets.clone())?;
+        let services = ServiceProvider::new(connection.clone(), app.egress.clone(), secrets.clone());
+        Ok(Self { app, http, services })
+    }
+
+    /// Makes one call under an idempotency key.
+    async fn execute(
+        &self,
+        request: EffectRequest,
+        idempotency_key: &str,
+        timeout: Duration,
+    ) -> Outcome<effect::Answered, NotSent> {
+        match request {
+            EffectRequest::Http(request) => self.http.execute(&request, idempotency_key, timeout).await,
+            EffectRequest::Nats(request) => self.services.execute(&request, idempotency_key, timeout).await,
+            EffectRequest::Builtin(BuiltinRequest { status, body, delay_ms }) => {
+                let delay = Duration::from_millis(delay_ms);
+                tokio::time::sleep(delay.min(timeout)).await;
+                if delay > timeout {
+                    return Outcome::Unknown;
+                }
+                Outcome::Done(effect::Answered { status, body })
+            }
+        }
+    }
 }
 
 /// Is told of every saga instance that finishes, after the commit; on the partition's thread, so it must not wait.
@@ -93,29 +137,6 @@ impl Watcher {
 impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_some() { "Watcher" } else { "nobody" })
-    }
-}
-
-impl Targets {
-    /// Makes one call under an idempotency key.
-    async fn execute(
-        &self,
-        request: EffectRequest,
-        idempotency_key: &str,
-        timeout: Duration,
-    ) -> Outcome<effect::Answered, NotSent> {
-        match request {
-            EffectRequest::Http(request) => self.http.execute(&request, idempotency_key, timeout).await,
-            EffectRequest::Nats(request) => self.services.execute(&request, idempotency_key, timeout).await,
-            EffectRequest::Builtin(BuiltinRequest { status, body, delay_ms }) => {
-                let delay = Duration::from_millis(delay_ms);
-                tokio::time::sleep(delay.min(timeout)).await;
-                if delay > timeout {
-                    return Outcome::Unknown;
-                }
-                Outcome::Done(effect::Answered { status, body })
-            }
-        }
     }
 }
 
@@ -215,11 +236,11 @@ impl RunnerEdge {
             }
             other @ (EffectRequest::Http(_) | EffectRequest::Nats(_) | EffectRequest::Builtin(_)) => other,
         };
-        let targets = self.targets.clone();
+        let application = self.targets.application.borrow().clone();
         self.spawn_and_report(async move {
             let started = Instant::now();
             let timeout = Duration::from_millis(timeout_ms);
-            let outcome = targets.execute(request, &idempotency_key, timeout).await;
+            let outcome = application.execute(request, &idempotency_key, timeout).await;
             let ended = match &outcome {
                 Outcome::Done(_) => "answered",
                 Outcome::Refused(NotSent { .. }) => "not_sent",

@@ -6,6 +6,7 @@
 //! | `GET /admin/{projection,runner}/dlq?group=&after=&limit=` | keys that are held back, and why, a page at a time |
 //! | `GET /admin/{projection,runner}/dlq/groups?after=&limit=` | the reasons they share, of all tenants |
 //! | `GET /admin/{projection,runner}/dlq/messages?key=&from=&limit=` | the parked messages of one key, in order |
+//! | `POST /admin/reload` | which manifests of a runner changed, when they are in force |
 //! | `GET /admin/runner/effects?after=` | the ledger judged, a page at a time: executed once, maybe twice, never, open |
 //! | `GET /admin/runner/effects/unknown` | commands in the stream that the ledger does not know |
 //! | `GET /admin/runner/schedules?after=&limit=` | schedules, a page at a time: when each is next due, and what became of its occurrences |
@@ -22,6 +23,7 @@ pub mod dlq;
 pub mod drain;
 pub mod effects;
 pub mod operator;
+pub mod reload;
 pub mod sagas;
 pub mod schedules;
 

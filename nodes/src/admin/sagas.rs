@@ -8,6 +8,7 @@ use super::operator::Operator;
 use super::unreadable;
 use crate::gateway::context::RequestContext;
 use crate::gateway::problem::Problem;
+use crate::runner::Application;
 use axum::body::Bytes;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
@@ -33,8 +34,8 @@ use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::Snapshots;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Instances in one page unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (100, 1_000);
@@ -42,8 +43,8 @@ const PAGE: (usize, usize) = (100, 1_000);
 /// What the routes need.
 #[derive(Clone, Debug)]
 pub struct Sagas {
-    /// The definitions.
-    pub definitions: BTreeMap<Name, Arc<SagaDef>>,
+    /// What is run.
+    pub application: watch::Receiver<Application>,
     /// The runner's rows.
     pub snapshots: Snapshots,
     /// Where signals go.
@@ -86,8 +87,8 @@ impl Sagas {
         answer.map_err(unreadable)?.map_err(unreadable)
     }
 
-    fn definition(&self, saga: &Name) -> Result<&SagaDef, Problem> {
-        self.definitions.get(saga).map(Arc::as_ref).ok_or_else(|| {
+    fn definition(&self, saga: &Name) -> Result<Arc<SagaDef>, Problem> {
+        self.application.borrow().app.sagas.get(saga).cloned().ok_or_else(|| {
             Problem::new(StatusCode::NOT_FOUND, "unknown_saga", format!("there is no saga `{saga}`"))
         })
     }
@@ -150,7 +151,7 @@ async fn show(
         "works": instance.works,
         "timers": instance.timers,
         "correlation_id": instance.context.correlation_id,
-        "waits_for": look::waits_for(definition, &instance),
+        "waits_for": look::waits_for(&definition, &instance),
         "quarantined": held,
     });
     Ok(Json(body).into_response())

@@ -5,21 +5,21 @@
 use super::unreadable;
 use crate::gateway::context::{RequestContext, TENANT_HEADER};
 use crate::gateway::problem::Problem;
+use crate::runner::Application;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use cloudlysis_core::manifest::ScheduleDef;
 use cloudlysis_core::schedule::recurring::{Row, RowKey, look};
 use cloudlysis_core::wire::id::Name;
 use cloudlysis_core::{Halt, StoreFault, View, Wall};
 use cloudlysis_io_nats::store::Snapshots;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Rows in one page unless asked otherwise, and at most.
 const PAGE: (usize, usize) = (100, 1_000);
@@ -27,8 +27,8 @@ const PAGE: (usize, usize) = (100, 1_000);
 /// What the routes need.
 #[derive(Clone, Debug)]
 pub struct Schedules {
-    /// The definitions.
-    pub definitions: BTreeMap<Name, Arc<ScheduleDef>>,
+    /// What the runner runs.
+    pub application: watch::Receiver<Application>,
     /// The runner's rows.
     pub snapshots: Snapshots,
 }
@@ -60,7 +60,8 @@ impl Schedules {
     /// How a schedule stands for one tenant.
     fn shown(&self, key: &RowKey, row: &Row) -> Value {
         let time = |at: Option<Wall>| at.map(Wall::rfc3339);
-        let definition = self.definitions.get(&key.schedule);
+        let app = Arc::clone(&self.application.borrow().app);
+        let definition = app.schedules.get(&key.schedule);
         json!({
             "schedule": key.schedule,
             "tenant_id": key.tenant,

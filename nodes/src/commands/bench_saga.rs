@@ -46,7 +46,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let flags = flags.map(|(key, text)| (key.name().to_owned(), text.to_owned())).to_vec();
     let runner = Settings::load(NodeKind::Runner, &Said { flags, ..Said::default() })?;
     let settings = Settings::load(NodeKind::Aggregate, &Said::default())?;
-    let common = Common { app, broker, settings, secrets: Secrets::new(None) };
+    let common = Common { app, broker, settings, secrets: Secrets::new(None), read: None };
     let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
     let snapshots = [stores.0.snapshots(), stores.1.snapshots()];
     let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;

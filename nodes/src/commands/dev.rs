@@ -88,7 +88,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let runner_settings = Settings::load(NodeKind::Runner, &said(&runner_settings))?;
     let settings = Settings::load(NodeKind::Aggregate, &said(&[]))?;
     let deadlines = Settings::load(NodeKind::Gateway, &said(&[]))?.deadlines();
-    let common = Common { app: Arc::clone(&app), broker, settings, secrets };
+    let common = Common { app: Arc::clone(&app), broker, settings, secrets, read: None };
     let (stop_inner, stopping_inner) = watch::channel(false);
     let (stop_edge, stopping_edge) = watch::channel(false);
     let aggregate = node::aggregate(&common, aggregate_store)?;

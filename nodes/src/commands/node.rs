@@ -4,6 +4,7 @@ use super::CommandError;
 use crate::admin::dlq;
 use crate::admin::drain::Drainable;
 use crate::admin::effects::{self, Effects};
+use crate::admin::reload::{self, Read, Reloads};
 use crate::admin::sagas::{self, Sagas};
 use crate::admin::schedules::{self, Schedules};
 use crate::aggregate::Commands;
@@ -11,7 +12,7 @@ use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::command::command_service_server::CommandServiceServer;
 use crate::proto::query::query_service_server::QueryServiceServer;
-use crate::runner::{RunnerEdge, Targets, Watcher};
+use crate::runner::{Application, RunnerEdge, Targets, Watcher};
 use crate::server;
 use crate::settings::{Key, Settings};
 use axum::Router;
@@ -21,9 +22,7 @@ use cloudlysis_core::runner::Mode;
 use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
-use cloudlysis_io_nats::http::HttpProvider;
 use cloudlysis_io_nats::secrets::Secrets;
-use cloudlysis_io_nats::service::ServiceProvider;
 use cloudlysis_io_nats::store::{HeedStore, MapSize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -43,6 +42,8 @@ pub(super) struct Common {
     pub(super) broker: Broker,
     pub(super) settings: Settings,
     pub(super) secrets: Secrets,
+    /// Reads the application anew, where a node may be reloaded.
+    pub(super) read: Option<Read>,
 }
 
 impl Common {
@@ -233,23 +234,28 @@ pub(super) fn runner_watched(
     watcher: Watcher,
 ) -> Result<Node, CommandError> {
     let (sender, receiver) = mpsc::channel(INPUTS_MAX);
-    let (egress, secrets) = (&common.app.egress, &common.secrets);
-    let http = HttpProvider::new(egress.clone(), secrets.clone())?;
-    let services = ServiceProvider::new(common.broker.connection().clone(), egress.clone(), secrets.clone());
+    let connection = common.broker.connection();
+    let first = Application::new(Arc::clone(&common.app), connection, &common.secrets)?;
+    let (current, application) = watch::channel(first);
     let command_deadline = common.settings.time(Key::CommandDeadlineMs);
-    let targets =
-        Targets { broker: common.broker.clone(), commands, command_deadline, http, services, watcher };
+    let targets = Targets {
+        broker: common.broker.clone(),
+        commands,
+        command_deadline,
+        application: application.clone(),
+        watcher,
+    };
     let edge = RunnerEdge::new(targets, &sender, Handle::current());
     let operator = edge.operator();
     follow_connection(&common.broker, &sender, |connected| runner::Input::ConnectionChanged { connected });
     let snapshots = store.snapshots();
     let mode = common.settings.mode();
-    let App { sagas, effects, schedules, .. } = (*common.app).clone();
-    let (sagas, schedules, effects) = match mode {
-        Mode::Combined(_) => (sagas, schedules, effects),
-        Mode::Sagas => (sagas, schedules, BTreeMap::new()),
-        Mode::Effects => (BTreeMap::new(), BTreeMap::new(), effects),
+    let of_mode = move |app: &App| match mode {
+        Mode::Combined(_) => (app.sagas.clone(), app.schedules.clone(), app.effects.clone()),
+        Mode::Sagas => (app.sagas.clone(), app.schedules.clone(), BTreeMap::new()),
+        Mode::Effects => (BTreeMap::new(), BTreeMap::new(), app.effects.clone()),
     };
+    let (sagas, schedules, effects) = of_mode(&common.app);
     let info = json!({
         "store": store.store_id(),
         "mode": common.settings.text(Key::Mode),
@@ -258,44 +264,58 @@ pub(super) fn runner_watched(
         "schedules": names(schedules.keys()),
     });
     let instances = Sagas {
-        definitions: sagas.clone(),
+        application: application.clone(),
         snapshots: snapshots.clone(),
         broker: common.broker.clone(),
         operator,
     };
-    let shown = Schedules { definitions: schedules.clone(), snapshots: snapshots.clone() };
+    let shown = Schedules { application: application.clone(), snapshots: snapshots.clone() };
     let seed = seed(&store);
     let store_id = store.store_id().to_owned();
     let settings = common.settings.clone();
-    let config = move || runner::Config {
-        sagas: sagas.clone(),
-        effects: effects.clone(),
-        schedules: schedules.clone(),
-        mode,
-        partition: settings.partition(),
-        store_id: store_id.clone(),
-        adopt: settings.is_on(Key::Adopt),
-        gate_limits: settings.gate_limits(),
-        outbox_limits: settings.outbox_limits(),
-        effect_limits: settings.effect_limits(),
-        schedule_limits: settings.schedule_limits(),
-        parked_max: settings.number(Key::ParkedMax),
-        gas_max: settings.number(Key::GasMax),
-        seed,
-        quirks: Quirks::NONE,
+    let config = move || {
+        let (sagas, schedules, effects) = of_mode(&application.borrow().app);
+        runner::Config {
+            sagas,
+            effects,
+            schedules,
+            mode,
+            partition: settings.partition(),
+            store_id: store_id.clone(),
+            adopt: settings.is_on(Key::Adopt),
+            gate_limits: settings.gate_limits(),
+            outbox_limits: settings.outbox_limits(),
+            effect_limits: settings.effect_limits(),
+            schedule_limits: settings.schedule_limits(),
+            parked_max: settings.number(Key::ParkedMax),
+            gas_max: settings.number(Key::GasMax),
+            seed,
+            quirks: Quirks::NONE,
+        }
     };
     let parts = Parts { name: "runner", store, config };
     let partition =
         partition::start::<runner::Runner, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
+    let reloads = common.read.clone().map(|read| Reloads {
+        read,
+        mode,
+        current,
+        connection: connection.clone(),
+        secrets: common.secrets.clone(),
+        partition: partition.reloads.clone(),
+        snapshots: snapshots.clone(),
+        deadline: common.settings.time(Key::DrainDeadlineMs),
+    });
     let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
-    let of_mode = match mode {
+    let halves = match mode {
         Mode::Combined(_) => {
             sagas::router(instances).merge(schedules::router(shown)).merge(effects::router(ledger))
         }
         Mode::Sagas => sagas::router(instances).merge(schedules::router(shown)),
         Mode::Effects => effects::router(ledger),
     };
-    let admin = dlq::router("runner", snapshots).merge(of_mode);
+    let admin = dlq::router("runner", snapshots).merge(halves);
+    let admin = reloads.map_or(admin.clone(), |reloads| admin.merge(reload::router(reloads)));
     Ok(finish(&common.settings, partition, (Router::new(), admin), info))
 }
 

@@ -5,6 +5,7 @@ use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say};
 use crate::admin::drain;
+use crate::admin::reload::Read;
 use crate::application;
 use crate::cli::{Flags, NodeFlags, Serve};
 use crate::gateway::{self, Upstreams};
@@ -99,7 +100,9 @@ async fn serve_partition(
     agree_on_streams(&connection, &broker, &settings, has_history).await?;
     let secrets =
         if settings.node() == NodeKind::Runner { secrets_of(&settings) } else { Secrets::new(None) };
-    let common = Common { app: Arc::clone(app), broker, settings, secrets };
+    let (folder, vars) = (flags.application.app_dir.clone(), flags.application.overrides());
+    let read: Read = Arc::new(move || application::load(&folder, &vars));
+    let common = Common { app: Arc::clone(app), broker, settings, secrets, read: Some(read) };
     let node = start(&common, store)?;
     let (stop, stopping) = watch::channel(false);
     let status = node.status.clone();

@@ -8,6 +8,7 @@
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM, and a drain on request |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
+//! | [`reload`] | new manifests while the node runs |
 //! | [`timers`] | timers and signals of sagas |
 //! | [`schedules`] | what is due again and again |
 //! | [`figures`] | what a bench prints |
@@ -35,6 +36,7 @@ mod manifests;
 mod orders;
 mod providers;
 mod quarantine;
+mod reload;
 mod schedules;
 mod secrets;
 mod separate;
@@ -130,6 +132,7 @@ on_both_brokers!(
     figures::a_bench_of_sagas_says_what_they_cost,
     token::operators_show_a_token_and_probes_need_none,
     token::without_a_token_a_node_is_not_opened_to_others,
+    reload::manifests_are_swapped_under_load_or_not_at_all,
     separate::four_processes_ship_an_order,
     separate::sagas_and_effects_as_two_processes_carry_out_a_workload,
     separate::streams_are_created_only_on_request,

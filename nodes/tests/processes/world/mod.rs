@@ -134,9 +134,14 @@ impl World {
 
     /// Any other node as a process of its own, listening.
     pub(crate) async fn serve(&self, kind: &str, data: &str, further: &[&str]) -> Node {
+        self.serve_of(SHOP, kind, data, further).await
+    }
+
+    /// The same of another application.
+    pub(crate) async fn serve_of(&self, app: &str, kind: &str, data: &str, further: &[&str]) -> Node {
         let data = self.data(data);
         let data = data.to_str().expect("a path that is text");
-        let mut arguments = vec!["serve", kind, SHOP, "--data", data];
+        let mut arguments = vec!["serve", kind, app, "--data", data];
         if !further.contains(&"--listen") {
             arguments.extend(["--listen", "127.0.0.1:0"]);
         }

@@ -1,0 +1,107 @@
+//! `/admin/reload`: new manifests under load, broken ones, and ones that are another application's.
+
+use crate::audit::Books;
+use crate::workload::{Dice, Workload};
+use crate::world::{Node, SOON, World, cloudlysis, note};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use tokio::sync::watch;
+
+const ORDERS: usize = 60;
+const CUSTOMERS: usize = 6;
+/// Nobody asks for it.
+const WAVE: &str = "effect: wave\nbuiltin: { status: 200 }\n";
+
+/// `cloudlysis node reload`: its exit code, and what it printed or complained about.
+async fn reload(world: &World, node: &Node) -> (Option<i32>, Value) {
+    let url = node.url();
+    let arguments = ["node", "reload", "--json", "--node", &url].map(str::to_owned);
+    let mut process = cloudlysis("node reload", &arguments, world.dir());
+    let code = process.exit(SOON).await.code();
+    (code, serde_json::from_str(process.out().trim()).unwrap_or_else(|_| json!(process.log())))
+}
+
+fn replace(file: &Path, from: &str, to: &str) {
+    let text = fs::read_to_string(file).expect("a manifest");
+    assert!(text.contains(from), "{} has no {from}", file.display());
+    fs::write(file, text.replace(from, to)).expect("written");
+}
+
+pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World) {
+    let (seed, mut dice) = Dice::new();
+    note(&format!("CLOUDLYSIS_SEED={seed}"));
+    let workload = Workload::roll(ORDERS, &mut dice);
+    let folder = world.application_with(&[]);
+    let app = folder.to_str().expect("a path that is text");
+    let room = ["--events-gib", "1", "--workflow-gib", "1"];
+    let bootstrap = [&["--bootstrap"][..], &room].concat();
+    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
+    let mut projection = world.serve("projection", "data", &room).await;
+    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
+    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
+    let mut gateway = world.serve_gateway(&upstreams).await;
+    let gateway_url = gateway.url();
+    let further = [&["--gateway", &gateway_url][..], &room].concat();
+    let mut runner = world.serve_of(app, "runner", "data", &further).await;
+    for node in [&mut aggregate, &mut projection, &mut gateway, &mut runner] {
+        node.ready().await;
+    }
+    let shop = gateway.shop();
+    workload.stock_up(&shop).await;
+    let (receipt, saga, main) = (
+        folder.join("effects/send_receipt.yaml"),
+        folder.join("sagas/checkout.yaml"),
+        folder.join("app.yaml"),
+    );
+    let (placed, mut watched) = watch::channel(0);
+    let mut until = async |share| {
+        watched.wait_for(|placed| *placed >= ORDERS / share).await.expect("orders are being placed");
+    };
+    let reloads = async {
+        until(4).await;
+        replace(&receipt, "timeout_ms: 2000", "timeout_ms: 2500");
+        fs::write(folder.join("effects/wave.yaml"), WAVE).expect("written");
+        let (code, report) = reload(&world, &runner).await;
+        let changed = json!([
+            { "kind": "effect", "name": "send_receipt", "change": "changed" },
+            { "kind": "effect", "name": "wave", "change": "added" },
+        ]);
+        assert_eq!(
+            (code, &report["changed"], &report["clean"]),
+            (Some(0), &changed, &json!(true)),
+            "{report}"
+        );
+
+        until(3).await;
+        replace(&saga, "correlate:", "corelate:");
+        let (code, complaint) = reload(&world, &runner).await;
+        let complaint = complaint.as_str().expect("a complaint");
+        assert_eq!(code, Some(1), "{complaint}");
+        assert!(complaint.contains("nothing was changed") && complaint.contains("corelate"), "{complaint}");
+        replace(&saga, "corelate:", "correlate:");
+
+        until(2).await;
+        replace(&main, "app: shop", "app: kiosk");
+        let (code, complaint) = reload(&world, &runner).await;
+        assert_eq!(code, Some(4), "{complaint}");
+        assert!(complaint.as_str().is_some_and(|text| text.contains("another application")), "{complaint}");
+        replace(&main, "app: kiosk", "app: shop");
+
+        fs::remove_file(folder.join("effects/wave.yaml")).expect("removed");
+        let (code, report) = reload(&world, &runner).await;
+        let changed = json!([{ "kind": "effect", "name": "wave", "change": "removed" }]);
+        assert_eq!((code, &report["changed"]), (Some(0), &changed), "{report}");
+        assert_eq!(reload(&world, &runner).await, (Some(0), json!({ "changed": [], "elsewhere": [] })));
+    };
+    let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), reloads);
+    let (views, sagas) = (projection.shop(), runner.shop());
+    let holders = [("projection", &views), ("runner", &sagas)];
+    let books = Books::close_each(&world, &world.broker().await, &shop, &holders).await;
+    note(&format!("{repeated} answers repeated; {books}"));
+    books.assert_balanced(&workload);
+    let (_, ledger) = sagas.get("/admin/runner/effects").await.expect("an answer");
+    assert_eq!(ledger["doubtful"], json!([]), "no call was cut off: {ledger}");
+    runner.terminate();
+    assert!(runner.exit(SOON).await.success(), "{}", runner.log());
+}
