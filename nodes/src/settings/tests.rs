@@ -46,7 +46,7 @@ fn every_default_is_allowed_and_every_node_gets_its_limits() {
             NodeKind::Projection => assert_eq!(settings.gate_limits().batch, 256),
             NodeKind::Runner => {
                 assert_eq!(settings.gate_limits().batch, 256);
-                assert_eq!(settings.outbox_limits().tracked_max, 4_096);
+                assert_eq!(settings.outbox_limits().tracked_max, 8_192);
                 assert_eq!(settings.effect_limits().in_flight_max, 128);
                 assert_eq!(settings.schedule_limits().fired_max, 256);
             }
@@ -223,11 +223,11 @@ fn every_bound_is_kept_at_both_ends() {
 #[test]
 fn what_is_shown_says_the_same_when_it_is_read_and_keeps_secrets() {
     let said =
-        flags(&[("broker", "nats://me:secret@nats:4222,nats://you:word@other:4222"), ("gate.batch", "64")]);
+        flags(&[("broker", "nats://me:hunter2@nats:4222,nats://you:word@other:4222"), ("gate.batch", "64")]);
     let settings = Settings::load(NodeKind::Runner, &said).expect("settings");
     let text = settings.to_toml();
     assert!(text.contains("broker = \"nats://***@nats:4222,nats://***@other:4222\""), "{text}");
-    assert!(!text.contains("secret") && !settings.to_json().to_string().contains("secret"));
+    assert!(!text.contains("hunter2") && !settings.to_json().to_string().contains("hunter2"));
     assert!(text.contains("# flag") && text.contains("# default"), "{text}");
     let (_dir, said) = file("again.toml", &text);
     assert_eq!(Settings::load(NodeKind::Runner, &said).expect("settings").number(Key::GateBatch), 64);
