@@ -16,8 +16,8 @@
 //! it, so a step of the wall clock costs or gives nothing; what passed before, in other lives and on disk, is what the
 //! wall clock says of it, nothing if that is negative. So a step can shift the end once per life, by as much as it was.
 //!
-//! What several effects call is their upstream. After some failures in a row its [`circuit`] opens, and its effects wait
-//! in the state they are in, without attempts and without a place, until one call shows that it answers ([`upstreams`]).
+//! What several effects call is their upstream. After some failures in a row its `circuit` opens, and its effects wait
+//! in the state they are in, without attempts and without a place, until one call shows that it answers (`upstreams`).
 //!
 //! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits.
 //!
