@@ -80,7 +80,7 @@ retry: {{ backoff_ms: 50, backoff_ms_max: 200 }}
     let mut node = world.start_dev_of(app, "data", &["--secrets-dir", dir]).await;
     node.ready().await;
     let shop = node.shop();
-    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    shop.accepted(&Command::add_stock("acme", "tea", 1_000)).await;
     shop.accepted(&Command::place("acme", "o-1")).await;
     shop.order_becomes("acme", "o-1", "shipped").await;
     assert_eq!(

@@ -22,7 +22,7 @@ pub(crate) async fn operators_show_a_token_and_probes_need_none(world: World) {
     }
     let info = shop.get("/info").await.expect("an answer").1.to_string();
     assert!(info.contains("admin.token_file") && !info.contains(TOKEN), "{info}");
-    for path in ["/admin/runner/sagas", "/admin/runner/effects", "/admin/runner/quarantine"] {
+    for path in ["/admin/runner/sagas", "/admin/runner/effects", "/admin/runner/dlq"] {
         let refused = shop.answer(path).await.expect("an answer");
         assert_eq!((refused.status, refused.problem()), (401, "unauthorised"), "{path}");
         assert_eq!(refused.headers["www-authenticate"], "Bearer");
