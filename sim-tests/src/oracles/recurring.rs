@@ -63,13 +63,13 @@ fn check_fired(seen: &Seen<'_>, key: &RowKey, before: &Row, after: &Row) -> Resu
     let Some(fired) = &after.fired else {
         return Err(broken(Invariant::Cron1, key, "counts an occurrence that is not on record"));
     };
+    if fired.at < fired.due {
+        return Err(broken(Invariant::Cron2, key, &format!("due {:?}, fires {:?}", fired.due, fired.at)));
+    }
     let due = fired.due.as_ms();
     if due % PERIOD_MS != 0 || before.fired.as_ref().is_some_and(|last| last.due >= fired.due) {
         let detail = format!("{:?} fires after {:?} did", fired.due, before.fired);
         return Err(broken(Invariant::Cron1, key, &detail));
-    }
-    if fired.at < fired.due {
-        return Err(broken(Invariant::Cron2, key, &format!("due {:?}, fires {:?}", fired.due, fired.at)));
     }
     if let Some(Running::Instance { saga, correlation }) = &before.running {
         let row = seen.rows.get(Table::Saga, &keys::saga(&key.tenant, saga, correlation)).ok().flatten();
