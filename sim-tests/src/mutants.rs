@@ -113,7 +113,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::ScheduleHalfCancelled, Scenario::Calm, 100, &[Invariant::Sch1]),
     mutant(Quirk::RecurringFireAndStay, Scenario::Calm, 100, &[Invariant::Cron1]),
     mutant(Quirk::RecurringForgetMissed, Scenario::Operators, 300, &[Invariant::Cron3]),
-    mutant(Quirk::RecurringTrustSleep, Scenario::Calm, 100, &[Invariant::Cron2]),
+    mutant(Quirk::RecurringTrustSleep, Scenario::Calm, 100, &[Invariant::Cron1, Invariant::Cron2]),
     mutant(Quirk::RecurringIgnoreOverlap, Scenario::Calm, 300, &[Invariant::Cron5]),
     mutant(Quirk::QuarantineLetThrough, Scenario::Operators, 1_500, &[Invariant::Qrn1]),
     mutant(Quirk::QuarantineKeyRunsOn, Scenario::Operators, 300, &[Invariant::Qrn1]),
