@@ -119,6 +119,26 @@ pub enum Fence {
         /// The stream's first sequence.
         first_seq: u64,
     },
+    /// Running saga instances began under a definition that this version cannot read.
+    #[error(
+        "running saga instances began under definition {hash}, which this version cannot read ({detail}); run the version \
+         that can until they have ended, or end them with `saga kill` there"
+    )]
+    DefinitionUnreadable {
+        /// The definition.
+        hash: String,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Too many definitions are in use.
+    #[error(
+        "running saga instances began under more than {max} definitions that are not today's; run with earlier manifests \
+         and let some end, or migrate them"
+    )]
+    TooManyDefinitions {
+        /// How many may be.
+        max: usize,
+    },
     /// Another message stands where one was seen.
     #[error(
         "sequence {seq} of stream {stream} holds another message than the one this data directory has seen there: its \

@@ -43,9 +43,10 @@ invariants! {
     Gate4 = "INV-GATE-4", "outstanding requests never ask for more than the limit";
     Gate5 = "INV-GATE-5", "a delivery of an earlier generation changes nothing";
     Gate6 = "INV-GATE-6", "a stream still holds what was seen of it, or the partition stops";
-    Qrn1 = "INV-QRN-1", "while a key is quarantined, nothing of it is applied, and its messages are parked in order";
+    Qrn1 = "INV-QRN-1", "while a key is quarantined, nothing of it is applied but its first message in its turn, and its messages are parked in order";
     Qrn2 = "INV-QRN-2", "a message is parked in the commit that advances the checkpoint past it";
     Qrn3 = "INV-QRN-3", "a group counts the keys and messages that are held back for its reason";
+    Qrn4 = "INV-QRN-4", "a selection accounts for every key in it, and for every message that left by it";
     Out1 = "INV-OUT-1", "the entries of one lane leave in order, one at a time";
     Out2 = "INV-OUT-2", "an entry is removed only on a definite answer";
     Out3 = "INV-OUT-3", "the id of what leaves names the entry, not the attempt";
@@ -60,6 +61,8 @@ invariants! {
     Saga5 = "INV-SAGA-5", "what a saga asked for first leaves first, whichever way it takes";
     Saga6 = "INV-SAGA-6", "a paused saga reacts to nothing, and what comes for it is held and applied in order";
     Saga7 = "INV-SAGA-7", "a finished saga waits for nothing: its timers are cancelled, and nothing is held for it";
+    Saga8 = "INV-SAGA-8", "an instance reacts by the definition it began under, which is kept until it ends or is migrated";
+    Keep1 = "INV-KEEP-1", "what has ended is indexed once, and removed when it was kept long enough";
     Eff1 = "INV-EFF-1", "that an attempt started is durable before the attempt is released";
     Eff2 = "INV-EFF-2", "the idempotency key never changes across attempts";
     Eff3 = "INV-EFF-3", "an effect has at most one live attempt";
@@ -76,6 +79,8 @@ invariants! {
     Cron3 = "INV-CRON-3", "what fell due and may still fire does, unless it is left out for the one before";
     Cron4 = "INV-CRON-4", "memory and table agree on every row of a schedule";
     Cron5 = "INV-CRON-5", "an occurrence does not fire while the one before runs, unless the schedule allows it";
+    Cron6 = "INV-CRON-6", "while a schedule is paused nothing of it fires but what an operator has fire at once";
+    Cron7 = "INV-CRON-7", "what an operator asks for besides the calendar fires once, and all of it unless it is given up";
     Agg1 = "INV-AGG-1", "the versions of an aggregate are contiguous from one";
     Agg2 = "INV-AGG-2", "a command id has one outcome";
     Agg3 = "INV-AGG-3", "after an unknown append or a conflict, the stream is looked at before deciding again";

@@ -60,6 +60,14 @@ pub enum Refusal {
         /// What stands in its way, and what to do about that.
         detail: String,
     },
+    /// What was asked for is wrong in itself.
+    #[error("`{field}`: {detail}")]
+    Invalid {
+        /// Which part of it.
+        field: &'static str,
+        /// What is wrong with that.
+        detail: String,
+    },
     /// The node is stopping.
     #[error("the node is draining: ask again when it is back")]
     Draining,

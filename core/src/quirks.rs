@@ -58,6 +58,8 @@ quirks! {
     SagaPauseLeaks = "a paused saga goes on reacting";
     SagaForgetHeld = "what was held for a paused saga is forgotten when it goes on";
     SagaKillLeavesTimers = "the timers of a killed saga go on";
+    SagaFollowsManifest = "a running saga reacts by its manifest of today";
+    SagaUnpinsTooSoon = "a definition is forgotten when the first of its instances ends";
     SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";
     EffectKeyPerAttempt = "every attempt of an effect has a key of its own";
     EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";
@@ -85,9 +87,16 @@ quirks! {
     RecurringForgetMissed = "what fell due while nobody looked is forgotten";
     RecurringTrustSleep = "an occurrence fires when the machine wakes up, whatever the clock says";
     RecurringIgnoreOverlap = "an occurrence fires although the one before runs";
+    RecurringPauseLeaks = "a paused schedule goes on firing";
+    RecurringTriggerAgain = "a request to fire that was done already is done again";
+    RecurringBackfillStays = "a backfill that has fired an occurrence is still before it";
     QuarantineLetThrough = "a quarantined key lets later messages through";
     QuarantineKeyRunsOn = "a key goes on where a longer subject goes on";
     QuarantineCountsFirstOnly = "a group does not count what is parked behind the first message of a key";
+    QuarantineFreeTooSoon = "a key is free when its first message has left, although others wait";
+    QuarantineForgetFailed = "a message that fails again is dropped";
+    RetentionTooSoon = "what has ended is removed in half the time it is to be kept";
+    RetentionForgetsEffect = "a settled effect is not indexed, and kept for ever";
     DrainClaimClean = "a drain reports clean with work in flight";
 }
 

@@ -6,7 +6,7 @@
 //!
 //! Two adapters implement them: `io-nats` over LMDB, `io-sim` over a store that crashes.
 
-use crate::halt::StoreFault;
+use crate::halt::{Halt, StoreFault};
 use std::fmt;
 use std::ops::{ControlFlow, Range};
 
@@ -53,10 +53,16 @@ tables! {
     ViewSource = "view_source",
     /// Saga instance → its state and work items.
     Saga = "saga",
+    /// Hash → a definition that running saga instances began under.
+    SagaDefinition = "saga_definition",
+    /// Hash → how many running saga instances began under that definition.
+    SagaPinned = "saga_pinned",
     /// Saga instance and cause → already applied.
     SagaCause = "saga_cause",
     /// Saga instance and position → what came for it while it is paused.
     SagaHeld = "saga_held",
+    /// Kind, time and row → a saga instance or an effect that has ended, and is kept for a while.
+    Ended = "ended",
     /// Position → work that must leave this process.
     Outbox = "outbox",
     /// Effect command → its phase.
@@ -75,6 +81,10 @@ tables! {
     ParkedKey = "parked_key",
     /// Cause of quarantine → how many keys and messages are held back for it.
     ParkedGroup = "parked_group",
+    /// Selection of quarantined keys → what an operator does with them, and how far that is.
+    Redrive = "redrive",
+    /// Selection and quarantined key → its turn has not come.
+    RedriveKey = "redrive_key",
     /// Stream → configuration and identity (broker engine).
     JsStream = "js_stream",
     /// Stream and sequence → message (broker engine).
@@ -93,6 +103,9 @@ impl fmt::Display for Table {
 
 /// Called with the key and value of each row of a scan; breaks to end it.
 pub type Visit<'v> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'v;
+
+/// As [`Visit`]; a failure ends the scan too.
+pub type TryVisit<'v> = dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, Halt> + 'v;
 
 /// What a machine may read. Synchronous, object-safe, small.
 pub trait View {
@@ -233,6 +246,21 @@ pub fn scan_prefix(
     view.scan(table, prefix, &mut |key, value| {
         if key.starts_with(prefix) { visit(key, value) } else { ControlFlow::Break(()) }
     })
+}
+
+/// Rows in key order from `from` until `visit` breaks or fails; the first failure is the answer.
+///
+/// # Errors
+/// As [`View::scan`], and what `visit` says.
+pub fn try_scan(view: &dyn View, table: Table, from: &[u8], visit: &mut TryVisit<'_>) -> Result<(), Halt> {
+    let mut failed = None;
+    view.scan(table, from, &mut |key, row| {
+        visit(key, row).unwrap_or_else(|halt| {
+            failed = Some(halt);
+            ControlFlow::Break(())
+        })
+    })?;
+    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

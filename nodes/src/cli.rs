@@ -1,7 +1,11 @@
 //! The command line.
 
+mod dlq;
+mod schedule;
 mod serve;
 
+pub use dlq::{Dlq, DlqNode, Keys, Selected};
+pub use schedule::Schedule;
 pub use serve::{
     AggregateFlags, Flags, GatewayFlags, NodeFlags, PartitionFlags, ProjectionFlags, ReaderFlags,
     RunnerFlags, Serve,
@@ -41,10 +45,10 @@ pub enum Command {
     /// Look at saga instances of a running node, signal them, pause them, end them.
     #[command(subcommand)]
     Saga(Saga),
-    /// Look at schedules of a running node.
+    /// Look at schedules of a running node, pause them, have them fire.
     #[command(subcommand)]
     Schedule(Schedule),
-    /// Look at what running nodes hold back because it cannot be applied.
+    /// Look at what running nodes hold back because it cannot be applied, and let it go again.
     #[command(subcommand)]
     Dlq(Dlq),
     /// Have a running node stop taking work in, or read its manifests again.
@@ -170,6 +174,18 @@ pub enum Saga {
         #[command(flatten)]
         because: Because,
     },
+    /// Have one instance react by today's manifest from now on, instead of the one it began under.
+    Migrate {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+        /// Why.
+        #[command(flatten)]
+        because: Because,
+    },
     /// Let a paused instance go on, with what came meanwhile.
     Resume {
         /// Which node.
@@ -184,85 +200,9 @@ pub enum Saga {
 /// Why an operator does something.
 #[derive(Debug, Args)]
 pub struct Because {
-    /// Why: kept with the instance, and logged.
+    /// Why: kept with what it is done to, and logged.
     #[arg(long)]
     pub reason: String,
-}
-
-/// `cloudlysis schedule`: what.
-#[derive(Debug, Subcommand)]
-pub enum Schedule {
-    /// List schedules: when each is next due, and what became of its occurrences.
-    Ls {
-        /// Which node.
-        #[command(flatten)]
-        node: NodeArguments,
-    },
-    /// Show one schedule.
-    Show {
-        /// Which node.
-        #[command(flatten)]
-        node: NodeArguments,
-        /// The schedule.
-        schedule: String,
-    },
-}
-
-/// A kind of node that holds messages back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
-pub enum DlqNode {
-    /// The runner: of sagas and effects.
-    Runner,
-    /// The projection: of views.
-    Projection,
-}
-
-impl DlqNode {
-    /// As paths name it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Runner => "runner",
-            Self::Projection => "projection",
-        }
-    }
-}
-
-/// `cloudlysis dlq`: what.
-#[derive(Debug, Subcommand)]
-pub enum Dlq {
-    /// List what is held back, key by key.
-    Ls {
-        /// Which node.
-        #[command(flatten)]
-        node: NodeArguments,
-        /// Of this kind of node only.
-        #[arg(long, value_enum)]
-        of: Option<DlqNode>,
-        /// Held back for this reason only: a group of `dlq groups`.
-        #[arg(long)]
-        group: Option<String>,
-    },
-    /// List the reasons, and how many keys and messages, of all tenants, each holds back.
-    Groups {
-        /// Which node.
-        #[command(flatten)]
-        node: NodeArguments,
-        /// Of this kind of node only.
-        #[arg(long, value_enum)]
-        of: Option<DlqNode>,
-    },
-    /// Show the messages of one key, in order.
-    Show {
-        /// Which node.
-        #[command(flatten)]
-        node: NodeArguments,
-        /// Of this kind of node only.
-        #[arg(long, value_enum)]
-        of: Option<DlqNode>,
-        /// The key, as `dlq ls` names it.
-        key: String,
-    },
 }
 
 /// `cloudlysis node`: what.
@@ -335,6 +275,9 @@ pub struct BenchSagaArguments {
     /// How effects get from sagas to whoever carries them out: `commit` or `broker`.
     #[arg(long, default_value = "commit", value_parser = parse_hand_over)]
     pub hand_over: HandOver,
+    /// How long the runner keeps what has ended, in milliseconds: short for a run in which as much is removed as is added.
+    #[arg(long, default_value_t = 2_678_400_000, value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub keep_ms: u64,
     /// Where everything is kept; by default a directory that is removed afterwards. What is there must be of a bench.
     #[arg(long)]
     pub data: Option<PathBuf>,

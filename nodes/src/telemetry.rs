@@ -92,18 +92,29 @@ pub(crate) fn runner(effects_open: u64, effects_in_flight: usize, timers_pending
 pub(crate) fn schedules(schedules: &Recurring) {
     let mut sums: BTreeMap<&str, (Counts, u64)> = BTreeMap::new();
     for (key, row) in schedules.rows() {
-        let Counts { fired, missed, skipped, failed } = row.counts;
+        let Counts { fired, missed, skipped, failed, triggered, backfilled, dropped } = row.counts;
         let late = row.fired.as_ref().map_or(0, |fired| fired.at.as_ms().saturating_sub(fired.due.as_ms()));
         let (sum, latest) = sums.entry(key.schedule.as_str()).or_default();
         sum.fired += fired;
         sum.missed += missed;
         sum.skipped += skipped;
         sum.failed += failed;
+        sum.triggered += triggered;
+        sum.backfilled += backfilled;
+        sum.dropped += dropped;
         *latest = late.max(*latest);
     }
     for (schedule, (sum, late)) in sums {
-        let Counts { fired, missed, skipped, failed } = sum;
-        let outcomes = [("fired", fired), ("missed", missed), ("skipped", skipped), ("failed", failed)];
+        let Counts { fired, missed, skipped, failed, triggered, backfilled, dropped } = sum;
+        let outcomes = [
+            ("fired", fired),
+            ("missed", missed),
+            ("skipped", skipped),
+            ("failed", failed),
+            ("triggered", triggered),
+            ("backfilled", backfilled),
+            ("dropped", dropped),
+        ];
         for (outcome, count) in outcomes {
             let schedule = schedule.to_owned();
             counter!("cloudlysis_schedule_occurrences_total", "schedule" => schedule, "outcome" => outcome)

@@ -89,6 +89,11 @@ impl Scenario {
     }
 }
 
+/// Longer than any run.
+pub const KEEP_MS_LONG: u64 = 30 * 24 * 3_600_000;
+/// Shorter than many.
+const KEEP_MS_SHORT: u64 = 4_000;
+
 /// Messages that may be parked: more than any run has.
 pub const PARKED_MAX: u64 = 10_000;
 
@@ -199,8 +204,12 @@ pub struct Plan {
     pub schedule: schedule::Limits,
     /// How effects reach the ledger.
     pub hand_over: HandOver,
-    /// Whether operators pause sagas and let them go on.
+    /// Whether operators pause sagas and schedules, and let them go on.
     pub operators: bool,
+    /// How long the runner keeps what has ended, in milliseconds.
+    pub keep_ms: u64,
+    /// Whether the runner starts now under one edition of its manifests, now under another.
+    pub deploys: bool,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
     /// The fault that is planted, if any.
@@ -296,6 +305,12 @@ impl Plan {
             // After a disaster people have other worries.
             operators: disaster.is_none()
                 && (scenario == Scenario::Operators || rng.fork("operators").one_in(4)),
+            // A disaster is judged by everything that was ever there.
+            keep_ms: match disaster {
+                None => *rng.fork("keep").pick(&[KEEP_MS_LONG, KEEP_MS_LONG, KEEP_MS_SHORT]),
+                Some(_) => KEEP_MS_LONG,
+            },
+            deploys: disaster.is_none() && (scenario == Scenario::Operators || rng.fork("deploys").one_in(2)),
             disaster,
             quirks,
         }
@@ -339,7 +354,7 @@ fn draw_faults(scenario: Scenario, replicas: u8, rng: &mut Rng) -> Faults {
         answer_late: family(outside, 12),
         clock_jump: family(operators, 200),
         republish: family(operators, 60),
-        poison: family(operators, 300),
+        poison: family(operators, 80),
         drain: family(operators, 400),
         rollback: family(operators, 600),
         consumer_deleted: family(operators || broker, 300),

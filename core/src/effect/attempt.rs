@@ -15,7 +15,7 @@ use crate::store::{Table, View};
 use crate::time::{Mono, Now};
 use crate::wire::envelope::{EffectCommand, EffectOutcome, EffectResult, PAYLOAD_BYTES_MAX};
 use crate::wire::id::{CommandId, TenantId};
-use crate::wire::keys;
+use crate::wire::keys::{self, EndedKind};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -242,6 +242,9 @@ impl Effects {
         let call = opened.row.call.take();
         opened.row.phase = Phase::Settled { outcome };
         cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        if !self.config.quirks.has(Quirk::RetentionForgetsEffect) {
+            cx.put(Table::Ended, &keys::ended(EndedKind::Effect, now.wall, &opened.key), b"");
+        }
         self.close(position, cx);
         let Opened { tenant, command_id, row, .. } = opened;
         let size = serde_json::to_vec(&payload).map_or(usize::MAX, |json| json.len());

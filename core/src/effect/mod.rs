@@ -19,7 +19,8 @@
 //! What several effects call is their upstream. After some failures in a row its `circuit` opens, and its effects wait
 //! in the state they are in, without attempts and without a place, until one call shows that it answers (`upstreams`).
 //!
-//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits.
+//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits, what
+//! the step under way has closed.
 //!
 //! - INV-EFF-1: that an attempt started is durable before the attempt is released.
 //! - INV-EFF-2: the idempotency key never changes across attempts.

@@ -196,10 +196,13 @@ impl Effects {
         if self.upstreams.held >= self.config.limits.tracked_max / 2 {
             cx.mark(Mark::EffectForgotten);
             self.tracked.remove(&position);
-            self.upstreams.forgotten += 1;
-            let from = self.upstreams.forgotten_from.unwrap_or(position);
-            self.upstreams.forgotten_from = Some(from.min(position));
-            self.upstreams.get(upstream).forgot = true;
+            // One that the cursor went back behind is found again anyway.
+            if position < self.cursor {
+                self.upstreams.forgotten += 1;
+                let from = self.upstreams.forgotten_from.unwrap_or(position);
+                self.upstreams.forgotten_from = Some(from.min(position));
+                self.upstreams.get(upstream).forgot = true;
+            }
             return;
         }
         cx.mark(Mark::EffectHeld);

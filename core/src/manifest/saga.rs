@@ -146,7 +146,9 @@ pub struct SagaDef {
     pub on_event: BTreeMap<Trigger, DagProgram>,
     /// How to undo, by work item.
     pub compensation: BTreeMap<Name, DagProgram>,
-    /// Changes when the definition does; recorded with every instance.
+    /// The manifest as JSON, without positions and comments: what is kept for instances that began under it.
+    pub canonical: String,
+    /// Changes when that does; recorded with every instance.
     pub hash: String,
     /// Every work item it may ask for, and where.
     pub(super) works: BTreeMap<Name, (WorkKind, Span)>,
@@ -233,10 +235,37 @@ impl SagaDef {
             }
             compensation.insert(work, compiled);
         }
-        let hash = derive_hex(&["saga", &node.to_json().to_string()]);
+        let canonical = node.to_json().to_string();
+        let hash = derive_hex(&["saga", &canonical]);
         let starts_on_schedules = starts_on_schedules.into_keys().collect();
         let name = name?;
-        Some(Self { name, correlate, starts_on, starts_on_schedules, on_event, compensation, hash, works })
+        Some(Self {
+            name,
+            correlate,
+            starts_on,
+            starts_on_schedules,
+            on_event,
+            compensation,
+            canonical,
+            hash,
+            works,
+        })
+    }
+
+    /// Reads back what is kept of a definition ([`canonical`](Self::canonical)).
+    ///
+    /// # Errors
+    /// What is wrong with it, for people.
+    pub fn of_canonical(json: &str) -> Result<Self, String> {
+        let value: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        let mut faults = Vec::new();
+        let read =
+            Self::read(&Node::of_json(&value), &mut Reader::new("what is kept of a saga", &mut faults));
+        match (faults.first(), read) {
+            (None, Some(read)) => Ok(read),
+            (Some(fault), _) => Err(fault.message.clone()),
+            (None, None) => Err("it is no saga".to_owned()),
+        }
     }
 
     /// The aggregate types it listens to, each once.

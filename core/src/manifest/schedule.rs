@@ -14,9 +14,11 @@
 //! jitter: 30s                              # each is so much late at most, always by the same amount
 //! ```
 //!
-//! Templates see `occurrence`: `id`, `schedule`, `tenant_id`, `due_at` (UTC), `local` (the same moment in the zone) and
-//! `date` (there). They are tried out when the manifest is loaded.
+//! Templates see `occurrence`: `id`, `schedule`, `tenant_id`, `due_at` (UTC), `local` (the same moment in the zone),
+//! `date` (there) and `by` (`calendar`, or what an operator asked for: `trigger`, `backfill`). They are tried out when
+//! the manifest is loaded.
 
+use super::occurrence::FiredBy;
 use super::reader::{Fields, Reader};
 use super::suggest::closest;
 use super::yaml::{Node, Span, Yaml};
@@ -24,11 +26,10 @@ use crate::calendar::cron::Cron;
 use crate::calendar::{self, Cadence, PERIOD_MS_MIN};
 use crate::program::contract::after_ms;
 use crate::program::dag::Filling;
-use crate::program::{GAS_MAX_DEFAULT, Gas, ProgramError};
+use crate::program::{GAS_MAX_DEFAULT, Gas};
 use crate::time::Wall;
-use crate::wire::id::{CommandId, EntityId, Name, TenantId, derive_hex};
+use crate::wire::id::{Name, TenantId, derive_hex};
 use jiff::tz::TimeZone;
-use serde_json::{Value, json};
 
 /// Most tenants of one schedule.
 const TENANTS_MAX: usize = 1_000;
@@ -101,38 +102,6 @@ pub enum ScheduleTarget {
     },
 }
 
-/// What a schedule does, filled in for one occurrence.
-#[derive(Clone, PartialEq, Debug)]
-pub enum FilledTarget {
-    /// Something for an instance of a saga.
-    Saga {
-        /// The saga.
-        saga: Name,
-        /// The instance.
-        correlation: EntityId,
-        /// What comes with it.
-        payload: Value,
-    },
-    /// A command.
-    Command {
-        /// The aggregate type.
-        aggregate: Name,
-        /// The aggregate.
-        id: EntityId,
-        /// The command.
-        command: Name,
-        /// What comes with it.
-        payload: Value,
-    },
-    /// An effect.
-    Effect {
-        /// The effect.
-        effect: Name,
-        /// What comes with it.
-        payload: Value,
-    },
-}
-
 /// What becomes of an occurrence while the one before still runs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Overlap {
@@ -199,64 +168,11 @@ impl ScheduleDef {
         let (target, target_node) = target?;
         let (tenants, overlap, catch_up) = (tenants?, overlap?, catch_up?);
         let def = Self { name: name?, cadence, written, tenants, target, overlap, catch_up, jitter_ms, hash };
-        let sample = def.occurrence(&def.tenants[0], Wall::from_ms(SAMPLE_MS));
+        let sample = def.occurrence(&def.tenants[0], Wall::from_ms(SAMPLE_MS), FiredBy::Calendar);
         if let Err(error) = def.fill(&sample, &mut Gas::new(GAS_MAX_DEFAULT)) {
             reader.fault(target_node.span, format!("an occurrence of it cannot be filled in: {error}"), None);
         }
         Some(def)
-    }
-
-    /// The id of an occurrence: the same in every life, and another one for every time, tenant and schedule.
-    #[must_use]
-    pub fn occurrence_id(&self, tenant: &TenantId, due: Wall) -> CommandId {
-        let due = due.as_ms().to_string();
-        CommandId::derive(&["schedule", tenant.as_str(), self.name.as_str(), &due])
-    }
-
-    /// An occurrence as templates see it.
-    #[must_use]
-    pub fn occurrence(&self, tenant: &TenantId, due: Wall) -> Value {
-        let local = self.cadence.local(due);
-        json!({
-            "id": self.occurrence_id(tenant, due),
-            "schedule": self.name,
-            "tenant_id": tenant,
-            "due_at": due.rfc3339(),
-            "date": local.get(..10).unwrap_or_default(),
-            "local": local,
-        })
-    }
-
-    /// What an occurrence does.
-    ///
-    /// # Errors
-    /// [`ProgramError`] when an expression fails, or an id does not come out as one.
-    pub fn fill(&self, occurrence: &Value, gas: &mut Gas) -> Result<FilledTarget, ProgramError> {
-        let inputs = &[("occurrence", occurrence)];
-        let output = |detail: String| ProgramError::Output { detail };
-        let entity = |what: &str, value: &Value| {
-            let text = value.as_str().ok_or_else(|| output(format!("{what} is {value}, not text")))?;
-            EntityId::parse(text).map_err(|error| output(format!("{what}: {error}")))
-        };
-        Ok(match &self.target {
-            ScheduleTarget::Saga { saga, correlation, payload } => FilledTarget::Saga {
-                saga: saga.clone(),
-                correlation: match correlation {
-                    Some(filling) => entity("the correlation", &filling.run(inputs, gas)?)?,
-                    None => entity("the correlation", &occurrence["id"])?,
-                },
-                payload: payload.run(inputs, gas)?,
-            },
-            ScheduleTarget::Command { aggregate, id, command, payload } => FilledTarget::Command {
-                aggregate: aggregate.clone(),
-                id: entity("the id of the aggregate", &id.run(inputs, gas)?)?,
-                command: command.clone(),
-                payload: payload.run(inputs, gas)?,
-            },
-            ScheduleTarget::Effect { effect, payload } => {
-                FilledTarget::Effect { effect: effect.clone(), payload: payload.run(inputs, gas)? }
-            }
-        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Manifests as authors write them, and every fault they can have.
 
-use super::{App, Diagnostic, EffectRequest, FilledTarget, SecretName, SourceFile};
+use super::{App, Diagnostic, EffectRequest, FilledTarget, FiredBy, SecretName, SourceFile};
 use crate::bench::shop_files;
 use crate::program::Gas;
 use crate::time::Wall;
@@ -341,15 +341,22 @@ fn schedules_say_when_for_whom_and_what() {
     let app = App::load(&files, &BTreeMap::new()).expect("loads");
     let def = app.schedules.values().next().expect("a schedule");
     let due = def.cadence.after(Wall::from_ms(1_795_231_870_000)).expect("due");
-    let occurrence = def.occurrence(&def.tenants[0], due);
+    let occurrence = def.occurrence(&def.tenants[0], due, FiredBy::Calendar);
     assert_eq!(occurrence["local"], "2026-11-23T02:30:00+01:00");
     let filled = def.fill(&occurrence, &mut Gas::new(10_000)).expect("fills in");
     let FilledTarget::Saga { correlation, payload, .. } = filled else { panic!("{filled:?}") };
     assert_eq!(correlation.as_str(), "report-2026-11-23");
     assert_eq!(payload, json!({ "at": "2026-11-23T02:30:00+01:00" }));
-    let id = |tenant: usize, due| def.occurrence_id(&def.tenants[tenant], due);
-    assert_ne!(id(0, due), id(1, due));
-    assert_ne!(id(0, due), id(0, Wall::from_ms(due.as_ms() + 1)));
+    let (later, keys) = (Wall::from_ms(due.as_ms() + 1), ["k", "k2"].map(|key| key.parse().expect("a key")));
+    let of = |tenant: usize, due, by| def.occurrence_id(&def.tenants[tenant], due, by).to_string();
+    let mut ids: Vec<String> = vec![of(0, due, FiredBy::Calendar), of(1, due, FiredBy::Calendar)];
+    ids.extend([of(0, later, FiredBy::Calendar), of(1, due, FiredBy::Trigger(&keys[0]))]);
+    for key in &keys {
+        ids.extend([of(0, due, FiredBy::Trigger(key)), of(0, due, FiredBy::Backfill(key))]);
+        ids.push(of(0, later, FiredBy::Backfill(key)));
+    }
+    assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len(), "all differ: {ids:?}");
+    assert_eq!(of(0, later, FiredBy::Trigger(&keys[0])), ids[4], "whenever it is asked for again");
 }
 
 #[test]

@@ -89,6 +89,26 @@ impl Node {
             ),
         }
     }
+
+    /// What [`to_json`](Self::to_json) made of a node, without positions.
+    #[must_use]
+    pub fn of_json(json: &Value) -> Self {
+        let value = match json {
+            Value::Null => Yaml::Null,
+            Value::Bool(value) => Yaml::Bool(*value),
+            Value::Number(number) => match number.as_i64() {
+                Some(value) => Yaml::Int(value),
+                None => Yaml::Float(number.as_f64().unwrap_or_default()),
+            },
+            Value::String(text) => Yaml::Text(text.clone()),
+            Value::Array(items) => Yaml::List(items.iter().map(Self::of_json).collect()),
+            Value::Object(fields) => {
+                let key = |text: &String| Key { span: Span::default(), text: text.clone() };
+                Yaml::Map(fields.iter().map(|(name, value)| (key(name), Self::of_json(value))).collect())
+            }
+        };
+        Self { span: Span::default(), text_offset: 0, value }
+    }
 }
 
 /// Parses one document.

@@ -129,7 +129,9 @@ impl Outbox {
             }
             Answer::Conflict => {
                 if !self.config.quirks.has(Quirk::OutboxConflictIsForeign) {
+                    // It gave its place back and took it again: another of its tenant may have queued up in between.
                     self.look(now, position, &entry, cx);
+                    self.dispatch_ready(now, None, cx)?;
                     return Ok(None);
                 }
                 None

@@ -10,7 +10,7 @@
 //!
 //! Every view has a consumer, a gate and a checkpoint of its own, so that a new view catches up from the first event
 //! while the others go on. Row and checkpoint move in one commit. The unit of order is the source, one aggregate:
-//! what cannot be applied holds back only its own source (see [`quarantine`](crate::quarantine)).
+//! what cannot be applied holds back only its own source (see [`quarantine`]).
 //!
 //! | durable | row |
 //! |---|---|
@@ -35,7 +35,7 @@ use crate::drain::{Drain, Left, Report};
 use crate::gate::{self, Admission, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::{Fence, Halt};
 use crate::manifest::ProjectionDef;
-use crate::quarantine::Quarantine;
+use crate::quarantine::{self, Quarantine};
 use crate::quirks::Quirks;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
@@ -176,7 +176,7 @@ impl Machine for Projection {
     type Input = Input;
     type Effect = Effect;
     type Timer = Timer;
-    type Durable = (BTreeMap<Name, Checkpoint>, (u64, u64));
+    type Durable = (BTreeMap<Name, Checkpoint>, quarantine::Durable);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let mut gates = BTreeMap::new();

@@ -1,10 +1,11 @@
 //! Looking at what is held back: groups, keys, messages, a page at a time, from committed rows.
 
 use super::cause::Cause;
-use super::rows::{GroupRow, KeyRow, MessageRow};
+use super::rows::{Edited, GroupRow, KeyRow, MessageRow};
+use super::selection::{Selection, SelectionId};
 use super::{Quarantine, QuarantineKey, Subject};
 use crate::halt::Halt;
-use crate::store::{Table, View};
+use crate::store::{Table, View, try_scan};
 use crate::time::Wall;
 use crate::wire::id::TenantId;
 use serde::Serialize;
@@ -24,6 +25,8 @@ pub struct Which {
     pub tenant: Option<TenantId>,
     /// Held back for this reason.
     pub group: Option<String>,
+    /// This one.
+    pub key: Option<QuarantineKey>,
 }
 
 /// A page, and where the next one begins; none when this is the last.
@@ -50,6 +53,9 @@ pub struct QuarantinedKey {
     pub cause: Cause,
     /// Which keys are held back for the same reason.
     pub group: String,
+    /// The selection it is part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<SelectionId>,
 }
 
 /// Keys that are held back for the same reason, for people.
@@ -93,6 +99,9 @@ pub struct ParkedMessage {
     /// Why; absent when it waits for an earlier one of its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
+    /// That its body is not the one it came with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub edited: Option<Edited>,
     /// How long its body is.
     pub payload_bytes: usize,
     /// Its body: as JSON, or as text as far as it is text and not too long.
@@ -105,8 +114,7 @@ impl Quarantine {
     /// # Errors
     /// When the row cannot be read.
     pub fn find(view: &dyn View, key: &QuarantineKey) -> Result<Option<QuarantinedKey>, Halt> {
-        let row = view.get(Table::ParkedKey, &key.0)?;
-        row.map(|row| Ok(told(&key.0, KeyRow::decode(row)?))).transpose()
+        Ok(Self::key_row(view, key)?.map(|row| told(&key.0, row)))
     }
 
     /// The quarantined keys after `after`, at most `max` of them.
@@ -119,12 +127,12 @@ impl Quarantine {
         after: &str,
         max: usize,
     ) -> Result<Page<QuarantinedKey>, Halt> {
-        let passes = |own: &QuarantinedKey| {
-            which.tenant.as_ref().is_none_or(|tenant| own.tenant_id.as_ref() == Some(tenant))
-                && which.group.as_ref().is_none_or(|group| own.group == *group)
-        };
+        if let Some(key) = &which.key {
+            let found = Self::find(view, key)?.filter(|own| passes(which, own));
+            return Ok(Page { items: found.into_iter().collect(), next: None });
+        }
         page(view, Table::ParkedKey, after, max, |key, row| {
-            Ok(Some(told(key, KeyRow::decode(row)?)).filter(passes))
+            Ok(Some(told(key, KeyRow::decode(row)?)).filter(|own| passes(which, own)))
         })
     }
 
@@ -152,31 +160,41 @@ impl Quarantine {
         max: usize,
     ) -> Result<Vec<ParkedMessage>, Halt> {
         let prefix = key.prefix();
-        let (mut items, mut broken) = (Vec::new(), None);
-        view.scan(Table::Parked, &key.row(from), &mut |own, row| {
+        let mut items = Vec::new();
+        try_scan(view, Table::Parked, &key.row(from), &mut |own, row| {
             if items.len() >= max || !own.starts_with(&prefix) {
-                return ControlFlow::Break(());
+                return Ok(ControlFlow::Break(()));
             }
-            match message(&own[prefix.len()..], row) {
-                Ok(message) => {
-                    items.push(message);
-                    ControlFlow::Continue(())
-                }
-                Err(halt) => {
-                    broken = Some(halt);
-                    ControlFlow::Break(())
-                }
-            }
+            items.push(message(&own[prefix.len()..], row)?);
+            Ok(ControlFlow::Continue(()))
         })?;
-        broken.map_or(Ok(items), Err)
+        Ok(items)
+    }
+
+    /// Every selection on record, oldest first.
+    ///
+    /// # Errors
+    /// When a row cannot be read.
+    pub fn selections(view: &dyn View) -> Result<BTreeMap<SelectionId, Selection>, Halt> {
+        let mut all = BTreeMap::new();
+        try_scan(view, Table::Redrive, b"", &mut |key, row| {
+            all.insert(SelectionId::from_key(key)?, Selection::decode(row)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(all)
     }
 }
 
 fn told(key: &[u8], row: KeyRow) -> QuarantinedKey {
     let key = String::from_utf8_lossy(key).into_owned();
     let tenant_id = Subject::parse(&key).and_then(|subject| subject.tenant());
-    let KeyRow { messages, since, cause, group, .. } = row;
-    QuarantinedKey { key, tenant_id, messages, since, cause, group }
+    let KeyRow { messages, next: _, since, cause, group, selection } = row;
+    QuarantinedKey { key, tenant_id, messages, since, cause, group, selection }
+}
+
+fn passes(which: &Which, own: &QuarantinedKey) -> bool {
+    which.tenant.as_ref().is_none_or(|tenant| own.tenant_id.as_ref() == Some(tenant))
+        && which.group.as_ref().is_none_or(|group| own.group == *group)
 }
 
 fn message(position: &[u8], row: &[u8]) -> Result<ParkedMessage, Halt> {
@@ -196,6 +214,7 @@ fn message(position: &[u8], row: &[u8]) -> Result<ParkedMessage, Halt> {
         headers,
         parked_at: record.parked_at,
         cause: record.cause,
+        edited: record.edited,
         payload_bytes: body.len(),
         payload,
     })
@@ -208,28 +227,20 @@ fn page<T>(
     max: usize,
     mut read: impl FnMut(&[u8], &[u8]) -> Result<Option<T>, Halt>,
 ) -> Result<Page<T>, Halt> {
-    let (mut items, mut next, mut broken, mut seen) = (Vec::new(), None, None, 0);
+    let (mut items, mut next, mut seen) = (Vec::new(), None, 0);
     let mut last = String::new();
-    view.scan(table, after.as_bytes(), &mut |key, row| {
+    try_scan(view, table, after.as_bytes(), &mut |key, row| {
         if key == after.as_bytes() {
-            return ControlFlow::Continue(());
+            return Ok(ControlFlow::Continue(()));
         }
         if items.len() >= max || seen >= LOOKED_AT_MAX {
             next = Some(std::mem::take(&mut last));
-            return ControlFlow::Break(());
+            return Ok(ControlFlow::Break(()));
         }
         seen += 1;
         last = String::from_utf8_lossy(key).into_owned();
-        match read(key, row) {
-            Ok(item) => {
-                items.extend(item);
-                ControlFlow::Continue(())
-            }
-            Err(halt) => {
-                broken = Some(halt);
-                ControlFlow::Break(())
-            }
-        }
+        items.extend(read(key, row)?);
+        Ok(ControlFlow::Continue(()))
     })?;
-    broken.map_or(Ok(Page { items, next }), Err)
+    Ok(Page { items, next })
 }

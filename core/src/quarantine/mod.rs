@@ -10,157 +10,53 @@
 //! | `parked_key` | key → how many messages, since when, why, and its group |
 //! | `parked` | key and position → the message as it came, and why it is here |
 //! | `parked_group` | group → how many keys and messages are held back for one and the same reason |
+//! | `redrive` | selection → what an operator does with the keys in it, and how far that is |
+//! | `redrive_key` | selection and key → the key's turn has not come |
 //!
-//! Durable: the tables. Derived on recovery: how many messages are parked in all. Lost on purpose: nothing.
+//! What is held back leaves when an operator says so: a key is selected ([`selection`]), and its messages have their turn
+//! ([`release`]); or its first message is skipped ([`operate`]).
 //!
-//! - INV-QRN-1: while a key is quarantined nothing of it is applied, and its messages are parked in order.
+//! Durable: the tables. Derived on recovery: how many messages are parked in all, the selections. Lost on purpose: when
+//! the next message may have its turn.
+//!
+//! - INV-QRN-1: while a key is quarantined nothing of it is applied but its first message, in its turn; its messages are
+//!   parked in order.
 //! - INV-QRN-2: a message is parked in the commit that advances the checkpoint past it (the caller stages both).
 //! - INV-QRN-3: a group counts the keys and messages that are held back for its reason.
+//! - INV-QRN-4: a selection accounts for every key in it, and for every message that left by it.
 //!
 //! Limit: `parked_max` messages in all; then the partition stops taking in rather than losing any.
 //!
-//! Not here: releasing what is parked. That is an operator's decision and needs commands of its own.
+//! Not here: applying a message. The parent does, and says how it fared.
 
 mod cause;
+mod key;
 mod look;
+pub mod operate;
+pub mod release;
 mod rows;
+pub mod selection;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use cause::Cause;
+pub use key::{QuarantineKey, Subject};
 pub use look::{Group, Page, ParkedMessage, QuarantinedKey, Which};
+pub use rows::Edited;
 
 use crate::cx::Cx;
 use crate::halt::{Fence, Halt};
 use crate::invariant;
 use crate::marks::Mark;
 use crate::quirks::{Quirk, Quirks};
-use crate::store::{KEY_BYTES_MAX, Table, View, scan_prefix};
-use crate::time::Now;
+use crate::store::{Table, View, scan_prefix, try_scan};
+use crate::time::{Mono, Now};
 use crate::wire::headers::Headers;
-use crate::wire::id::{EntityId, Name, TenantId};
-use crate::wire::subject::Route;
-use crate::wire::token;
 use rows::{GroupRow, KeyRow, MessageRow};
+use selection::{Selection, SelectionId};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-
-/// What is held back: everything of one source, or one saga instance.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct QuarantineKey(Vec<u8>);
-
-/// Longest key: a position is appended to it.
-const KEY_MAX: usize = KEY_BYTES_MAX - 9;
-
-impl QuarantineKey {
-    /// Everything a consumer reads from one subject: the unit of order of a view, and of messages that cannot be read.
-    ///
-    /// Returns `None` when the subject is too long to be a key: no subject of ours is.
-    #[must_use]
-    pub fn source(consumer: &str, subject: &str) -> Option<Self> {
-        // A subject is somebody else's choice and may have a `:`, which ends a key; none has a space.
-        Self::compose("source", &[consumer], &subject.replace(':', " "))
-    }
-
-    /// One saga instance.
-    #[must_use]
-    pub fn instance(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Option<Self> {
-        Self::compose("saga", &[tenant.as_str(), saga.as_str()], &token::escape(correlation.as_str()))
-    }
-
-    fn compose(kind: &str, parts: &[&str], last: &str) -> Option<Self> {
-        let mut key = format!("deadletter:{kind}");
-        for part in parts {
-            key.push(':');
-            token::escape_into(&mut key, part);
-        }
-        key.push(':');
-        key.push_str(last);
-        (key.len() <= KEY_MAX).then(|| Self(key.into_bytes()))
-    }
-
-    /// For people.
-    #[must_use]
-    pub fn display(&self) -> String {
-        String::from_utf8_lossy(&self.0).into_owned()
-    }
-
-    /// Reads back what [`display`](Self::display) says.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Subject::parse(text).filter(|_| text.len() <= KEY_MAX).map(|_| Self(text.as_bytes().to_vec()))
-    }
-
-    /// What it holds back.
-    #[must_use]
-    pub fn subject(&self) -> Option<Subject> {
-        Subject::parse(std::str::from_utf8(&self.0).ok()?)
-    }
-
-    fn prefix(&self) -> Vec<u8> {
-        let mut key = self.0.clone();
-        key.push(b':');
-        key
-    }
-
-    fn row(&self, position: u64) -> Vec<u8> {
-        let mut key = self.prefix();
-        key.extend_from_slice(&position.to_be_bytes());
-        key
-    }
-}
-
-/// What a key holds back, read from it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Subject {
-    /// What a consumer reads from one subject.
-    Source {
-        /// The consumer.
-        consumer: String,
-        /// The subject.
-        subject: String,
-    },
-    /// A saga instance.
-    Instance {
-        /// Whose.
-        tenant: TenantId,
-        /// Of which saga.
-        saga: Name,
-        /// Which.
-        correlation: EntityId,
-    },
-}
-
-impl Subject {
-    fn parse(key: &str) -> Option<Self> {
-        let (kind, rest) = key.strip_prefix("deadletter:")?.split_once(':')?;
-        let (first, rest) = rest.split_once(':')?;
-        match kind {
-            "source" => {
-                Some(Self::Source { consumer: token::unescape(first)?, subject: rest.replace(' ', ":") })
-            }
-            "saga" => {
-                let (saga, correlation) = rest.split_once(':')?;
-                Some(Self::Instance {
-                    tenant: TenantId::from_token(first)?,
-                    saga: Name::from_token(saga)?,
-                    correlation: EntityId::from_token(correlation)?,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    /// Whose it is; nobody's when the subject is none of ours.
-    #[must_use]
-    pub fn tenant(&self) -> Option<TenantId> {
-        match self {
-            Self::Source { subject, .. } => Some(Route::parse(subject)?.tenant().clone()),
-            Self::Instance { tenant, .. } => Some(tenant.clone()),
-        }
-    }
-}
 
 /// A message to park.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -184,8 +80,19 @@ pub struct Parked<'m> {
 pub struct Quarantine {
     parked: u64,
     keys: u64,
+    selections: BTreeMap<SelectionId, Selection>,
+    /// When the next message may have its turn.
+    again_at: Option<Mono>,
     parked_max: u64,
     quirks: Quirks,
+}
+
+/// What the tables determine of a quarantine.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Durable {
+    parked: u64,
+    keys: u64,
+    selections: BTreeMap<SelectionId, Selection>,
 }
 
 impl Quarantine {
@@ -194,20 +101,13 @@ impl Quarantine {
     /// # Errors
     /// When a row cannot be read.
     pub fn recover(parked_max: u64, quirks: Quirks, view: &dyn View) -> Result<Self, Halt> {
-        let mut out = Self { parked: 0, keys: 0, parked_max, quirks };
-        let mut broken = None;
-        view.scan(Table::ParkedKey, b"", &mut |_, row| match KeyRow::decode(row) {
-            Ok(row) => {
-                out.parked += row.messages;
-                out.keys += 1;
-                ControlFlow::Continue(())
-            }
-            Err(halt) => {
-                broken = Some(halt);
-                ControlFlow::Break(())
-            }
+        let (mut parked, mut keys) = (0, 0);
+        try_scan(view, Table::ParkedKey, b"", &mut |_, row| {
+            parked += KeyRow::decode(row)?.messages;
+            keys += 1;
+            Ok(ControlFlow::Continue(()))
         })?;
-        broken.map_or(Ok(out), Err)
+        Ok(Self { parked, keys, selections: Self::selections(view)?, again_at: None, parked_max, quirks })
     }
 
     fn key<'k>(&self, key: &'k QuarantineKey) -> Cow<'k, QuarantineKey> {
@@ -264,11 +164,14 @@ impl Quarantine {
                 let unexplained = || Cause { kind: "unknown".into(), detail: String::new() };
                 let cause = cause.clone().unwrap_or_else(unexplained);
                 let group = cause.group(message.definition);
-                KeyRow { messages: 0, next: 0, since: now.wall, cause, group }
+                KeyRow { messages: 0, next: 0, since: now.wall, cause, group, selection: None }
             }
         };
         cx.mark(if cause.is_some() { Mark::QuarantineParked } else { Mark::QuarantineFollowed });
-        self.count(now, &row, message.definition, cx)?;
+        if row.messages == 0 || !self.quirks.has(Quirk::QuarantineCountsFirstOnly) {
+            let keys = u64::from(row.messages == 0);
+            Self::join_group(now, &row, message.definition, (keys, 1), cx)?;
+        }
         cx.put(Table::Parked, &key.row(row.next), &MessageRow::encode(message, now.wall, cause));
         row.messages += 1;
         row.next += 1;
@@ -277,12 +180,12 @@ impl Quarantine {
         Ok(())
     }
 
-    /// One more message of this key, which may be its first.
-    fn count<I, E>(
-        &self,
+    /// So many keys and messages more are held back for the reason of this one.
+    fn join_group<I, E>(
         now: Now,
         key: &KeyRow,
         definition: Option<&str>,
+        (keys, messages): (u64, u64),
         cx: &mut Cx<'_, I, E>,
     ) -> Result<(), Halt> {
         let mut group = match cx.view().get(Table::ParkedGroup, key.group.as_bytes())? {
@@ -298,11 +201,8 @@ impl Quarantine {
                 last: now.wall,
             },
         };
-        if key.messages > 0 && self.quirks.has(Quirk::QuarantineCountsFirstOnly) {
-            return Ok(());
-        }
-        group.keys += u64::from(key.messages == 0);
-        group.messages += 1;
+        group.keys += keys;
+        group.messages += messages;
         group.last = now.wall;
         cx.put(Table::ParkedGroup, key.group.as_bytes(), &group.encode());
         Ok(())
@@ -310,11 +210,11 @@ impl Quarantine {
 
     /// What a recovered quarantine must agree with.
     #[must_use]
-    pub const fn durable(&self) -> (u64, u64) {
-        (self.parked, self.keys)
+    pub fn durable(&self) -> Durable {
+        Durable { parked: self.parked, keys: self.keys, selections: self.selections.clone() }
     }
 
-    /// Its invariants: every key has as many rows as it says, in consecutive positions.
+    /// Its invariants: every key has as many rows as it says, in consecutive positions; groups and selections add up.
     ///
     /// # Errors
     /// [`Halt::Broken`] naming the one that does not hold.
@@ -325,45 +225,41 @@ impl Quarantine {
             ControlFlow::Continue(())
         })?;
         let mut parked = 0;
+        let mut selected = BTreeMap::<SelectionId, u64>::new();
         let mut groups = BTreeMap::<String, (u64, u64)>::new();
         for (key, row) in keys {
             let row = KeyRow::decode(&row)?;
             let prefix = QuarantineKey(key.clone()).prefix();
             let group = groups.entry(row.group.clone()).or_default();
             *group = (group.0 + 1, group.1 + row.messages);
-            let mut next = 0_u64;
-            let mut in_order = true;
+            let (mut next, mut in_order) = (row.first(), true);
             scan_prefix(view, Table::Parked, &prefix, &mut |key, _| {
                 in_order &= key[prefix.len()..] == next.to_be_bytes();
                 next += 1;
                 ControlFlow::Continue(())
             })?;
             let name = String::from_utf8_lossy(&key).into_owned();
-            invariant!(
-                in_order && next == row.messages,
-                Qrn1,
-                "{name} holds {next} rows, says {}",
-                row.messages
-            );
+            let (rows, said) = (next - row.first(), row.messages);
+            invariant!(in_order && rows == said, Qrn1, "{name} holds {rows} rows, says {said}");
+            if let Some(selection) = row.selection {
+                *selected.entry(selection).or_default() += 1;
+            }
             parked += row.messages;
         }
         invariant!(parked == self.parked, Qrn1, "{parked} messages in the table, {} counted", self.parked);
         let mut counted = BTreeMap::new();
-        let mut broken = None;
-        view.scan(Table::ParkedGroup, b"", &mut |group, row| match GroupRow::decode(row) {
-            Ok(row) => {
-                counted.insert(String::from_utf8_lossy(group).into_owned(), (row.keys, row.messages));
-                ControlFlow::Continue(())
-            }
-            Err(halt) => {
-                broken = Some(halt);
-                ControlFlow::Break(())
-            }
+        try_scan(view, Table::ParkedGroup, b"", &mut |group, row| {
+            let row = GroupRow::decode(row)?;
+            counted.insert(String::from_utf8_lossy(group).into_owned(), (row.keys, row.messages));
+            Ok(ControlFlow::Continue(()))
         })?;
-        if let Some(halt) = broken {
-            return Err(halt);
-        }
         invariant!(groups == counted, Qrn3, "held back: {groups:?}; counted: {counted:?}");
+        let waiting: BTreeMap<SelectionId, u64> =
+            self.selections.iter().filter(|(_, own)| own.left > 0).map(|(id, own)| (*id, own.left)).collect();
+        invariant!(selected == waiting, Qrn4, "selected: {selected:?}; waiting: {waiting:?}");
+        for (id, selection) in &self.selections {
+            invariant!(selection.adds_up(), Qrn4, "{id} does not account for its keys: {selection:?}");
+        }
         Ok(())
     }
 }

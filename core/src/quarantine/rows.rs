@@ -2,6 +2,7 @@
 
 use super::Parked;
 use super::cause::Cause;
+use super::selection::SelectionId;
 use crate::halt::Halt;
 use crate::store::Table;
 use crate::time::Wall;
@@ -17,6 +18,9 @@ pub(super) struct KeyRow {
     pub(super) since: Wall,
     pub(super) cause: Cause,
     pub(super) group: String,
+    /// The selection it is part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) selection: Option<SelectionId>,
 }
 
 /// Keys that are held back for the same reason.
@@ -44,9 +48,26 @@ pub(super) struct MessageRow {
     /// Absent for messages that are parked only because an earlier one of their key is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<Cause>,
+    /// Its body is not the one it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) edited: Option<Edited>,
+}
+
+/// That an operator replaced the body of a message.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Edited {
+    /// When, in milliseconds since 1970.
+    pub at: Wall,
+    /// Why, in the operator's words.
+    pub reason: String,
 }
 
 impl KeyRow {
+    /// The position of the first message.
+    pub(super) const fn first(&self) -> u64 {
+        self.next - self.messages
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a record serialises")
     }
@@ -76,11 +97,17 @@ impl MessageRow {
             headers: message.headers.iter().map(own).collect(),
             parked_at,
             cause,
+            edited: None,
         };
+        record.with(message.payload)
+    }
+
+    /// With its body.
+    pub(super) fn with(&self, body: &[u8]) -> Vec<u8> {
         // The body may be anything, so it follows the record as it is.
-        let mut row = serde_json::to_vec(&record).expect("a record serialises");
+        let mut row = serde_json::to_vec(self).expect("a record serialises");
         row.push(b'\n');
-        row.extend_from_slice(message.payload);
+        row.extend_from_slice(body);
         row
     }
 

@@ -2,7 +2,9 @@
 
 use super::Quirk;
 use crate::bench::Exam;
-use crate::{aggregate, drain, driver, effect, gate, outbox, projection, quarantine, saga, schedule, wire};
+use crate::{
+    aggregate, drain, driver, effect, gate, outbox, projection, quarantine, runner, saga, schedule, wire,
+};
 use std::collections::BTreeMap;
 
 const EXAMS: &[Exam] = &[
@@ -18,6 +20,7 @@ const EXAMS: &[Exam] = &[
     projection::tests::EXAM,
     quarantine::tests::EXAM,
     drain::tests::EXAM,
+    runner::tests::EXAM,
 ];
 
 #[test]

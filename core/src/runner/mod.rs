@@ -27,26 +27,28 @@
 
 mod occurrence;
 pub mod operate;
+mod redrive;
+mod retention;
 mod route;
 mod source;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod tick;
 
 pub use occurrence::OccurrenceEnded;
 pub use source::{Mode, Source};
 
 use crate::cx::{Cx, Machine, Tick};
 use crate::drain::{Drain, Left, Report};
-use crate::effect::{self, Arrival, Effects, Ended};
+use crate::effect::{self, Arrival, Effects};
 use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef, ScheduleDef};
-use crate::marks::Mark;
 use crate::outbox::{self, Entry, Outbox};
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
-use crate::quarantine::Quarantine;
+use crate::quarantine::{self, Quarantine};
 use crate::quirks::Quirks;
-use crate::saga::{Finished, HELD_MAX, Happened, SagaConfig, Sagas, TimerChange, TimerFired, WorkEnded};
+use crate::saga::{Finished, HELD_MAX, Incoming, SagaConfig, Sagas, TimerChange};
 use crate::schedule::recurring::{self, Recurring};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
@@ -55,6 +57,7 @@ use crate::wire::envelope::EffectCommand;
 use crate::wire::id::Name;
 use crate::wire::stream::ConsumerName;
 use operate::{Answered, Operation};
+use retention::Retention;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -85,6 +88,8 @@ pub struct Config {
     pub schedule_limits: schedule::Limits,
     /// Most messages parked.
     pub parked_max: u64,
+    /// How long what has ended is kept, in milliseconds.
+    pub keep_ms: u64,
     /// Budget of one program run.
     pub gas_max: u64,
     /// Jitter.
@@ -133,8 +138,6 @@ pub enum Input {
         /// How long it may take, in milliseconds.
         deadline_ms: u64,
     },
-    /// An event belongs to a saga instance. Only this machine sends it.
-    SagaHappened(Box<Happened>),
     /// An operator asked for something.
     Asked {
         /// Names the question.
@@ -142,10 +145,13 @@ pub enum Input {
         /// What.
         operation: Box<Operation>,
     },
-    /// A saga's work ended. Only this machine sends it.
-    SagaWorkEnded(Box<WorkEnded>),
-    /// A saga's timer fired. Only this machine sends it.
-    SagaTimerFired(Box<TimerFired>),
+    /// Something is for a saga instance. Only this machine sends it.
+    SagaReceived(Incoming),
+    /// What is held back has its turn. Only this machine sends it.
+    TurnCame {
+        /// How many messages may have theirs.
+        left: u32,
+    },
     /// A saga sets or cancels a timer. Only this machine sends it.
     TimerChanged(Box<TimerChange>),
     /// Work must leave. Only this machine sends it.
@@ -203,6 +209,10 @@ pub enum Timer {
     Schedule(schedule::Waiting),
     /// A schedule.
     Recurring,
+    /// What is held back and has its turn.
+    Quarantine,
+    /// What has ended and was kept long enough.
+    Retention,
     /// The end of a drain.
     Drain,
 }
@@ -220,8 +230,8 @@ pub struct Durable {
     pub timers: u64,
     /// How far each schedule is.
     pub recurring: BTreeMap<recurring::RowKey, recurring::Row>,
-    /// Messages and keys held back.
-    pub quarantine: (u64, u64),
+    /// What is held back.
+    pub quarantine: quarantine::Durable,
 }
 
 /// A runner's machine. See the module text.
@@ -235,6 +245,7 @@ pub struct Runner {
     schedule: Schedule,
     recurring: Recurring,
     quarantine: Quarantine,
+    retention: Retention,
     drain: Drain,
     /// Why the delivery in hand cannot be applied; set and taken within one turn.
     poison: Option<String>,
@@ -310,9 +321,16 @@ impl Machine for Runner {
     const CASCADE_STEPS_MAX: usize = 1_024 + HELD_MAX * (1 + WORK_MAX + 2 * TIMERS_MAX);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        let sagas = SagaConfig {
+            definitions: config.sagas.clone(),
+            hand_over: config.mode.hand_over(),
+            gas_max: config.gas_max,
+            quirks: config.quirks,
+        };
+        let sagas = Sagas::recover(sagas, view)?;
         let mut gates = BTreeMap::new();
         for source in config.mode.sources().iter().copied() {
-            let filters = route::filters(source, &config);
+            let filters = route::filters(source, &sagas);
             if filters.is_empty() {
                 continue;
             }
@@ -340,17 +358,11 @@ impl Machine for Runner {
             seed: config.seed,
             quirks: config.quirks,
         };
-        let sagas = SagaConfig {
-            definitions: config.sagas.clone(),
-            hand_over: config.mode.hand_over(),
-            gas_max: config.gas_max,
-            quirks: config.quirks,
-        };
         let mut outbox = Outbox::recover(outbox, incarnation, view)?;
         outbox.hold(held);
         Ok(Self {
             gates,
-            sagas: Sagas::new(sagas),
+            sagas,
             outbox,
             effects: Effects::recover(effects, incarnation, view)?,
             schedule: Schedule::recover(
@@ -359,6 +371,7 @@ impl Machine for Runner {
             )?,
             recurring: Recurring::recover(occurrence::config(&config), view)?,
             quarantine: Quarantine::recover(config.parked_max, config.quirks, view)?,
+            retention: Self::recover_retention(view)?,
             drain: Drain::Running,
             poison: None,
             config,
@@ -378,7 +391,10 @@ impl Machine for Runner {
         let effects = self.effects.deadline().map(|(at, timer)| (at, Timer::Effect(timer)));
         let schedule = self.schedule.deadline().map(|(at, timer)| (at, Timer::Schedule(timer)));
         let recurring = self.recurring.deadline().map(|at| (at, Timer::Recurring));
-        let times = schedule.into_iter().chain(recurring).filter(|_| !self.drain.is_stopping());
+        let quarantine = self.quarantine.deadline().map(|at| (at, Timer::Quarantine));
+        let retention = self.retention.deadline().map(|at| (at, Timer::Retention));
+        let times = schedule.into_iter().chain(recurring).chain(quarantine).chain(retention);
+        let times = times.filter(|_| !self.drain.is_stopping());
         let drain = self.drain.deadline(self.left()).map(|at| (at, Timer::Drain));
         gates.chain(outbox).chain(effects).chain(times).chain(drain).min_by_key(|(at, _)| *at)
     }
@@ -400,11 +416,13 @@ impl Machine for Runner {
 
     fn check(&self, view: &dyn View) -> Result<(), Halt> {
         self.gates.values().try_for_each(|gate| gate.check(view))?;
+        self.sagas.check(view)?;
         self.outbox.check(view)?;
         self.effects.check(view)?;
         self.schedule.check(view)?;
         self.recurring.check(view)?;
-        self.quarantine.check(view)
+        self.quarantine.check(view)?;
+        Self::check_retention(view)
     }
 }
 
@@ -432,16 +450,7 @@ impl Runner {
             Input::Effect(input) => {
                 let ended =
                     cx.child(Input::Effect, Effect::Effect, |cx| self.effects.handle(now, input, cx))?;
-                match ended {
-                    Some(Ended { result, arrival: Arrival::HandedOver }) => {
-                        cx.mark(Mark::EffectHandedBack);
-                        route::result_to_saga(result, cx);
-                    }
-                    Some(Ended { result, arrival: Arrival::Delivered }) => {
-                        cx.then(Input::Enqueued(Box::new(Entry::result(&result))));
-                    }
-                    None => {}
-                }
+                ended.into_iter().for_each(|ended| self.on_effect_ended(now, ended, cx));
                 Ok(())
             }
             Input::ConnectionChanged { connected } => {
@@ -457,9 +466,8 @@ impl Runner {
                 Ok(())
             }
             Input::Asked { ticket, operation } => self.on_asked(now, ticket, *operation, cx),
-            Input::SagaHappened(happened) => self.on_saga_happened(now, &happened, cx),
-            Input::SagaWorkEnded(ended) => self.on_saga_work_ended(now, &ended, cx),
-            Input::SagaTimerFired(fired) => self.on_saga_timer_fired(now, &fired, cx),
+            Input::SagaReceived(incoming) => self.on_received(now, &incoming, cx),
+            Input::TurnCame { left } => self.on_turn_came(now, left, cx),
             Input::TimerChanged(change) => match *change {
                 TimerChange::Set(timer) => self.schedule.set(now, &timer, cx),
                 TimerChange::Cancelled { tenant, id } => self.schedule.cancel(&tenant, &id, cx),

@@ -1,4 +1,4 @@
-//! What time brings: timers, and occurrences of schedules; where these go, and where their ends come from.
+//! Occurrences of schedules: where they go, and where their ends come from.
 //!
 //! | target | on its way | it has ended |
 //! |---|---|---|
@@ -6,13 +6,12 @@
 //! | command | outbox | when it is answered |
 //! | effect | outbox, or the ledger in the same commit | when its result is there |
 
-use super::{Config, Effect, Input, Runner, gate_cx, route};
+use super::{Config, Effect, Input, Runner};
 use crate::cx::Cx;
-use crate::halt::Halt;
 use crate::manifest::{FilledTarget, Trigger};
 use crate::marks::Mark;
 use crate::outbox::{End, Entry, Origin, Settlement};
-use crate::saga::{HandOver, Happened};
+use crate::saga::{HandOver, Happened, Incoming};
 use crate::schedule::recurring::{self, Occurrence};
 use crate::time::Now;
 use crate::wire::context::Context;
@@ -53,27 +52,7 @@ pub(super) fn ended(settlement: &Settlement) -> Option<OccurrenceEnded> {
 }
 
 impl Runner {
-    pub(super) fn on_tick(&mut self, now: Now, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
-        for (source, gate) in &mut self.gates {
-            gate_cx(*source, cx, |cx| gate.tick(now, cx));
-        }
-        cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.tick(now, cx))?;
-        cx.child(Input::Effect, Effect::Effect, |cx| self.effects.tick(now, cx))?;
-        if !self.drain.is_stopping() {
-            for timer in self.schedule.tick(now, cx)? {
-                cx.then(Input::Enqueued(Box::new(Entry::reminder(now, timer))));
-            }
-            for occurrence in self.recurring.tick(now, cx)? {
-                self.on_occurrence(now, occurrence, cx);
-            }
-        }
-        if let Some(report) = self.drain.observe(now, self.left(), self.config.quirks, cx) {
-            cx.emit(Effect::Drained(report));
-        }
-        Ok(())
-    }
-
-    fn on_occurrence(&self, now: Now, occurrence: Occurrence, cx: &mut Cx<'_, Input, Effect>) {
+    pub(super) fn on_occurrence(&self, now: Now, occurrence: Occurrence, cx: &mut Cx<'_, Input, Effect>) {
         let Occurrence { id, schedule, tenant, seen, target } = occurrence;
         let context = Context::generate(id.as_str()).caused_by(id.as_str());
         cx.then(match target {
@@ -94,7 +73,7 @@ impl Runner {
                     trigger: Trigger::Schedule { schedule },
                     context,
                 };
-                Input::SagaHappened(Box::new(happened))
+                Input::SagaReceived(Incoming::Happened(Box::new(happened)))
             }
             FilledTarget::Command { aggregate, id: aggregate_id, command: name, payload } => {
                 let command_id = id;
@@ -128,28 +107,6 @@ impl Runner {
                 }
             }
         });
-    }
-
-    /// How an entry ended is for the gate that will read it, and for whoever asked: a schedule or a saga.
-    pub(super) fn on_settled(
-        &mut self,
-        settlement: Settlement,
-        cx: &mut Cx<'_, Input, Effect>,
-    ) -> Result<(), Halt> {
-        cx.emit(Effect::Left(settlement.waited));
-        if let Some(stored) = &settlement.stored
-            && let Some((source, gate)) =
-                self.gates.iter_mut().find(|(source, _)| source.stream() == stored.stream)
-        {
-            gate_cx(*source, cx, |cx| gate.published(stored.seq, stored.witness, cx));
-        }
-        if let Some(ended) = ended(&settlement) {
-            cx.then(Input::OccurrenceEnded(Box::new(ended)));
-        }
-        if let Some(ended) = route::work_ended(settlement) {
-            cx.then(Input::SagaWorkEnded(Box::new(ended)));
-        }
-        Ok(())
     }
 
     pub(super) fn on_occurrence_ended(

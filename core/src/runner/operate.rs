@@ -11,16 +11,20 @@ use super::{Effect, Input, Runner};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::operator::Refusal;
-use crate::quarantine::{Cause, QuarantineKey};
-use crate::saga::{self, Commanded, Held, Reacted, Verb};
+use crate::quarantine::{self, Cause, QuarantineKey};
+use crate::saga::{self, Commanded, Incoming, Verb};
+use crate::schedule::recurring;
 use crate::time::Now;
-use serde_json::Value;
 
 /// What an operator asks for, by its subject.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Operation {
     /// Of one saga instance.
     Saga(saga::Operation),
+    /// Of what is held back.
+    Quarantine(quarantine::operate::Operation),
+    /// Of one schedule, for one tenant.
+    Schedule(recurring::Operation),
 }
 
 /// What was done, and how its subject stands now.
@@ -28,6 +32,10 @@ pub enum Operation {
 pub enum Done {
     /// Of one saga instance.
     Saga(saga::Operated),
+    /// Of what is held back.
+    Quarantine(quarantine::operate::Operated),
+    /// Of one schedule, for one tenant.
+    Schedule(recurring::Operated),
 }
 
 /// The answer to an operator.
@@ -52,6 +60,10 @@ impl Runner {
         let answer = match &operation {
             _ if self.drain.is_stopping() => Err(Refusal::Draining),
             Operation::Saga(operation) => self.on_saga_asked(now, operation, cx)?.map(Done::Saga),
+            Operation::Quarantine(operation) => {
+                self.on_quarantine_asked(now, operation, cx)?.map(Done::Quarantine)
+            }
+            Operation::Schedule(operation) => self.on_schedule_asked(now, operation, cx)?.map(Done::Schedule),
         };
         cx.emit(Effect::Answered(Box::new(Answered { ticket, operation, answer })));
         Ok(())
@@ -65,8 +77,11 @@ impl Runner {
     ) -> Result<Result<saga::Operated, Refusal>, Halt> {
         let saga::Operation { tenant, saga, correlation, verb } = operation;
         let key = QuarantineKey::instance(tenant, saga, correlation);
-        let ends = matches!(verb, Verb::Kill { .. });
-        if let Some(key) = key.as_ref().filter(|_| !ends)
+        let waits = match verb {
+            Verb::Pause { .. } | Verb::Resume | Verb::Cancel { .. } => true,
+            Verb::Kill { .. } | Verb::Migrate { .. } => false,
+        };
+        if let Some(key) = key.as_ref().filter(|_| waits)
             && self.quarantine.holds(key, cx.view())?
         {
             let detail =
@@ -76,9 +91,26 @@ impl Runner {
         match self.sagas.operate(now, operation, cx)? {
             Commanded::Refused(refusal) => Ok(Err(refusal)),
             Commanded::Done { operated, asked, released } => {
-                self.on_reacted(now, key.as_ref(), &Value::Null, Reacted::Applied(*asked), cx)?;
+                self.on_asked_for(now, *asked, cx);
                 for held in released {
-                    cx.then(held.into());
+                    cx.then(Input::SagaReceived(held));
+                }
+                Ok(Ok(operated))
+            }
+        }
+    }
+
+    fn on_schedule_asked(
+        &mut self,
+        now: Now,
+        operation: &recurring::Operation,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Result<recurring::Operated, Refusal>, Halt> {
+        match self.recurring.operate(now, operation, cx)? {
+            recurring::Commanded::Refused(refusal) => Ok(Err(refusal)),
+            recurring::Commanded::Done { operated, fired } => {
+                if let Some(occurrence) = fired {
+                    self.on_occurrence(now, *occurrence, cx);
                 }
                 Ok(Ok(operated))
             }
@@ -90,27 +122,17 @@ impl Runner {
         &mut self,
         now: Now,
         key: Option<&QuarantineKey>,
-        held: Vec<Held>,
+        held: Vec<Incoming>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let mut held = held.into_iter();
         let (Some(key), Some(first)) = (key, held.next()) else { return Ok(()) };
         let detail = format!("more than {} came while it was paused", held.len());
         let cause = Cause { kind: "paused_too_long".into(), detail };
-        self.park_internal(now, key, &first.parked(), Some(cause), cx)?;
+        self.park_internal(now, key, &first, Some(cause), cx)?;
         for held in held {
-            cx.then(held.into());
+            cx.then(Input::SagaReceived(held));
         }
         Ok(())
-    }
-}
-
-impl From<Held> for Input {
-    fn from(held: Held) -> Self {
-        match held {
-            Held::Happened(happened) => Self::SagaHappened(happened),
-            Held::WorkEnded(ended) => Self::SagaWorkEnded(ended),
-            Held::TimerFired(fired) => Self::SagaTimerFired(fired),
-        }
     }
 }

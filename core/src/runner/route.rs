@@ -1,15 +1,17 @@
-//! Where things go: deliveries to sagas and effects, settlements to sagas, poison to quarantine.
+//! Where things go: deliveries to sagas and effects, settlements to sagas and schedules, poison to quarantine.
 
-use super::{Config, Effect, Input, OccurrenceEnded, Runner, Settling, Source, gate_cx};
+use super::{Effect, Input, OccurrenceEnded, Runner, Settling, Source, gate_cx, occurrence};
 use crate::cx::Cx;
-use crate::effect::Arrival;
+use crate::effect::{Arrival, Ended};
 use crate::gate::{Admission, Admitted, Delivery};
 use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
-use crate::outbox::{End, Origin, Settlement, WorkRef};
+use crate::marks::Mark;
+use crate::outbox::{End, Entry, Origin, Settlement, WorkRef};
 use crate::program::Gas;
-use crate::quarantine::{Cause, Parked, QuarantineKey, Subject};
-use crate::saga::{Asked, Happened, Reacted, TimerFired, Wanted, WorkEnded};
+use crate::quarantine::{Cause, Parked, QuarantineKey};
+use crate::saga::{self, Asked, Happened, Incoming, Reacted, Sagas, TimerFired, Wanted, WorkEnded};
+use crate::store::View;
 use crate::time::Now;
 use crate::wire::envelope::{
     DecodeError, EffectCommand, EffectOutcome, EffectResult, EventMessage, Occurrence, WorkflowEvent,
@@ -22,11 +24,11 @@ use std::collections::BTreeSet;
 
 /// What a gate reads. The workflow streams are read whole: their messages expire, and a checkpoint that moves with
 /// every message shows whether any expired unseen.
-pub(super) fn filters(source: Source, config: &Config) -> Vec<Filter> {
+pub(super) fn filters(source: Source, sagas: &Sagas) -> Vec<Filter> {
     let parse = |raw: &str| Filter::parse(raw).expect("a filter of ours");
     match source {
         Source::Events => {
-            let kinds: BTreeSet<Name> = config.sagas.values().flat_map(|saga| saga.aggregates()).collect();
+            let kinds: BTreeSet<Name> = sagas.in_use().flat_map(|saga| saga.aggregates()).collect();
             kinds.iter().map(Filter::aggregates).collect()
         }
         Source::Results => vec![parse("tenant.*.effect_result.>"), parse("tenant.*.workflow_event.*.*")],
@@ -58,12 +60,33 @@ impl Runner {
             cx.then(Input::Caused(settling));
             return Ok(());
         }
-        let position = format!("{}:{}", source.stream(), delivery.stream_seq);
-        let Delivery { subject, headers, payload, .. } = delivery;
-        let routed = match source {
-            Source::Events => EventMessage::decode(subject, headers, payload, &position)
-                .map_err(unreadable)
-                .and_then(|message| self.to_sagas(&message, delivery.stream_seq, cx)),
+        let Delivery { stream_seq, subject, headers, payload, .. } = delivery;
+        let routed = self.on_message(now, source, *stream_seq, (subject, headers, payload), cx)?;
+        if let Err(cause) = routed {
+            self.poison = Some(reason(&cause));
+            if let Some(key) = key {
+                self.park_delivery(now, &key, source, delivery, Some(cause), cx)?;
+            }
+        }
+        cx.then(Input::Caused(settling));
+        Ok(())
+    }
+
+    /// Hands a message to those it is for, or says why it cannot be read.
+    pub(super) fn on_message(
+        &mut self,
+        now: Now,
+        source: Source,
+        stream_seq: u64,
+        (subject, headers, payload): (&str, &Headers, &[u8]),
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Result<(), Cause>, Halt> {
+        let position = format!("{}:{stream_seq}", source.stream());
+        Ok(match source {
+            Source::Events => match EventMessage::decode(subject, headers, payload, &position) {
+                Ok(message) => self.to_sagas(&message, stream_seq, cx)?,
+                Err(error) => Err(unreadable(error)),
+            },
             Source::Results if is_workflow_event(subject) => {
                 WorkflowEvent::decode(subject, headers, payload, &position)
                     .map_err(unreadable)
@@ -81,15 +104,7 @@ impl Runner {
                 }
                 Err(error) => Err(unreadable(error)),
             },
-        };
-        if let Err(cause) = routed {
-            self.poison = Some(reason(&cause));
-            if let Some(key) = key {
-                self.park_delivery(now, &key, source, delivery, Some(cause), cx)?;
-            }
-        }
-        cx.then(Input::Caused(settling));
-        Ok(())
+        })
     }
 
     /// Finds the instances an event message belongs to and hands each its events, in order.
@@ -98,12 +113,13 @@ impl Runner {
         message: &EventMessage,
         stream_seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
-    ) -> Result<(), Cause> {
+    ) -> Result<Result<(), Cause>, Halt> {
         let mut happened = Vec::new();
         for (at, event) in message.events.iter().enumerate() {
             let trigger = (message.aggregate.clone(), event.kind.clone());
             let version = message.version + at as u64;
-            for (name, saga) in self.sagas.definitions() {
+            for saga in self.sagas.in_use() {
+                let name = &saga.name;
                 let Some(correlate) = saga.correlate.get(&trigger) else { continue };
                 let seen = json!({
                     "type": format!("{}.{}", message.aggregate, event.kind),
@@ -120,13 +136,17 @@ impl Runner {
                 };
                 let correlation = match correlate.run(&[("event", &seen)], &mut gas) {
                     Ok(Value::Null) => continue,
-                    Ok(id) => id
-                        .as_str()
-                        .map(EntityId::parse)
-                        .ok_or_else(|| program(format!("{id} is not text")))?,
-                    Err(error) => return Err(program(error.to_string())),
+                    Ok(Value::String(id)) => EntityId::parse(&id),
+                    Ok(other) => return Ok(Err(program(format!("{other} is not text")))),
+                    Err(error) => return Ok(Err(program(error.to_string()))),
                 };
-                let correlation = correlation.map_err(|error| program(error.to_string()))?;
+                let correlation = match correlation {
+                    Ok(correlation) => correlation,
+                    Err(error) => return Ok(Err(program(error.to_string()))),
+                };
+                if !self.sagas.is_found_by(saga, &message.tenant, &correlation, cx.view())? {
+                    continue;
+                }
                 // Producers that count versions may repeat an event under another sequence; others cannot.
                 let cause = if message.version > 0 {
                     format!("event/{}/{}/{version}", message.aggregate, message.id.token())
@@ -138,7 +158,7 @@ impl Runner {
                     saga: name.clone(),
                     correlation,
                     cause,
-                    starts: saga.starts_on.contains(&trigger),
+                    starts: saga.starts_on.contains(&trigger) && self.sagas.is_today(saga),
                     trigger: Trigger::Event { aggregate: trigger.0.clone(), event: trigger.1.clone() },
                     event: seen,
                     context: message.context.clone(),
@@ -146,93 +166,81 @@ impl Runner {
             }
         }
         for happened in happened {
-            cx.then(Input::SagaHappened(Box::new(happened)));
+            cx.then(Input::SagaReceived(Incoming::Happened(Box::new(happened))));
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    pub(super) fn on_saga_happened(
+    /// Something came for an instance: it reacts, unless it is held back.
+    pub(super) fn on_received(
         &mut self,
         now: Now,
-        happened: &Happened,
+        incoming: &Incoming,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let key = QuarantineKey::instance(&happened.tenant, &happened.saga, &happened.correlation);
-        let body = happened.parked();
+        let (tenant, saga, correlation) = incoming.subject();
+        let key = QuarantineKey::instance(tenant, saga, correlation);
         if let Some(key) = &key
             && self.quarantine.holds(key, cx.view())?
         {
-            return self.park_internal(now, key, &body, None, cx);
+            return self.park_internal(now, key, incoming, None, cx);
         }
-        let reacted = self.sagas.on_event(now, happened, cx)?;
-        self.on_reacted(now, key.as_ref(), &body, reacted, cx)
-    }
-
-    pub(super) fn on_saga_work_ended(
-        &mut self,
-        now: Now,
-        ended: &WorkEnded,
-        cx: &mut Cx<'_, Input, Effect>,
-    ) -> Result<(), Halt> {
-        let key = QuarantineKey::instance(&ended.tenant, &ended.saga.saga, &ended.saga.correlation);
-        let body = ended.parked();
-        if let Some(key) = &key
-            && self.quarantine.holds(key, cx.view())?
-        {
-            return self.park_internal(now, key, &body, None, cx);
-        }
-        let reacted = self.sagas.on_work_ended(now, ended, cx)?;
-        self.on_reacted(now, key.as_ref(), &body, reacted, cx)
-    }
-
-    pub(super) fn on_saga_timer_fired(
-        &mut self,
-        now: Now,
-        fired: &TimerFired,
-        cx: &mut Cx<'_, Input, Effect>,
-    ) -> Result<(), Halt> {
-        let key = QuarantineKey::instance(&fired.tenant, &fired.saga, &fired.correlation);
-        let body = fired.parked();
-        if let Some(key) = &key
-            && self.quarantine.holds(key, cx.view())?
-        {
-            return self.park_internal(now, key, &body, None, cx);
-        }
-        let reacted = self.sagas.on_timer_fired(now, fired, cx)?;
-        self.on_reacted(now, key.as_ref(), &body, reacted, cx)
-    }
-
-    /// What a saga asks for goes to the outbox; what poisons it is parked, and its instance held back.
-    pub(super) fn on_reacted(
-        &mut self,
-        now: Now,
-        key: Option<&QuarantineKey>,
-        body: &Value,
-        reacted: Reacted,
-        cx: &mut Cx<'_, Input, Effect>,
-    ) -> Result<(), Halt> {
-        match reacted {
-            Reacted::Applied(Asked { work, timers, finished }) => {
-                if let Some(finished) = finished {
-                    self.recurring.nudge(now);
-                    cx.emit(Effect::Finished(finished));
-                }
-                for change in timers {
-                    cx.then(Input::TimerChanged(Box::new(change)));
-                }
-                for wanted in work {
-                    cx.then(match wanted {
-                        Wanted::Leaving(entry) => Input::Enqueued(Box::new(entry)),
-                        Wanted::HandedOver(command) => Input::EffectHandedOver(Box::new(command)),
-                    });
-                }
+        match self.react(now, incoming, cx)? {
+            Reacted::Applied(asked) => {
+                self.on_asked_for(now, asked, cx);
                 Ok(())
             }
             Reacted::Held => Ok(()),
-            Reacted::Overflowed(held) => self.give_up_hold(now, key, held, cx),
+            Reacted::Overflowed(held) => self.give_up_hold(now, key.as_ref(), held, cx),
             Reacted::Poisoned(cause) => {
                 self.poison = Some(reason(&cause));
-                key.map_or(Ok(()), |key| self.park_internal(now, key, body, Some(cause), cx))
+                key.map_or(Ok(()), |key| self.park_internal(now, &key, incoming, Some(cause), cx))
+            }
+        }
+    }
+
+    pub(super) fn react(
+        &mut self,
+        now: Now,
+        incoming: &Incoming,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Reacted, Halt> {
+        match incoming {
+            Incoming::Happened(happened) => self.sagas.on_event(now, happened, cx),
+            Incoming::WorkEnded(ended) => self.sagas.on_work_ended(now, ended, cx),
+            Incoming::TimerFired(fired) => self.sagas.on_timer_fired(now, fired, cx),
+        }
+    }
+
+    /// What a saga asks for goes to the outbox, to the effects, to the timers.
+    pub(super) fn on_asked_for(&mut self, now: Now, asked: Asked, cx: &mut Cx<'_, Input, Effect>) {
+        let Asked { work, timers, finished } = asked;
+        if let Some(finished) = finished {
+            self.recurring.nudge(now);
+            self.expect_retirement(now);
+            cx.emit(Effect::Finished(finished));
+        }
+        for change in timers {
+            cx.then(Input::TimerChanged(Box::new(change)));
+        }
+        for wanted in work {
+            cx.then(match wanted {
+                Wanted::Leaving(entry) => Input::Enqueued(Box::new(entry)),
+                Wanted::HandedOver(command) => Input::EffectHandedOver(Box::new(command)),
+            });
+        }
+    }
+
+    /// A result goes back the way its command came.
+    pub(super) fn on_effect_ended(&mut self, now: Now, ended: Ended, cx: &mut Cx<'_, Input, Effect>) {
+        self.expect_retirement(now);
+        match ended {
+            Ended { result, arrival: Arrival::HandedOver } => {
+                cx.mark(Mark::EffectHandedBack);
+                result_to_saga(result, cx);
+            }
+            Ended { result, arrival: Arrival::Delivered } => {
+                cx.then(Input::Enqueued(Box::new(Entry::result(&result))));
             }
         }
     }
@@ -250,6 +258,28 @@ impl Runner {
             Some(reason) => gate.parked(admitted, &reason, cx),
             None => gate.applied(admitted, cx),
         })
+    }
+
+    /// How an entry ended is for the gate that will read it, and for whoever asked: a schedule or a saga.
+    pub(super) fn on_settled(
+        &mut self,
+        settlement: Settlement,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<(), Halt> {
+        cx.emit(Effect::Left(settlement.waited));
+        if let Some(stored) = &settlement.stored
+            && let Some((source, gate)) =
+                self.gates.iter_mut().find(|(source, _)| source.stream() == stored.stream)
+        {
+            gate_cx(*source, cx, |cx| gate.published(stored.seq, stored.witness, cx));
+        }
+        if let Some(ended) = occurrence::ended(&settlement) {
+            cx.then(Input::OccurrenceEnded(Box::new(ended)));
+        }
+        if let Some(ended) = work_ended(settlement) {
+            cx.then(Input::SagaReceived(Incoming::WorkEnded(Box::new(ended))));
+        }
+        Ok(())
     }
 
     fn park_delivery(
@@ -272,28 +302,36 @@ impl Runner {
         self.quarantine.park(now, key, &parked, cause, cx)
     }
 
-    /// Parks something that reached an instance from inside: there is no message of its own to keep.
+    /// The definition that an instance reacts by, or would begin under.
+    pub(super) fn definition_hash(
+        &self,
+        incoming: &Incoming,
+        view: &dyn View,
+    ) -> Result<Option<String>, Halt> {
+        let (tenant, saga, correlation) = incoming.subject();
+        Ok(match saga::look::show(view, tenant, saga, correlation)? {
+            Some(instance) => Some(instance.definition),
+            None => self.sagas.definitions().get(saga).map(|own| own.hash.clone()),
+        })
+    }
+
+    /// Parks something that reached an instance from inside: there is no message of its own to keep, but all of it.
     pub(super) fn park_internal(
         &mut self,
         now: Now,
         key: &QuarantineKey,
-        body: &Value,
+        incoming: &Incoming,
         cause: Option<Cause>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let payload = body.to_string();
-        let definition = match key.subject() {
-            Some(Subject::Instance { saga, .. }) => {
-                self.config.sagas.get(&saga).map(|saga| saga.hash.clone())
-            }
-            Some(Subject::Source { .. }) | None => None,
-        };
+        let payload = incoming.encode();
+        let definition = self.definition_hash(incoming, cx.view())?;
         let parked = Parked {
             stream: "",
             stream_seq: 0,
             subject: "",
             headers: &Headers::default(),
-            payload: payload.as_bytes(),
+            payload: &payload,
             definition: definition.as_deref(),
         };
         self.quarantine.park(now, key, &parked, cause, cx)
@@ -318,11 +356,11 @@ fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
     match what {
         Occurrence::Reminder { timer, due_at } => {
             let fired = TimerFired { tenant, saga, correlation, timer, id, due_at };
-            cx.then(Input::SagaTimerFired(Box::new(fired)));
+            cx.then(Input::SagaReceived(Incoming::TimerFired(Box::new(fired))));
         }
         Occurrence::Signal { signal, payload } => {
             let seen = json!({ "type": format!("signal.{signal}"), "signal": signal, "payload": payload });
-            cx.then(Input::SagaHappened(Box::new(Happened {
+            let happened = Happened {
                 tenant,
                 saga,
                 correlation,
@@ -331,13 +369,14 @@ fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
                 starts: false,
                 event: seen,
                 context,
-            })));
+            };
+            cx.then(Input::SagaReceived(Incoming::Happened(Box::new(happened))));
         }
     }
 }
 
 /// The result of an effect is the end of the work that asked for it, or of an occurrence.
-pub(super) fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect>) {
+fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect>) {
     let outcome = match result.outcome {
         EffectOutcome::Succeeded => WorkOutcome::Succeeded,
         EffectOutcome::Failed => WorkOutcome::Failed,
@@ -348,17 +387,18 @@ pub(super) fn result_to_saga(result: EffectResult, cx: &mut Cx<'_, Input, Effect
         cx.then(Input::OccurrenceEnded(Box::new(ended)));
         return;
     };
-    cx.then(Input::SagaWorkEnded(Box::new(WorkEnded {
+    let ended = WorkEnded {
         tenant: result.tenant,
         saga,
         work_id: result.command_id,
         outcome,
         payload: result.payload,
-    })));
+    };
+    cx.then(Input::SagaReceived(Incoming::WorkEnded(Box::new(ended))));
 }
 
 /// What the end of an outbox entry means to the saga that asked for it, if it is an end for the saga.
-pub(super) fn work_ended(settlement: Settlement) -> Option<WorkEnded> {
+fn work_ended(settlement: Settlement) -> Option<WorkEnded> {
     let (WorkRef { tenant, saga, work_id }, refused) = match settlement.origin {
         Origin::Command(work) => (work, WorkOutcome::Refused),
         Origin::EffectCommand(work) => (work, WorkOutcome::Failed),

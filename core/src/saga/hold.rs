@@ -21,7 +21,6 @@ use crate::time::Wall;
 use crate::wire::id::{EntityId, Name, TenantId};
 use crate::wire::keys;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use std::ops::ControlFlow;
 
 /// That an instance is paused.
@@ -37,10 +36,10 @@ pub struct Paused {
     pub bytes: u64,
 }
 
-/// Something that came for a paused instance.
+/// Something that comes for an instance; what is kept of it while the instance is paused or quarantined.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Held {
+pub enum Incoming {
     /// An event or a signal.
     Happened(Box<Happened>),
     /// The end of a work item.
@@ -49,53 +48,29 @@ pub enum Held {
     TimerFired(Box<TimerFired>),
 }
 
-impl Held {
-    /// What a dead letter shows of it.
+impl Incoming {
+    /// As it is kept while it waits.
     #[must_use]
-    pub fn parked(&self) -> Value {
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("what is held serialises")
+    }
+
+    /// The instance it came for.
+    #[must_use]
+    pub fn subject(&self) -> (&TenantId, &Name, &EntityId) {
         match self {
-            Self::Happened(happened) => happened.parked(),
-            Self::WorkEnded(ended) => ended.parked(),
-            Self::TimerFired(fired) => fired.parked(),
+            Self::Happened(own) => (&own.tenant, &own.saga, &own.correlation),
+            Self::WorkEnded(own) => (&own.tenant, &own.saga.saga, &own.saga.correlation),
+            Self::TimerFired(own) => (&own.tenant, &own.saga, &own.correlation),
         }
     }
 
-    fn decode(row: &[u8]) -> Result<Self, Halt> {
+    /// Reads back what [`encode`](Self::encode) wrote.
+    ///
+    /// # Errors
+    /// When it is nothing that comes for an instance.
+    pub fn decode(row: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(row)
-            .map_err(|error| Halt::Corrupt { table: Table::SagaHeld, detail: error.to_string() })
-    }
-}
-
-impl Happened {
-    /// What a dead letter shows of it.
-    #[must_use]
-    pub fn parked(&self) -> Value {
-        json!({
-            "cause": self.cause,
-            "event": self.event,
-            "correlation_id": self.context.correlation_id,
-        })
-    }
-}
-
-impl WorkEnded {
-    /// What a dead letter shows of it.
-    #[must_use]
-    pub fn parked(&self) -> Value {
-        json!({
-            "work_id": self.work_id,
-            "work": self.saga.work,
-            "outcome": self.outcome.as_str(),
-            "payload": self.payload,
-        })
-    }
-}
-
-impl TimerFired {
-    /// What a dead letter shows of it.
-    #[must_use]
-    pub fn parked(&self) -> Value {
-        json!({ "timer_id": self.id, "timer": self.timer, "due_at": self.due_at })
     }
 }
 
@@ -109,20 +84,19 @@ impl Sagas {
     pub(super) fn hold<I, E>(
         &self,
         subject: &Subject<'_>,
-        key: &[u8],
         mut instance: Instance,
-        held: Held,
+        held: Incoming,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<Reacted, Halt> {
         let Some(paused) = &mut instance.paused else { return Ok(Reacted::Held) };
         cx.mark(Mark::SagaHeld);
-        let row = serde_json::to_vec(&held).expect("what is held serialises");
+        let row = held.encode();
         let bytes = paused.bytes + row.len() as u64;
         if paused.messages >= HELD_MAX as u64 || bytes > HELD_BYTES_MAX {
             let mut all = self.release(subject.tenant, subject.saga, subject.correlation, cx)?;
             all.push(held);
             instance.paused = None;
-            cx.put(Table::Saga, key, &instance.encode());
+            cx.put(Table::Saga, subject.key, &instance.encode());
             return Ok(Reacted::Overflowed(all));
         }
         let position = paused.messages;
@@ -132,7 +106,7 @@ impl Sagas {
             &keys::saga_held(subject.tenant, subject.saga, subject.correlation, position),
             &row,
         );
-        cx.put(Table::Saga, key, &instance.encode());
+        cx.put(Table::Saga, subject.key, &instance.encode());
         Ok(Reacted::Held)
     }
 
@@ -143,18 +117,22 @@ impl Sagas {
         saga: &Name,
         correlation: &EntityId,
         cx: &mut Cx<'_, I, E>,
-    ) -> Result<Vec<Held>, Halt> {
+    ) -> Result<Vec<Incoming>, Halt> {
         let prefix = keys::saga_held_prefix(tenant, saga, correlation);
         let mut rows = Vec::new();
         let view: &dyn View = cx.view();
         scan_prefix(view, Table::SagaHeld, &prefix, &mut |key, row| {
-            rows.push((key.to_vec(), Held::decode(row)));
+            rows.push((key.to_vec(), Incoming::decode(row)));
             if rows.len() < HELD_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         })?;
         let mut out = Vec::with_capacity(rows.len());
         for (key, held) in rows {
             cx.delete(Table::SagaHeld, &key);
-            out.push(held?);
+            let corrupt = |error: serde_json::Error| Halt::Corrupt {
+                table: Table::SagaHeld,
+                detail: error.to_string(),
+            };
+            out.push(held.map_err(corrupt)?);
         }
         if self.config.quirks.has(Quirk::SagaForgetHeld) {
             out.clear();

@@ -2,6 +2,7 @@
 
 use super::hold::Paused;
 use crate::halt::Halt;
+use crate::manifest::SagaDef;
 use crate::store::Table;
 use crate::time::Wall;
 use crate::wire::context::Context;
@@ -12,7 +13,7 @@ use serde_json::Value;
 /// A saga instance.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Instance {
-    /// The definition it began under.
+    /// The definition it reacts by: the one it began under, or was migrated to.
     pub definition: String,
     /// Where it stands.
     pub status: Status,
@@ -126,6 +127,20 @@ pub enum WorkState {
 }
 
 impl Instance {
+    /// One that begins now.
+    pub(super) fn begin(definition: &SagaDef, context: &Context) -> Self {
+        Self {
+            definition: definition.hash.clone(),
+            status: Status::Running,
+            state: Value::Null,
+            works: Vec::new(),
+            timers: Vec::new(),
+            intervention: None,
+            paused: None,
+            context: context.clone(),
+        }
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an instance serialises")
     }

@@ -20,10 +20,13 @@
 //!
 //! A program that fails changes nothing: the instance is quarantined, and so is everything that comes for it later.
 //!
-//! An operator may pause an instance: what comes for it is held, and applied in order when it goes on ([`Held`]). To cancel
+//! An operator may pause an instance: what comes for it is held, and applied in order when it goes on ([`Incoming`]). To cancel
 //! one is to undo it, as its own program would.
 //!
-//! Durable: `saga`, `saga_cause`, `saga_held`. Derived on recovery: nothing. Lost on purpose: nothing.
+//! An instance reacts by the definition it began under (`definitions`).
+//!
+//! Durable: `saga`, `saga_cause`, `saga_held`, `saga_definition`, `saga_pinned`. Derived on recovery: the definitions in use.
+//! Lost on purpose: nothing.
 //!
 //! - INV-SAGA-1: a cause is applied to an instance at most once.
 //! - INV-SAGA-2: a finished instance absorbs every later event.
@@ -32,12 +35,15 @@
 //! - INV-SAGA-5: what was asked for first leaves first: an effect is handed over only when nothing is on its way out.
 //! - INV-SAGA-6: a paused instance reacts to nothing; what comes for it is held in order, and applied in that order.
 //! - INV-SAGA-7: a finished instance waits for nothing: its timers are cancelled, nothing is held for it.
+//! - INV-SAGA-8: an instance reacts by the definition it began under, which is kept until it ends or is migrated.
 //!
-//! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), state size and items per reaction (the program contract).
+//! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), definitions in use
+//! ([`DEFINITIONS_MAX`]), state size and items per reaction (the program contract).
 //!
-//! Not here: when timers fire, several versions of a definition at once.
+//! Not here: when timers fire.
 
 mod compensate;
+mod definitions;
 mod hold;
 mod instance;
 pub mod look;
@@ -47,7 +53,8 @@ pub(crate) mod tests;
 mod timers;
 mod transition;
 
-pub use hold::{Held, Paused};
+pub use definitions::{DEFINITIONS_MAX, definition_of};
+pub use hold::{Incoming, Paused};
 pub use instance::{Instance, Intervened, Intervention, PendingTimer, Status, Work, WorkState};
 pub use operate::{Commanded, Operated, Operation, Verb};
 pub use timers::TimerFired;
@@ -165,7 +172,7 @@ pub enum Reacted {
     /// The instance is paused: it is held.
     Held,
     /// The instance is paused, and more came than a pause holds: it must be quarantined, with all of this.
-    Overflowed(Vec<Held>),
+    Overflowed(Vec<Incoming>),
     /// It cannot be applied: the instance must be quarantined.
     Poisoned(Cause),
 }

@@ -3,9 +3,9 @@
 //! Each is safe to repeat: an instance that is as it is wanted stays as it is, and the answer says that nothing changed.
 
 use super::Asked;
-use super::hold::{Held, Paused};
+use super::hold::{Incoming, Paused};
 use super::instance::{Instance, Intervened, Intervention, Status};
-use super::transition::{Sagas, Subject};
+use super::transition::{Sagas, Subject, Was};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::marks::Mark;
@@ -41,6 +41,11 @@ pub enum Verb {
         /// Why.
         reason: Reason,
     },
+    /// From now on, react by today's definition instead of the one it began under.
+    Migrate {
+        /// Why.
+        reason: Reason,
+    },
 }
 
 impl Verb {
@@ -52,6 +57,7 @@ impl Verb {
             Self::Resume => "resume",
             Self::Cancel { .. } => "cancel",
             Self::Kill { .. } => "kill",
+            Self::Migrate { .. } => "migrate",
         }
     }
 
@@ -59,7 +65,10 @@ impl Verb {
     #[must_use]
     pub const fn reason(&self) -> Option<&Reason> {
         match self {
-            Self::Pause { reason } | Self::Cancel { reason } | Self::Kill { reason } => Some(reason),
+            Self::Pause { reason }
+            | Self::Cancel { reason }
+            | Self::Kill { reason }
+            | Self::Migrate { reason } => Some(reason),
             Self::Resume => None,
         }
     }
@@ -101,7 +110,7 @@ pub enum Commanded {
         /// What is wanted from the rest of the partition, in the same commit.
         asked: Box<Asked>,
         /// What is to be applied to it now, in this order.
-        released: Vec<Held>,
+        released: Vec<Incoming>,
     },
     /// It is not done.
     Refused(Refusal),
@@ -112,7 +121,7 @@ pub enum Commanded {
 struct Change {
     changed: bool,
     asked: Asked,
-    released: Vec<Held>,
+    released: Vec<Incoming>,
 }
 
 impl Sagas {
@@ -140,11 +149,8 @@ impl Sagas {
             let operated = Operated { status: instance.status.as_str(), ..Operated::default() };
             return Ok(Commanded::Done { operated, asked: Box::default(), released: Vec::new() });
         }
-        let Some(definition) = self.config.definitions.get(saga) else {
-            let detail = format!("the application has no saga `{saga}` any more");
-            return Ok(Commanded::Refused(Refusal::Conflict { detail }));
-        };
-        let subject = Subject { tenant, saga, correlation, definition, cause: BY_OPERATOR };
+        let definition = self.definition_of(saga, &instance, cx)?;
+        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause: BY_OPERATOR };
         let done = match verb {
             Verb::Pause { reason } => Ok(pause(now, reason, &mut instance)),
             Verb::Resume => self.resume(&subject, &mut instance, cx),
@@ -156,15 +162,40 @@ impl Sagas {
                 }
             },
             Verb::Kill { reason } => self.kill(now, reason, &subject, &mut instance, cx),
+            Verb::Migrate { .. } => match self.migrate(&subject, &mut instance, cx)? {
+                Some(changed) => Ok(Change { changed, ..Change::default() }),
+                None => {
+                    let detail = format!("the application has no saga `{saga}` any more");
+                    return Ok(Commanded::Refused(Refusal::Conflict { detail }));
+                }
+            },
         };
         let Change { changed, mut asked, released } = done?;
         if changed {
             asked.finished = subject.finished(&instance);
-            self.write(&subject, &key, &instance, None, cx)?;
+            self.write(now, &subject, Was::Running, &instance, None, cx)?;
         }
         let (status, paused) = (instance.status.as_str(), instance.paused.is_some());
         let operated = Operated { status, paused, changed, released: released.len() };
         Ok(Commanded::Done { operated, asked: Box::new(asked), released })
+    }
+
+    /// Whether that changed anything; `None` when there is no definition to migrate to.
+    fn migrate<I, E>(
+        &self,
+        subject: &Subject<'_>,
+        instance: &mut Instance,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<Option<bool>, Halt> {
+        let Some(today) = self.config.definitions.get(subject.saga) else { return Ok(None) };
+        if today.hash == instance.definition {
+            return Ok(Some(false));
+        }
+        cx.mark(Mark::SagaMigrated);
+        self.unpin(&instance.definition, cx)?;
+        self.pin(today, cx)?;
+        instance.definition.clone_from(&today.hash);
+        Ok(Some(true))
     }
 
     fn resume<I, E>(
@@ -232,7 +263,14 @@ fn ended_it(verb: &Verb, instance: &Instance) -> bool {
     match (verb, instance.intervention.as_ref().map(|own| own.verb)) {
         (Verb::Cancel { .. }, Some(Intervened::Cancelled))
         | (Verb::Kill { .. }, Some(Intervened::Killed)) => true,
-        (Verb::Pause { .. } | Verb::Resume | Verb::Cancel { .. } | Verb::Kill { .. }, _) => false,
+        (
+            Verb::Pause { .. }
+            | Verb::Resume
+            | Verb::Cancel { .. }
+            | Verb::Kill { .. }
+            | Verb::Migrate { .. },
+            _,
+        ) => false,
     }
 }
 

@@ -4,9 +4,9 @@
 //! what it is, however late it arrives and however often. The schedule that fires them is its own machine; what changes
 //! there is returned, and staged by the parent in the same commit.
 
-use super::hold::Held;
+use super::hold::Incoming;
 use super::instance::{Instance, PendingTimer};
-use super::transition::{Sagas, Subject};
+use super::transition::{Sagas, Subject, Was};
 use super::{Asked, Reacted, TIMERS_MAX, TimerChange};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -53,20 +53,24 @@ impl Sagas {
     ) -> Result<Reacted, Halt> {
         let TimerFired { tenant, saga, correlation, timer, id, due_at } = fired;
         let key = keys::saga(tenant, saga, correlation);
-        let (Some(definition), Some(row)) =
-            (self.config.definitions.get(saga), cx.view().get(Table::Saga, &key)?)
-        else {
+        let Some(row) = cx.view().get(Table::Saga, &key)? else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
         };
         let mut instance = Instance::decode(row)?;
+        if instance.status.is_final() && !instance.timers.iter().any(|own| own.id == *id) {
+            cx.mark(Mark::TimerStale);
+            return Ok(Reacted::Applied(Asked::default()));
+        }
+        let was = Was::of(&instance);
         let cause = format!("timer/{id}");
-        let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
+        let definition = self.definition_of(saga, &instance, cx)?;
+        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause: &cause };
         let pending = instance.timers.iter().position(|own| own.id == *id);
         match pending {
             Some(_) if self.holds(&instance) => {
-                let held = Held::TimerFired(Box::new(fired.clone()));
-                return self.hold(&subject, &key, instance, held, cx);
+                let held = Incoming::TimerFired(Box::new(fired.clone()));
+                return self.hold(&subject, instance, held, cx);
             }
             Some(at) => {
                 instance.timers.remove(at);
@@ -87,7 +91,7 @@ impl Sagas {
         match self.react(now, &subject, &mut instance, &trigger, &event, cx) {
             Ok(mut asked) => {
                 asked.finished = subject.finished(&instance);
-                self.write(&subject, &key, &instance, None, cx)?;
+                self.write(now, &subject, was, &instance, None, cx)?;
                 Ok(Reacted::Applied(asked))
             }
             Err(cause) => Ok(Reacted::Poisoned(cause)),

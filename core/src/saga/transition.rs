@@ -1,6 +1,7 @@
 //! One transition: something happened, the program reacts, row and work move together.
 
-use super::hold::Held;
+use super::definitions::{self, ByHash};
+use super::hold::Incoming;
 use super::instance::{Instance, Status, Work, WorkState};
 use super::{Asked, Ending, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
 use crate::cx::Cx;
@@ -17,7 +18,7 @@ use crate::time::Now;
 use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand, SagaRef};
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
-use crate::wire::keys;
+use crate::wire::keys::{self, EndedKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -80,6 +81,22 @@ pub struct WorkEnded {
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sagas {
     pub(super) config: SagaConfig,
+    /// Derived: definitions in use.
+    pub(super) by_hash: ByHash,
+}
+
+/// What an instance was before a transition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Was {
+    NotThere,
+    Running,
+    Ended,
+}
+
+impl Was {
+    pub(super) const fn of(instance: &Instance) -> Self {
+        if instance.status.is_final() { Self::Ended } else { Self::Running }
+    }
 }
 
 /// The instance a transition works on.
@@ -87,6 +104,8 @@ pub(super) struct Subject<'s> {
     pub(super) tenant: &'s TenantId,
     pub(super) saga: &'s Name,
     pub(super) correlation: &'s EntityId,
+    /// Of its row.
+    pub(super) key: &'s [u8],
     pub(super) definition: &'s SagaDef,
     /// What ids of work derive from.
     pub(super) cause: &'s str,
@@ -107,13 +126,16 @@ impl Subject<'_> {
 }
 
 impl Sagas {
-    /// Sagas with these definitions.
-    #[must_use]
-    pub const fn new(config: SagaConfig) -> Self {
-        Self { config }
+    /// Sagas with these definitions, and those that running instances began under.
+    ///
+    /// # Errors
+    /// [`Fence`](crate::halt::Fence) when one of those cannot be read, or there are too many.
+    pub fn recover(config: SagaConfig, view: &dyn View) -> Result<Self, Halt> {
+        let by_hash = definitions::recover(&config.definitions, view)?;
+        Ok(Self { config, by_hash })
     }
 
-    /// The definitions.
+    /// Today's definitions: those that instances begin under.
     #[must_use]
     pub const fn definitions(&self) -> &BTreeMap<Name, Arc<SagaDef>> {
         &self.config.definitions
@@ -129,30 +151,21 @@ impl Sagas {
         happened: &Happened,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<Reacted, Halt> {
-        let Some(definition) = self.config.definitions.get(&happened.saga) else {
-            return Ok(Reacted::Applied(Asked::default()));
-        };
         let Happened { tenant, saga, correlation, cause, .. } = happened;
         let key = keys::saga(tenant, saga, correlation);
         let cause_key = keys::saga_cause(tenant, saga, correlation, cause);
-        let mut instance = match cx.view().get(Table::Saga, &key)? {
-            Some(row) => Instance::decode(row)?,
-            None if happened.starts => Instance {
-                definition: definition.hash.clone(),
-                status: Status::Running,
-                state: Value::Null,
-                works: Vec::new(),
-                timers: Vec::new(),
-                intervention: None,
-                paused: None,
-                context: happened.context.clone(),
-            },
-            None => {
+        let row = cx.view().get(Table::Saga, &key)?;
+        let began = row.is_none();
+        let mut instance = match (row, self.config.definitions.get(saga)) {
+            (Some(row), _) => Instance::decode(row)?,
+            (None, Some(today)) if happened.starts => Instance::begin(today, &happened.context),
+            (None, _) => {
                 cx.mark(Mark::SagaUncorrelated);
                 return Ok(Reacted::Applied(Asked::default()));
             }
         };
-        if instance.status.is_final() && !self.config.quirks.has(Quirk::SagaReactWhenFinished) {
+        let was = if began { Was::NotThere } else { Was::of(&instance) };
+        if was == Was::Ended && !self.config.quirks.has(Quirk::SagaReactWhenFinished) {
             cx.mark(Mark::SagaAbsorbed);
             return Ok(Reacted::Applied(Asked::default()));
         }
@@ -161,10 +174,11 @@ impl Sagas {
             cx.mark(Mark::SagaDuplicateCause);
             return Ok(Reacted::Applied(Asked::default()));
         }
-        let subject = Subject { tenant, saga, correlation, definition, cause };
+        let definition = self.definition_of(saga, &instance, cx)?;
+        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause };
         if self.holds(&instance) {
-            let held = Held::Happened(Box::new(happened.clone()));
-            return self.hold(&subject, &key, instance, held, cx);
+            let held = Incoming::Happened(Box::new(happened.clone()));
+            return self.hold(&subject, instance, held, cx);
         }
         let Happened { trigger, event, .. } = happened;
         let mut asked = match self.react(now, &subject, &mut instance, trigger, event, cx) {
@@ -173,20 +187,32 @@ impl Sagas {
         };
         asked.finished = subject.finished(&instance);
         cx.put(Table::SagaCause, &cause_key, b"");
-        self.write(&subject, &key, &instance, Some(&cause_key), cx)?;
+        self.write(now, &subject, was, &instance, Some(&cause_key), cx)?;
         Ok(Reacted::Applied(asked))
     }
 
     /// Stages the row; `staged` is the mark of a cause that this very step put.
     pub(super) fn write<I, E>(
         &self,
+        now: Now,
         subject: &Subject<'_>,
-        key: &[u8],
+        was: Was,
         instance: &Instance,
         staged: Option<&[u8]>,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<(), Halt> {
-        cx.put(Table::Saga, key, &instance.encode());
+        cx.put(Table::Saga, subject.key, &instance.encode());
+        match (was, instance.status.is_final()) {
+            (Was::NotThere | Was::Ended, false) => self.pin(subject.definition, cx)?,
+            (Was::Running, true) => {
+                cx.put(Table::Ended, &keys::ended(EndedKind::Instance, now.wall, subject.key), b"");
+                self.unpin(&instance.definition, cx)?;
+            }
+            (Was::NotThere, true) => {
+                cx.put(Table::Ended, &keys::ended(EndedKind::Instance, now.wall, subject.key), b"");
+            }
+            (Was::Ended, true) | (Was::Running, false) => {}
+        }
         if instance.status.is_final() {
             forget_causes(subject, staged, cx)?;
         }
@@ -206,14 +232,11 @@ impl Sagas {
         let WorkEnded { tenant, saga: SagaRef { saga, correlation, work: name }, work_id, outcome, payload } =
             ended;
         let key = keys::saga(tenant, saga, correlation);
-        let (Some(definition), Some(row)) =
-            (self.config.definitions.get(saga), cx.view().get(Table::Saga, &key)?)
-        else {
+        let Some(row) = cx.view().get(Table::Saga, &key)? else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
         };
         let mut instance = Instance::decode(row)?;
-        let had_finished = instance.status.is_final();
         let Some(at) = instance.works.iter().position(|work| work.id == *work_id) else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
@@ -223,11 +246,18 @@ impl Sagas {
             cx.mark(Mark::SagaDuplicateCause);
             return Ok(Reacted::Applied(Asked::default()));
         }
+        if instance.status.is_final() {
+            cx.mark(Mark::SagaAbsorbed);
+            instance.works[at].state = if outcome.is_done() { WorkState::Done } else { WorkState::NotDone };
+            cx.put(Table::Saga, &key, &instance.encode());
+            return Ok(Reacted::Applied(Asked::default()));
+        }
         let cause = format!("work/{work_id}");
-        let subject = Subject { tenant, saga, correlation, definition, cause: &cause };
+        let definition = self.definition_of(saga, &instance, cx)?;
+        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause: &cause };
         if self.holds(&instance) {
-            let held = Held::WorkEnded(Box::new(ended.clone()));
-            return self.hold(&subject, &key, instance, held, cx);
+            let held = Incoming::WorkEnded(Box::new(ended.clone()));
+            return self.hold(&subject, instance, held, cx);
         }
         instance.works[at].state = if outcome.is_done() { WorkState::Done } else { WorkState::NotDone };
         let trigger = Trigger::Work { work: name.clone(), outcome: *outcome };
@@ -238,10 +268,7 @@ impl Sagas {
             "payload": payload,
         });
         let asked = match &instance.status {
-            Status::Completed | Status::Compensated | Status::Killed => {
-                cx.mark(Mark::SagaAbsorbed);
-                Ok(Asked::default())
-            }
+            Status::Completed | Status::Compensated | Status::Killed => Ok(Asked::default()),
             Status::Compensating { .. } if compensates && !outcome.is_done() => Err(Cause {
                 kind: "compensation_refused".into(),
                 detail: format!("`{name}` was refused: {payload}"),
@@ -257,8 +284,8 @@ impl Sagas {
         };
         match asked {
             Ok(mut asked) => {
-                asked.finished = subject.finished(&instance).filter(|_| !had_finished);
-                self.write(&subject, &key, &instance, None, cx)?;
+                asked.finished = subject.finished(&instance);
+                self.write(now, &subject, Was::Running, &instance, None, cx)?;
                 Ok(Reacted::Applied(asked))
             }
             Err(cause) => Ok(Reacted::Poisoned(cause)),

@@ -49,6 +49,48 @@ pub fn parse_outbox(key: &[u8]) -> Option<(&str, u64)> {
     Some((token, u64::from_be_bytes(*position)))
 }
 
+/// What has ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum EndedKind {
+    /// A saga instance.
+    Instance,
+    /// An effect.
+    Effect,
+}
+
+impl EndedKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Instance, Self::Effect];
+
+    /// What its entries begin with.
+    #[must_use]
+    pub const fn byte(self) -> u8 {
+        match self {
+            Self::Instance => b'i',
+            Self::Effect => b'e',
+        }
+    }
+}
+
+/// What has ended, in the order in which it did: kind, time, and the key of its row.
+#[must_use]
+pub fn ended(kind: EndedKind, at: Wall, row: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(9 + row.len());
+    key.push(kind.byte());
+    key.extend_from_slice(&position(at.as_ms()));
+    key.extend_from_slice(row);
+    key
+}
+
+/// Reads an entry back; `None` when it is none.
+#[must_use]
+pub fn parse_ended(key: &[u8]) -> Option<(EndedKind, Wall, &[u8])> {
+    let (first, rest) = key.split_first()?;
+    let kind = EndedKind::ALL.into_iter().find(|kind| kind.byte() == *first)?;
+    let (at, row) = rest.split_first_chunk::<8>()?;
+    Some((kind, Wall::from_ms(u64::from_be_bytes(*at)), row))
+}
+
 /// An aggregate's row.
 #[must_use]
 pub fn aggregate(tenant: &TenantId, kind: &Name, id: &EntityId) -> Vec<u8> {

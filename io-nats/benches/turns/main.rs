@@ -219,6 +219,7 @@ fn config(app: &App) -> Config {
             circuit: effect::CircuitLimits { failures_max: 5, pause_ms: 1_000, pause_ms_max: 30_000 },
         },
         schedule_limits: schedule::Limits { fired_max: 256, look_ms_max: 1_000 },
+        keep_ms: 3_600_000,
         parked_max: 1_000,
         gas_max: cloudlysis_core::program::GAS_MAX_DEFAULT,
         seed: 7,

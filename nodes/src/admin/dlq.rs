@@ -33,7 +33,10 @@ pub fn router(node: &str, snapshots: Snapshots) -> Router {
         .with_state(snapshots)
 }
 
-fn read<R>(snapshots: &Snapshots, read: impl FnOnce(&dyn View) -> Result<R, Halt>) -> Result<R, Problem> {
+pub(super) fn read<R>(
+    snapshots: &Snapshots,
+    read: impl FnOnce(&dyn View) -> Result<R, Halt>,
+) -> Result<R, Problem> {
     let answer: Result<Result<R, Halt>, StoreFault> = snapshots.read(read);
     answer.map_err(unreadable)?.map_err(unreadable)
 }
@@ -44,7 +47,7 @@ fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     Ok(query)
 }
 
-fn tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
+pub(super) fn tenant(headers: &HeaderMap) -> Result<Option<TenantId>, Problem> {
     match headers.contains_key(TENANT_HEADER) {
         true => RequestContext::read(headers).map(|own| Some(own.tenant)),
         false => Ok(None),
@@ -73,7 +76,7 @@ async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let KeysOf { group, after, limit } = query(page)?;
-    let which = Which { tenant: tenant(&headers)?, group };
+    let which = Which { tenant: tenant(&headers)?, group, key: None };
     let page = read(&snapshots, |view| Quarantine::list(view, &which, &after, at_most(limit, PAGE)))?;
     Ok(Json(json!({ "keys": page.items, "next": page.next })).into_response())
 }

@@ -10,9 +10,11 @@
 use crate::gateway::problem::Problem;
 use axum::http::StatusCode;
 use cloudlysis_core::operator::Refusal;
+use cloudlysis_core::quarantine::operate as quarantine;
 use cloudlysis_core::runner::Input;
 use cloudlysis_core::runner::operate::{Answered, Done, Operation};
 use cloudlysis_core::saga;
+use cloudlysis_core::schedule::recurring;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -52,18 +54,28 @@ impl Waiting {
 
 /// The trail of what people did, whether or not they still wait.
 fn log(answered: &Answered) {
-    let Operation::Saga(saga::Operation { tenant, saga, correlation, verb }) = &answered.operation;
-    let reason = verb.reason().map_or("", |reason| reason.as_str());
-    let operation = verb.as_str();
-    match &answered.answer {
-        Ok(Done::Saga(done)) => tracing::info!(
-            tenant_id = %tenant, %saga, instance = %correlation, operation, reason,
-            changed = done.changed, status = done.status, paused = done.paused, released = done.released,
-            "operator"
-        ),
-        Err(refusal) => tracing::info!(
-            tenant_id = %tenant, %saga, instance = %correlation, operation, reason, %refusal, "operator"
-        ),
+    let Answered { operation, answer, .. } = answered;
+    let (subject, tenant, verb, reason) = match operation {
+        Operation::Saga(saga::Operation { tenant, saga, correlation, verb }) => {
+            (format!("{saga} {correlation}"), Some(tenant), verb.as_str(), verb.reason())
+        }
+        Operation::Quarantine(quarantine::Operation { tenant, verb }) => {
+            (verb.subject(), tenant.as_ref(), verb.as_str(), verb.reason())
+        }
+        Operation::Schedule(recurring::Operation { tenant, schedule, verb }) => {
+            let key = verb.key().map_or(String::new(), |key| format!(" {key}"));
+            (format!("{schedule}{key}"), Some(tenant), verb.as_str(), verb.reason())
+        }
+    };
+    let reason = reason.map_or("", |reason| reason.as_str());
+    let tenant = tenant.map(ToString::to_string);
+    match answer {
+        Ok(done) => {
+            tracing::info!(tenant_id = tenant, subject, operation = verb, reason, ?done, "operator");
+        }
+        Err(refusal) => {
+            tracing::info!(tenant_id = tenant, subject, operation = verb, reason, %refusal, "operator");
+        }
     }
 }
 
@@ -83,6 +95,10 @@ impl From<NotDone> for Problem {
         match why {
             NotDone::Refused(refusal) => {
                 let (status, code, retry) = match &refusal {
+                    Refusal::Invalid { field, .. } => {
+                        let code = format!("invalid_{field}");
+                        return Self::new(StatusCode::BAD_REQUEST, &code, refusal.to_string());
+                    }
                     Refusal::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found", false),
                     Refusal::Finished { .. } => (StatusCode::CONFLICT, "already_finished", false),
                     Refusal::Conflict { .. } => (StatusCode::CONFLICT, "conflict", false),
@@ -119,11 +135,50 @@ impl Operator {
         Self { inputs, waiting, next: Arc::new(AtomicU64::new(1)) }
     }
 
+    /// Asks about an instance.
+    ///
+    /// # Errors
+    /// [`NotDone`] says whether it may have been done all the same.
+    pub async fn ask_saga(&self, operation: saga::Operation) -> Result<saga::Operated, NotDone> {
+        match self.ask(Operation::Saga(operation)).await? {
+            Done::Saga(operated) => Ok(operated),
+            Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Asks about what is held back.
+    ///
+    /// # Errors
+    /// [`NotDone`] says whether it may have been done all the same.
+    pub async fn ask_quarantine(
+        &self,
+        operation: quarantine::Operation,
+    ) -> Result<quarantine::Operated, NotDone> {
+        match self.ask(Operation::Quarantine(operation)).await? {
+            Done::Quarantine(operated) => Ok(operated),
+            Done::Saga(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Asks about a schedule.
+    ///
+    /// # Errors
+    /// [`NotDone`] says whether it may have been done all the same.
+    pub async fn ask_schedule(
+        &self,
+        operation: recurring::Operation,
+    ) -> Result<recurring::Operated, NotDone> {
+        match self.ask(Operation::Schedule(operation)).await? {
+            Done::Schedule(operated) => Ok(operated),
+            Done::Saga(_) | Done::Quarantine(_) => Err(NotDone::Unknown),
+        }
+    }
+
     /// Asks, and waits until what was done is durable.
     ///
     /// # Errors
     /// [`NotDone`] says whether it may have been done all the same.
-    pub async fn ask(&self, operation: Operation) -> Result<Done, NotDone> {
+    async fn ask(&self, operation: Operation) -> Result<Done, NotDone> {
         let ticket = self.next.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
         {

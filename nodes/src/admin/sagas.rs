@@ -5,7 +5,7 @@
 //! instance is asked of the machine itself ([`operator`](super::operator)).
 
 use super::operator::Operator;
-use super::unreadable;
+use super::{bad, said, unreadable};
 use crate::gateway::context::RequestContext;
 use crate::gateway::problem::Problem;
 use crate::runner::Application;
@@ -17,16 +17,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use cloudlysis_core::manifest::{SagaDef, Trigger};
-use cloudlysis_core::operator::Reason;
 use cloudlysis_core::quarantine::{Quarantine, QuarantineKey};
 use cloudlysis_core::quirks::Quirks;
-use cloudlysis_core::runner::operate::{Done, Operation};
 use cloudlysis_core::saga::look::{self, Which};
-use cloudlysis_core::saga::{self, Verb};
+use cloudlysis_core::saga::{self, Instance, Verb};
 use cloudlysis_core::wire::answer::{PublishRefused, publish_outcome};
 use cloudlysis_core::wire::envelope::{Occurrence, PAYLOAD_BYTES_MAX, WorkflowEvent};
 use cloudlysis_core::wire::headers;
-use cloudlysis_core::wire::id::{CommandId, EntityId, Name};
+use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{Halt, Outcome, StoreFault, View};
 use cloudlysis_io_nats::broker::Broker;
@@ -77,19 +75,33 @@ struct PageOf {
     limit: Option<usize>,
 }
 
-fn bad(code: &str, detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, code, detail)
-}
-
 impl Sagas {
     fn read<R>(&self, read: impl FnOnce(&dyn View) -> Result<R, Halt>) -> Result<R, Problem> {
         let answer: Result<Result<R, Halt>, StoreFault> = self.snapshots.read(read);
         answer.map_err(unreadable)?.map_err(unreadable)
     }
 
-    fn definition(&self, saga: &Name) -> Result<Arc<SagaDef>, Problem> {
-        self.application.borrow().app.sagas.get(saga).cloned().ok_or_else(|| {
-            Problem::new(StatusCode::NOT_FOUND, "unknown_saga", format!("there is no saga `{saga}`"))
+    /// Today's definition of a saga.
+    fn today(&self, saga: &Name) -> Option<Arc<SagaDef>> {
+        self.application.borrow().app.sagas.get(saga).cloned()
+    }
+
+    /// An instance, and what it reacts by; nothing once it has ended and today's definition is another.
+    fn find(
+        &self,
+        tenant: &TenantId,
+        saga: &Name,
+        id: &EntityId,
+    ) -> Result<(Instance, Option<Arc<SagaDef>>), Problem> {
+        let today = self.today(saga);
+        let found = self.read(|view| {
+            let Some(instance) = look::show(view, tenant, saga, id)? else { return Ok(None) };
+            let definition = saga::definition_of(view, &instance, today.as_ref())?;
+            Ok(Some((instance, definition)))
+        })?;
+        found.ok_or_else(|| {
+            let detail = format!("saga `{saga}` has no instance `{id}` of this tenant");
+            Problem::new(StatusCode::NOT_FOUND, "instance_not_found", detail)
         })
     }
 }
@@ -127,18 +139,11 @@ async fn show(
 ) -> Result<Response, Problem> {
     let (saga, id) = names(path)?;
     let tenant = RequestContext::read(&request_headers)?.tenant;
-    let definition = sagas.definition(&saga)?;
-    let (instance, held) = sagas.read(|view| {
-        let held = match QuarantineKey::instance(&tenant, &saga, &id) {
-            Some(key) => Quarantine::find(view, &key)?,
-            None => None,
-        };
-        Ok((look::show(view, &tenant, &saga, &id)?, held))
+    let (instance, definition) = sagas.find(&tenant, &saga, &id)?;
+    let held = sagas.read(|view| match QuarantineKey::instance(&tenant, &saga, &id) {
+        Some(key) => Quarantine::find(view, &key),
+        None => Ok(None),
     })?;
-    let Some(instance) = instance else {
-        let detail = format!("saga `{saga}` has no instance `{id}` of this tenant");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "instance_not_found", detail));
-    };
     let body = json!({
         "tenant_id": tenant,
         "saga": saga,
@@ -146,19 +151,19 @@ async fn show(
         "status": instance.status.as_str(),
         "paused": instance.paused,
         "intervention": instance.intervention,
-        "definition": { "began_under": instance.definition, "current": definition.hash },
+        "definition": { "reacts_by": instance.definition, "today": sagas.today(&saga).map(|own| own.hash.clone()) },
         "state": instance.state,
         "works": instance.works,
         "timers": instance.timers,
         "correlation_id": instance.context.correlation_id,
-        "waits_for": look::waits_for(&definition, &instance),
+        "waits_for": definition.map(|own| look::waits_for(&own, &instance)).unwrap_or_default(),
         "quarantined": held,
     });
     Ok(Json(body).into_response())
 }
 
 /// What comes with an operation.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Because {
     #[serde(default)]
@@ -167,21 +172,17 @@ struct Because {
 
 /// What is to be done, of which one must say why it is.
 fn verb(name: &str, body: &Bytes) -> Result<Verb, Problem> {
-    let Because { reason } = match body.is_empty() {
-        true => Because::default(),
-        false => serde_json::from_slice(body).map_err(|error| bad("invalid_body", error.to_string()))?,
-    };
-    let why = || {
-        let reason = reason.as_deref().unwrap_or_default();
-        Reason::parse(reason).map_err(|error| bad("invalid_reason", format!("`reason`: {error}")))
-    };
+    let Because { reason } = said(body)?;
+    let why = || super::reason(reason.as_deref());
     match name {
         "pause" => Ok(Verb::Pause { reason: why()? }),
         "resume" => Ok(Verb::Resume),
         "cancel" => Ok(Verb::Cancel { reason: why()? }),
         "kill" => Ok(Verb::Kill { reason: why()? }),
+        "migrate" => Ok(Verb::Migrate { reason: why()? }),
         _ => {
-            let detail = format!("there is no `{name}`: an operator can pause, resume, cancel and kill");
+            let detail =
+                format!("there is no `{name}`: an operator can pause, resume, cancel, kill and migrate");
             Err(Problem::new(StatusCode::NOT_FOUND, "unknown_verb", detail))
         }
     }
@@ -197,8 +198,8 @@ async fn operate(
     let (saga, correlation) = names(Ok(Path((saga, id))))?;
     let verb = verb(&name, &body)?;
     let tenant = RequestContext::read(&request_headers)?.tenant;
-    let operation = Operation::Saga(saga::Operation { tenant, saga, correlation, verb });
-    let Done::Saga(done) = sagas.operator.ask(operation).await?;
+    let operation = saga::Operation { tenant, saga, correlation, verb };
+    let done = sagas.operator.ask_saga(operation).await?;
     let body = json!({
         "status": done.status, "paused": done.paused, "changed": done.changed, "released": done.released,
     });
@@ -206,7 +207,7 @@ async fn operate(
 }
 
 /// What comes with a signal.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Said {
     #[serde(default)]
@@ -222,24 +223,18 @@ async fn signal(
     let Path((saga, id, signal)) = path.map_err(|error| bad("invalid_path", error.body_text()))?;
     let (saga, correlation) = names(Ok(Path((saga, id))))?;
     let signal = Name::parse(&signal).map_err(|error| bad("invalid_signal", error.to_string()))?;
-    let definition = sagas.definition(&saga)?;
-    if !definition.on_event.contains_key(&Trigger::Signal { signal: signal.clone() }) {
-        let detail = format!("saga `{saga}` does not react to `signal.{signal}`");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_signal", detail));
-    }
     if body.len() > PAYLOAD_BYTES_MAX {
         let detail =
             format!("the body is {} bytes long; at most {PAYLOAD_BYTES_MAX} are allowed", body.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail));
     }
-    let Said { payload } = match body.is_empty() {
-        true => Said::default(),
-        false => serde_json::from_slice(&body).map_err(|error| bad("invalid_body", error.to_string()))?,
-    };
+    let Said { payload } = said(&body)?;
     let RequestContext { tenant, context } = RequestContext::read(&request_headers)?;
-    if sagas.read(|view| look::show(view, &tenant, &saga, &correlation))?.is_none() {
-        let detail = format!("saga `{saga}` has no instance `{correlation}` of this tenant");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "instance_not_found", detail));
+    let (_, definition) = sagas.find(&tenant, &saga, &correlation)?;
+    let trigger = Trigger::Signal { signal: signal.clone() };
+    if definition.is_some_and(|own| !own.on_event.contains_key(&trigger)) {
+        let detail = format!("saga `{saga}` does not react to `signal.{signal}`");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_signal", detail));
     }
     let event = WorkflowEvent {
         id: signal_id(&request_headers)?,

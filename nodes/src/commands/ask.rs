@@ -33,6 +33,14 @@ pub enum AskError {
     /// What was given is not JSON.
     #[error("--payload is not JSON: {0}")]
     Payload(serde_json::Error),
+    /// Nobody knows what became of a request that has a name.
+    #[error("{source}; to ask again for the same, add --id {id}")]
+    Repeatable {
+        /// What happened.
+        source: Box<AskError>,
+        /// The name.
+        id: String,
+    },
     /// The node says no.
     #[error("{code}: {detail}")]
     Refused {
@@ -46,6 +54,14 @@ pub enum AskError {
 }
 
 impl AskError {
+    /// Says how to ask again, where it is not known whether it was done.
+    pub(super) fn named(self, id: &str) -> Self {
+        match self.exit_code() {
+            6 => Self::Repeatable { source: Box::new(self), id: id.to_owned() },
+            _ => self,
+        }
+    }
+
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
             Self::Address { .. } | Self::Token(_) | Self::Payload(_) | Self::Refused { status: 400, .. } => 2,
@@ -54,6 +70,7 @@ impl AskError {
             Self::Refused { status: 401 | 403, .. } => 5,
             Self::NoAnswer { .. } | Self::Refused { status: 503 | 504, .. } => 6,
             Self::Refused { .. } => 1,
+            Self::Repeatable { source, .. } => source.exit_code(),
         }
     }
 }

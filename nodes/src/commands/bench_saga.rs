@@ -42,7 +42,8 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
 
     let app = Arc::new(saga::application());
     let hand_over = arguments.hand_over.as_str();
-    let flags = [(Key::Adopt, "true"), (Key::HandOver, hand_over)];
+    let keep_ms = arguments.keep_ms.to_string();
+    let flags = [(Key::Adopt, "true"), (Key::HandOver, hand_over), (Key::KeepMs, &keep_ms)];
     let flags = flags.map(|(key, text)| (key.name().to_owned(), text.to_owned())).to_vec();
     let runner = Settings::load(NodeKind::Runner, &Said { flags, ..Said::default() })?;
     let settings = Settings::load(NodeKind::Aggregate, &Said::default())?;

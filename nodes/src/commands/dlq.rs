@@ -1,7 +1,7 @@
 //! `cloudlysis dlq`: what running nodes hold back, over their `/admin`.
 
 use super::ask::{Address, AskError, ask};
-use super::{CommandError, say};
+use super::{CommandError, redrive, say};
 use crate::cli::{Dlq, DlqNode, NodeArguments};
 use cloudlysis_core::Wall;
 use reqwest::Method;
@@ -15,6 +15,21 @@ pub(super) async fn run(what: Dlq) -> Result<(), CommandError> {
         }
         Dlq::Groups { node, of } => pages(&node, of, &["groups"], &[], "groups", group_line).await,
         Dlq::Show { node, of, key } => show(&node, of, &key).await,
+        Dlq::Select { node, keys, because } => redrive::select(&node, &keys, &because.reason).await,
+        Dlq::Selections { node } => redrive::selections(&node).await,
+        Dlq::Replay { node, what, per_second, migrate } => {
+            redrive::run(&node, what, "replay", &json!({ "per_second": per_second, "migrate": migrate }))
+                .await
+        }
+        Dlq::Discard { node, what } => redrive::run(&node, what, "discard", &json!({})).await,
+        Dlq::Purge { node, yes: _, because } => redrive::purge(&node, because.reason).await,
+        Dlq::Unselect { node, selection } => redrive::unselect(&node, &selection).await,
+        Dlq::Skip { node, key, position, because } => {
+            redrive::skip(&node, &key, position, &because.reason).await
+        }
+        Dlq::Edit { node, key, position, payload, because } => {
+            redrive::edit(&node, &key, position, &payload, &because.reason).await
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod dlq;
 mod embedded;
 mod node;
 mod node_verbs;
+mod redrive;
 mod saga;
 mod schedule;
 mod serve;
@@ -109,6 +110,12 @@ pub enum CommandError {
     /// A partition stopped.
     #[error("{0}")]
     Halted(String),
+    /// Some of what was redriven cannot be applied.
+    #[error("{keys} key(s) could not be applied again and stay where they are: `dlq ls` says why")]
+    FailedAgain {
+        /// How many.
+        keys: u64,
+    },
     /// A running node was asked in vain.
     #[error("{0}")]
     Ask(#[from] AskError),
@@ -125,6 +132,7 @@ impl CommandError {
             | Self::SagaBench(_)
             | Self::Service { .. }
             | Self::Secret { .. }
+            | Self::FailedAgain { .. }
             | Self::Unclean { .. }
             | Self::Broker(StartError::Recovery(_) | StartError::System(_))
             | Self::Halted(_) => 1,
@@ -172,6 +180,12 @@ pub async fn run(cli: Cli) -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the command line's own words, not a log")]
 fn complain(error: &CommandError) {
     eprintln!("error: {error}");
+}
+
+/// How far a long command is, for whoever watches.
+#[expect(clippy::print_stderr, reason = "the command line's own words, not a log")]
+fn progress(line: &str) {
+    eprintln!("{line}");
 }
 
 #[expect(clippy::print_stdout, reason = "the command line's own words, not a log")]

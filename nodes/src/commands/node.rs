@@ -4,6 +4,7 @@ use super::CommandError;
 use crate::admin::dlq;
 use crate::admin::drain::Drainable;
 use crate::admin::effects::{self, Effects};
+use crate::admin::redrive::{self, Redrive};
 use crate::admin::reload::{self, Read, Reloads};
 use crate::admin::sagas::{self, Sagas};
 use crate::admin::schedules::{self, Schedules};
@@ -263,13 +264,17 @@ pub(super) fn runner_watched(
         "effects": names(effects.keys()),
         "schedules": names(schedules.keys()),
     });
+    let shown = Schedules {
+        application: application.clone(),
+        snapshots: snapshots.clone(),
+        operator: operator.clone(),
+    };
     let instances = Sagas {
         application: application.clone(),
         snapshots: snapshots.clone(),
         broker: common.broker.clone(),
-        operator,
+        operator: operator.clone(),
     };
-    let shown = Schedules { application: application.clone(), snapshots: snapshots.clone() };
     let seed = seed(&store);
     let store_id = store.store_id().to_owned();
     let settings = common.settings.clone();
@@ -288,6 +293,7 @@ pub(super) fn runner_watched(
             effect_limits: settings.effect_limits(),
             schedule_limits: settings.schedule_limits(),
             parked_max: settings.number(Key::ParkedMax),
+            keep_ms: settings.number(Key::KeepMs),
             gas_max: settings.number(Key::GasMax),
             seed,
             quirks: Quirks::NONE,
@@ -314,7 +320,8 @@ pub(super) fn runner_watched(
         Mode::Sagas => sagas::router(instances).merge(schedules::router(shown)),
         Mode::Effects => effects::router(ledger),
     };
-    let admin = dlq::router("runner", snapshots).merge(halves);
+    let redrive = Redrive { snapshots: snapshots.clone(), operator };
+    let admin = dlq::router("runner", snapshots).merge(redrive::router(redrive)).merge(halves);
     let admin = reloads.map_or(admin.clone(), |reloads| admin.merge(reload::router(reloads)));
     Ok(finish(&common.settings, partition, (Router::new(), admin), info))
 }

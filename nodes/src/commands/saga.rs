@@ -43,6 +43,9 @@ pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
         Saga::Pause { node, instance, because } => operate(&node, &instance, "pause", Some(because)).await,
         Saga::Cancel { node, instance, because } => operate(&node, &instance, "cancel", Some(because)).await,
         Saga::Kill { node, instance, because } => operate(&node, &instance, "kill", Some(because)).await,
+        Saga::Migrate { node, instance, because } => {
+            operate(&node, &instance, "migrate", Some(because)).await
+        }
         Saga::Resume { node, instance } => operate(&node, &instance, "resume", None).await,
     }
 }

@@ -126,6 +126,7 @@ on_both_brokers!(
     timers::a_paused_saga_holds_what_comes_and_goes_on_after_a_restart,
     timers::a_killed_saga_stays_dead_and_a_cancelled_one_undoes,
     schedules::every_occurrence_has_one_effect_whenever_the_process_is_killed,
+    schedules::an_operator_pauses_one_has_it_fire_and_fills_in,
     secrets::a_secret_reaches_its_service_and_nothing_that_is_kept_or_said,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,

@@ -117,4 +117,63 @@ pub(crate) async fn an_event_nobody_can_read_holds_back_only_its_own_order(world
     node.ready().await;
     shop.accepted(&Command::place("acme", "o-2")).await;
     shop.order_becomes("acme", "o-2", "shipped").await;
+    an_operator_lets_it_go(&world, &node).await;
+}
+
+/// What cannot be read is skipped or edited; what is behind it begins its saga.
+async fn an_operator_lets_it_go(world: &World, node: &Node) {
+    let reason = ["--reason", "the producer was mended"];
+    let (code, said) = dlq(world, node, &["replay", "--all", reason[0], reason[1]]).await;
+    assert_eq!((code, &said[0]["failed"], &said[0]["applied"]), (Some(1), &json!(1), &json!(0)), "{said:?}");
+    let (_, keys) = dlq(world, node, &["ls", "--of", "runner"]).await;
+    let key = keys[0]["key"].as_str().expect("a key").to_owned();
+    let (code, said) = dlq(world, node, &["skip", &key, "--position", "1", reason[0], reason[1]]).await;
+    assert_eq!(code, Some(4), "only the first one: {said:?}");
+    let event = world.dir().join("event.json");
+    let body = r#"{"event_type": "order_noted", "version": 0, "payload": {}}"#;
+    std::fs::write(&event, body).expect("writes");
+    let event = event.to_str().expect("a path");
+    let edit = ["edit", &key, "--position", "0", "--payload", event, reason[0], reason[1]];
+    let (code, said) = dlq(world, node, &edit).await;
+    assert_eq!((code, &said[0]["changed"]), (Some(0), &json!(true)), "{said:?}");
+    let skip = ["skip", &key, "--position", "0", reason[0], reason[1]];
+    for changed in [true, false] {
+        let (code, said) = dlq(world, node, &skip).await;
+        assert_eq!((code, &said[0]["changed"], &said[0]["messages"]), (Some(0), &json!(changed), &json!(1)));
+    }
+    let (code, said) = dlq(world, node, &["select", "--key", &key, reason[0], reason[1]]).await;
+    assert_eq!((code, &said[0]["keys"], &said[0]["state"]), (Some(0), &json!(1), &json!("waiting")));
+    let selection = said[0]["selection"].as_str().expect("an id").to_owned();
+    let (code, said) = dlq(world, node, &["replay", &selection, "--per-second", "1"]).await;
+    assert_eq!(
+        (code, &said[0]["released"], &said[0]["applied"]),
+        (Some(0), &json!(1), &json!(1)),
+        "{said:?}"
+    );
+    // It can be read now; that it lacks something is the trouble of one instance.
+    let (_, keys) = dlq(world, node, &["ls", "--of", "runner", "--tenant", "acme"]).await;
+    let [instance] = &keys[..] else { panic!("{keys:?}") };
+    assert_eq!(instance["cause"]["detail"], "saga checkout: expression failed: No such key: card");
+    let instance = instance["key"].as_str().expect("a key");
+    let (_, messages) = dlq(world, node, &["show", instance]).await;
+    let mut message = messages[0]["payload"].clone();
+    message["happened"]["event"]["payload"]["card"] = json!("valid");
+    std::fs::write(event, message.to_string()).expect("writes");
+    let edit = ["edit", instance, "--position", "0", "--payload", event, reason[0], reason[1]];
+    assert_eq!(dlq(world, node, &edit).await.0, Some(0));
+    let (code, said) = dlq(world, node, &["replay", "--key", instance, reason[0], reason[1]]).await;
+    assert_eq!((code, &said[0]["applied"]), (Some(0), &json!(1)), "{said:?}");
+    let (_, keys) = dlq(world, node, &["ls", "--of", "runner"]).await;
+    assert_eq!(keys, [Value::Null; 0], "nothing is held back any more");
+    // The order itself cannot be read, so its checkout undoes what it did.
+    eventually("the checkout of o-poison has run", SOON, async || {
+        let (_, sagas) = node.shop().get("/admin/runner/sagas?saga=checkout").await?;
+        let ended = |own: &Value| own["correlation"] == "o-poison" && own["status"] == "compensated";
+        let all = sagas["instances"].as_array().cloned().unwrap_or_default();
+        if all.iter().any(ended) { Ok(()) } else { Err(sagas.to_string()) }
+    })
+    .await;
+    let (_, selections) = dlq(world, node, &["selections"]).await;
+    let told: Vec<_> = selections.iter().map(|own| (&own["state"], &own["reason"])).collect();
+    assert_eq!(told, [(&json!("ended"), &json!(reason[1])); 3]);
 }

@@ -1,4 +1,4 @@
-//! Schedules on real processes: killed again and again, every occurrence has one effect.
+//! Schedules on real processes: killed again and again, every occurrence has one effect; and operators are obeyed.
 
 use crate::world::{LATER, Node, SOON, World, cloudlysis, eventually, note};
 use serde_json::Value;
@@ -93,5 +93,63 @@ pub(crate) async fn every_occurrence_has_one_effect_whenever_the_process_is_kill
     let (code, said) = schedule(&world, &node, &["ls"]).await;
     assert!(code == Some(0) && said.contains("beats") && said.contains("rounds"), "{said}");
     let (code, said) = schedule(&world, &node, &["show", "beets"]).await;
+    assert_eq!(code, Some(3), "{said}");
+}
+
+/// What one of the schedules of the example did, as its row counts it.
+async fn shown(world: &World, node: &Node) -> Value {
+    let (code, said) = schedule(world, node, &["show", "beats", "--json"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    serde_json::from_str(&said).expect("JSON")
+}
+
+pub(crate) async fn an_operator_pauses_one_has_it_fire_and_fills_in(world: World) {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/beacon");
+    let mut node = world.dev_of(&app, "data").await;
+    further(&node, BEATS).await;
+    let (code, said) = schedule(&world, &node, &["pause", "beats", "--reason", "a bad deploy"]).await;
+    assert!(code == Some(0) && said.contains("is paused"), "{said}");
+    node.kill();
+    node.restart().await;
+    node.ready().await;
+    let before = shown(&world, &node).await;
+    assert_eq!(before["paused"]["reason"], "a bad deploy");
+    let trigger = ["trigger", "beats", "--reason", "to see", "--id", "once"];
+    let (code, first) = schedule(&world, &node, &trigger).await;
+    let (_, again) = schedule(&world, &node, &trigger).await;
+    assert!(code == Some(0) && first.contains("fired w-") && again.contains("already"), "{first}{again}");
+    let waited = now_ms();
+    eventually("occurrences fall due", SOON, async || {
+        if now_ms() >= waited + AWAY_MS { Ok(()) } else { Err("not yet".to_owned()) }
+    })
+    .await;
+    let paused = shown(&world, &node).await;
+    assert_eq!(paused["counts"]["fired"], before["counts"]["fired"], "INV-CRON-6");
+    assert_eq!(paused["counts"]["triggered"], 1, "INV-CRON-7");
+
+    let last = paused["fired"]["due_at"].as_str().expect("a time").to_owned();
+    let fill = ["backfill", "beats", "--from", &last, "--to", &last, "--reason", "lost", "--id", "fill"];
+    let (code, said) = schedule(&world, &node, &fill).await;
+    assert!(code == Some(0) && said.contains("fires 1 that have passed, when it is resumed"), "{said}");
+    let (code, said) = schedule(&world, &node, &["resume", "beats"]).await;
+    assert!(code == Some(0) && said.contains("that fell due meanwhile"), "{said}");
+    let last_ms = cloudlysis_core::ns_of_rfc3339(&last).expect("a time") / 1_000_000;
+    eventually("what was filled in has its effect", LATER, async || {
+        match beats(&node).await?["beat"].get(&last_ms) {
+            Some(2) => Ok(()),
+            times => Err(format!("{times:?}")),
+        }
+    })
+    .await;
+    further(&node, BEATS).await;
+    let own = &beats(&node).await.expect("a view")["beat"];
+    let by_calendar: Vec<u64> = own.keys().copied().filter(|due| due % 1_000 == 0).collect();
+    let gaps: Vec<&[u64]> = by_calendar.windows(2).filter(|pair| pair[1] - pair[0] != 1_000).collect();
+    assert!(gaps.is_empty(), "what fell due during the pause is caught up with: {gaps:?}");
+    let (code, said) =
+        schedule(&world, &node, &["backfill", "beats", "--from", "soon", "--to", &last, "--reason", "x"])
+            .await;
+    assert!(code == Some(2) && said.contains("`from`"), "{said}");
+    let (code, said) = schedule(&world, &node, &["pause", "beets", "--reason", "x"]).await;
     assert_eq!(code, Some(3), "{said}");
 }

@@ -43,7 +43,7 @@ fn files(folder: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-pub(crate) async fn a_secret_reaches_its_service_and_nothing_that_is_kept_or_said(world: World) {
+pub(crate) async fn a_secret_reaches_its_service_and_nothing_that_is_kept_or_said(mut world: World) {
     let (host, heard) = payments().await;
     let effect = format!(
         "
@@ -109,6 +109,7 @@ retry: {{ backoff_ms: 50, backoff_ms_max: 200 }}
     assert!(!metrics.to_string().contains("tr0ub4dor"));
     node.terminate();
     node.exit(SOON).await;
+    world.stop_broker();
     let mut kept = Vec::new();
     files(world.dir(), &mut kept);
     assert!(kept.iter().any(|path| path.ends_with("data.mdb")), "{kept:?}");

@@ -2,6 +2,7 @@
 
 use super::Violation;
 use super::answers::Answers;
+use super::forgotten::Forgotten;
 use super::logs::{Logs, subject_of};
 use crate::plan::Plan;
 use crate::world::clients::{GoodsIn, OrderPlan, SKUS};
@@ -58,10 +59,15 @@ fn name(raw: &str) -> Name {
     Name::parse(raw).expect("a name")
 }
 
-pub(super) fn check(end: &End<'_>, logs: &Logs, answers: &Answers) -> Result<(), Violation> {
+pub(super) fn check(
+    end: &End<'_>,
+    logs: &Logs,
+    answers: &Answers,
+    forgotten: &Forgotten,
+) -> Result<(), Violation> {
     answers.check_end(logs)?;
-    let sagas = sagas(end)?;
-    check_effects(end, logs, &sagas)?;
+    let sagas = sagas(end, forgotten)?;
+    check_effects(end, logs, &sagas, forgotten)?;
     for order in end.orders {
         check_order(end, order, logs, &sagas)?;
     }
@@ -69,8 +75,10 @@ pub(super) fn check(end: &End<'_>, logs: &Logs, answers: &Answers) -> Result<(),
 }
 
 /// Every saga by row key.
-fn sagas(end: &End<'_>) -> Result<BTreeMap<Vec<u8>, Instance>, Violation> {
-    let mut out = BTreeMap::new();
+fn sagas(end: &End<'_>, forgotten: &Forgotten) -> Result<BTreeMap<Vec<u8>, Instance>, Violation> {
+    let gone = forgotten.of(Table::Saga);
+    let mut out: BTreeMap<Vec<u8>, Instance> =
+        gone.filter_map(|(key, row)| Some((key.to_vec(), Instance::decode(row).ok()?))).collect();
     let mut broken = None;
     let scanned = end.runner.scan(Table::Saga, b"", &mut |key, row| {
         match Instance::decode(row) {
@@ -89,8 +97,10 @@ fn sagas(end: &End<'_>) -> Result<BTreeMap<Vec<u8>, Instance>, Violation> {
 type Ledger = BTreeMap<(TenantId, CommandId), LedgerRow>;
 
 /// Every effect the runner knows, whichever way it came.
-fn ledger(rows: &Committed<'_>) -> Result<Ledger, Violation> {
-    let mut out = Ledger::new();
+fn ledger(rows: &Committed<'_>, forgotten: &Forgotten) -> Result<Ledger, Violation> {
+    let gone = forgotten.of(Table::Effect);
+    let mut out: Ledger =
+        gone.filter_map(|(key, row)| keys::parse_effect(key).zip(LedgerRow::decode(row).ok())).collect();
     let mut broken = None;
     let scanned = rows.scan(Table::Effect, b"", &mut |key, row| {
         match (keys::parse_effect(key), LedgerRow::decode(row)) {
@@ -107,7 +117,12 @@ fn ledger(rows: &Committed<'_>) -> Result<Ledger, Violation> {
 }
 
 /// INV-ONCE-1 and INV-EFF-5: as many executions as the ledger admits, and nothing that no saga asked for.
-fn check_effects(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>) -> Result<(), Violation> {
+fn check_effects(
+    end: &End<'_>,
+    logs: &Logs,
+    sagas: &BTreeMap<Vec<u8>, Instance>,
+    forgotten: &Forgotten,
+) -> Result<(), Violation> {
     let asked: BTreeSet<&str> =
         sagas.values().flat_map(|instance| &instance.works).map(|work| work.id.as_str()).collect();
     let mut counted: BTreeMap<&str, u64> = BTreeMap::new();
@@ -115,7 +130,7 @@ fn check_effects(end: &End<'_>, logs: &Logs, sagas: &BTreeMap<Vec<u8>, Instance>
         *counted.entry(execution.key.as_str()).or_default() += 1;
     }
     let app = crate::app::shop();
-    let ledger = ledger(&end.runner)?;
+    let ledger = ledger(&end.runner, forgotten)?;
     for subject in logs.effect_commands() {
         let Some(Route::Effect { tenant, command, .. }) = Route::parse(subject) else { continue };
         if !ledger.contains_key(&(tenant, command)) {

@@ -5,11 +5,13 @@
 //! | [`logs`] | every message the broker stores | INV-AGG-1, INV-AGG-2, INV-ONCE-1, INV-TEN-1 |
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
 //! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
+//! | [`quarantine`] | everything that leaves a quarantine | INV-QRN-1, INV-QRN-4 |
 //! | [`calls`] | every call that leaves for the outside | INV-EFF-6 |
 //! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
-//! | [`recurring`] | every occurrence of a schedule | INV-CRON-1, INV-CRON-2, INV-CRON-3, INV-CRON-5 |
+//! | [`recurring`] | every occurrence of a schedule | INV-CRON-1 to 3, 5 to 7 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
+//! | [`forgotten`] | every row that is removed because it has ended | INV-KEEP-1 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
 //!
 //! Beside them, every machine checks its own invariants after every turn, a twin is recovered after every commit
@@ -22,7 +24,9 @@ pub mod answers;
 pub mod calls;
 pub mod divergence;
 pub mod end;
+pub mod forgotten;
 pub mod logs;
+pub mod quarantine;
 pub mod recurring;
 pub mod rows;
 pub mod timers;
@@ -45,6 +49,7 @@ use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{Halt, Invariant};
 use cloudlysis_io_sim::broker::Broker;
 use cloudlysis_io_sim::store::{Change, Committed};
+use forgotten::Forgotten;
 use logs::Logs;
 use rows::Rows;
 use std::fmt;
@@ -121,6 +126,14 @@ pub struct Seen<'w> {
     pub rows: Committed<'w>,
 }
 
+/// What the oracles know besides rows.
+#[derive(Clone, Copy, Debug)]
+struct Known<'o> {
+    logs: &'o Logs,
+    answers: &'o Answers,
+    forgotten: &'o Forgotten,
+}
+
 /// All oracles that remember something.
 #[derive(Clone, Debug)]
 pub struct Oracles {
@@ -129,6 +142,7 @@ pub struct Oracles {
     rows: Rows,
     calls: Calls,
     timers: Timers,
+    forgotten: Forgotten,
     views: Views,
     departed: Departed,
     /// The logs are other ones than those that were followed: only divergence can be judged.
@@ -145,6 +159,7 @@ impl Oracles {
             rows: Rows::new(),
             calls: Calls::default(),
             timers: Timers::default(),
+            forgotten: Forgotten::new(plan.keep_ms),
             views: Views::new(),
             departed: Departed::default(),
             suspended: false,
@@ -164,10 +179,13 @@ impl Oracles {
         }
         if seen.node == NodeId::Runner {
             self.calls.on_changes(seen.now_ns, changes);
+            self.forgotten.on_changes(seen, changes)?;
         }
-        self.rows.on_changes(seen, changes, &self.logs, &self.answers)?;
+        let known = Known { logs: &self.logs, answers: &self.answers, forgotten: &self.forgotten };
+        self.rows.on_changes(seen, changes, &known)?;
         self.timers.on_changes(seen, changes)?;
         recurring::on_changes(seen, changes)?;
+        quarantine::on_changes(seen, changes)?;
         if seen.node == NodeId::Projection { self.views.on_changes(seen, changes) } else { Ok(()) }
     }
 
@@ -219,8 +237,9 @@ impl Oracles {
     }
 
     /// The wall clock of the runner jumps.
-    pub const fn on_clock_jump(&mut self, by_ms: i64) {
+    pub fn on_clock_jump(&mut self, by_ms: i64) {
         self.calls.on_clock_jump(by_ms);
+        self.forgotten.on_clock_jump(by_ms);
     }
 
     /// An answer to a delivery is about to leave.
@@ -252,7 +271,7 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_end(&self, end: &End<'_>) -> Result<(), Violation> {
-        end::check(end, &self.logs, &self.answers)
+        end::check(end, &self.logs, &self.answers, &self.forgotten)
     }
 
     /// Whether a message was put there by a person.

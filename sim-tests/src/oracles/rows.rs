@@ -1,8 +1,10 @@
 //! Rows: what a node commits, against the true log and against what it committed before.
 
 use super::answers::Answers;
+use super::forgotten::Forgotten;
 use super::logs::Logs;
-use super::{Seen, Violation};
+use super::{Known, Seen, Violation};
+use crate::app::{next_edition, shop};
 use crate::world::event::NodeId;
 use crate::world::nemesis::consumers;
 use cloudlysis_core::aggregate::{CommandRow, Record};
@@ -58,9 +60,9 @@ impl Rows {
         &self,
         seen: &Seen<'_>,
         changes: &[Change],
-        logs: &Logs,
-        answers: &Answers,
+        known: &Known<'_>,
     ) -> Result<(), Violation> {
+        let Known { logs, answers, forgotten } = *known;
         // What is held back explains what is missing elsewhere.
         for change in changes.iter().filter(|change| change.table == Table::ParkedKey) {
             check_parked(seen, change, logs)?;
@@ -69,14 +71,17 @@ impl Rows {
             match change.table {
                 Table::Aggregate => check_aggregate(seen, change, logs)?,
                 Table::Command => check_command(seen, change, logs)?,
-                Table::Checkpoint => self.check_checkpoint(seen, change, logs)?,
-                Table::Saga => check_saga(seen, change)?,
-                Table::Effect => check_ledger(seen, change)?,
+                Table::Checkpoint => self.check_checkpoint(seen, change, known)?,
+                Table::Saga => check_saga(seen, change, forgotten)?,
+                Table::Effect => check_ledger(seen, change, forgotten)?,
                 Table::Outbox => check_outbox(seen, change, logs, answers)?,
                 Table::Meta
                 | Table::Refusal
                 | Table::View
                 | Table::ViewSource
+                | Table::Ended
+                | Table::SagaDefinition
+                | Table::SagaPinned
                 | Table::SagaCause
                 | Table::SagaHeld
                 | Table::TimerDue
@@ -86,6 +91,8 @@ impl Rows {
                 | Table::Parked
                 | Table::ParkedKey
                 | Table::ParkedGroup
+                | Table::Redrive
+                | Table::RedriveKey
                 | Table::JsStream
                 | Table::JsMessage
                 | Table::JsConsumer
@@ -96,7 +103,7 @@ impl Rows {
     }
 
     /// INV-GATE-2, INV-DRN-1, and that what is past the checkpoint has left its traces.
-    fn check_checkpoint(&self, seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Violation> {
+    fn check_checkpoint(&self, seen: &Seen<'_>, change: &Change, known: &Known<'_>) -> Result<(), Violation> {
         let Some((stream, _)) = self.checkpoints.get(&change.key) else { return Ok(()) };
         let (before, after) =
             (checkpoint_seq(change.before.as_deref()), checkpoint_seq(change.after.as_deref()));
@@ -125,18 +132,23 @@ impl Rows {
         let messages = seen.broker.log(stream.name(), before + 1).map_err(|halt| unreadable(&halt))?;
         for message in messages.iter().take_while(|message| message.seq <= after) {
             let subject = message.subject.as_ref();
-            if logs.is_poisoned(subject) {
+            if known.logs.is_poisoned(subject) {
                 continue;
             }
             let missing = match Route::parse(subject) {
                 Some(Route::Effect { tenant, command, .. }) => {
-                    let row = seen.rows.get(Table::Effect, &keys::effect(&tenant, &command));
-                    row.ok().flatten().is_none().then_some("an effect command without a row in the ledger")
+                    let key = keys::effect(&tenant, &command);
+                    let row = known.forgotten.get(&seen.rows, Table::Effect, &key);
+                    row.is_none().then_some("an effect command without a row in the ledger")
                 }
-                Some(Route::EffectResult { .. }) => {
-                    missing_result(seen, subject, &message.headers.to_headers(), &message.payload)?
-                }
-                Some(Route::WorkflowEvent { .. }) => missing_reminder(seen, message)?,
+                Some(Route::EffectResult { .. }) => missing_result(
+                    seen,
+                    known.forgotten,
+                    subject,
+                    &message.headers.to_headers(),
+                    &message.payload,
+                )?,
+                Some(Route::WorkflowEvent { .. }) => missing_reminder(seen, known.forgotten, message)?,
                 Some(Route::Aggregate { .. }) | None => None,
             };
             if let Some(missing) = missing {
@@ -229,6 +241,7 @@ fn left_before(
 /// A result that was passed must have ended the work that waited for it.
 fn missing_result(
     seen: &Seen<'_>,
+    forgotten: &Forgotten,
     subject: &str,
     headers: &cloudlysis_core::wire::headers::Headers,
     payload: &[u8],
@@ -236,10 +249,10 @@ fn missing_result(
     let Ok(result) = EffectResult::decode(subject, headers, payload, "oracle") else { return Ok(None) };
     let Some(saga) = result.saga else { return Ok(None) };
     let key = keys::saga(&result.tenant, &saga.saga, &saga.correlation);
-    let Some(row) = seen.rows.get(Table::Saga, &key).ok().flatten() else {
+    let Some(row) = forgotten.get(&seen.rows, Table::Saga, &key) else {
         return Ok(Some("a result for a saga that is not there"));
     };
-    let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
+    let instance = Instance::decode(&row).map_err(|halt| unreadable(&halt))?;
     let work = instance.works.iter().find(|work| work.id == result.command_id);
     let waits = work.is_some_and(|work| work.state == WorkState::InFlight) && !instance.status.is_final();
     let waits = waits
@@ -267,16 +280,20 @@ fn is_held(
 }
 
 /// A reminder that was passed is no longer waited for.
-fn missing_reminder(seen: &Seen<'_>, message: &StoredMessage) -> Result<Option<&'static str>, Violation> {
+fn missing_reminder(
+    seen: &Seen<'_>,
+    forgotten: &Forgotten,
+    message: &StoredMessage,
+) -> Result<Option<&'static str>, Violation> {
     let headers = message.headers.to_headers();
     let Ok(event) = WorkflowEvent::decode(&message.subject, &headers, &message.payload, "oracle") else {
         return Ok(None);
     };
     let key = keys::saga(&event.tenant, &event.saga, &event.correlation);
-    let Some(row) = seen.rows.get(Table::Saga, &key).ok().flatten() else {
+    let Some(row) = forgotten.get(&seen.rows, Table::Saga, &key) else {
         return Ok(Some("a reminder for a saga that is not there"));
     };
-    let instance = Instance::decode(row).map_err(|halt| unreadable(&halt))?;
+    let instance = Instance::decode(&row).map_err(|halt| unreadable(&halt))?;
     let waits = instance.timers.iter().any(|timer| timer.id == event.id)
         && !is_held(seen, &event.tenant, (&event.saga, &event.correlation), &instance, &event.id)?;
     Ok(waits.then_some("a reminder its saga still waits for"))
@@ -308,8 +325,30 @@ fn check_command(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Vi
     Err(broken(Invariant::Agg2, seen, change, &detail))
 }
 
+/// INV-SAGA-8: what an instance notes of its edition is that of the definition it reacts by.
+fn check_edition(
+    seen: &Seen<'_>,
+    change: &Change,
+    before: Option<&Instance>,
+    after: &Instance,
+) -> Result<(), Violation> {
+    let noted = &after.state["edition"];
+    if before.is_some_and(|before| before.state["edition"] == *noted) {
+        return Ok(());
+    }
+    let editions = [(shop(), 1), (next_edition(), 2)];
+    let own = editions.iter().find(|(app, _)| app.sagas.values().any(|own| own.hash == after.definition));
+    match own {
+        Some((_, edition)) if noted.is_null() || noted == edition => Ok(()),
+        Some(_) | None => {
+            let detail = format!("reacts by {}, and notes edition {noted}", after.definition);
+            Err(broken(Invariant::Saga8, seen, change, &detail))
+        }
+    }
+}
+
 /// INV-SAGA-1, INV-SAGA-2, INV-SAGA-3, INV-SAGA-6 and INV-SAGA-7 in the rows of instances.
-fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
+fn check_saga(seen: &Seen<'_>, change: &Change, forgotten: &Forgotten) -> Result<(), Violation> {
     let decode = |row: &Option<Vec<u8>>| row.as_deref().map(Instance::decode).transpose();
     let before = decode(&change.before).map_err(|halt| unreadable(&halt))?;
     let after = decode(&change.after).map_err(|halt| unreadable(&halt))?;
@@ -320,7 +359,7 @@ fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
         let same = |after: &Instance| {
             after.status == before.status && after.state == before.state && asked(after) == asked(before)
         };
-        if after.as_ref().is_some_and(same) {
+        if after.as_ref().map_or_else(|| forgotten.is_gone(change), same) {
             return Ok(());
         }
         let detail = format!("finished as {:?}, and changes to {after:?}", before.status);
@@ -337,6 +376,7 @@ fn check_saga(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
             return Err(broken(Invariant::Saga6, seen, change, &detail));
         }
     }
+    check_edition(seen, change, before.as_ref(), &after)?;
     if after.status.is_final() {
         waits_for_nothing(seen, change)?;
     }
@@ -401,11 +441,12 @@ fn waits_for_nothing(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> 
 }
 
 /// INV-EFF-4: what is settled or parked stays so.
-fn check_ledger(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> {
+fn check_ledger(seen: &Seen<'_>, change: &Change, forgotten: &Forgotten) -> Result<(), Violation> {
     let Some(before) = &change.before else { return Ok(()) };
     let before = LedgerRow::decode(before).map_err(|halt| unreadable(&halt))?;
     match before.phase {
         Phase::Open | Phase::Started { .. } => Ok(()),
+        Phase::Settled { .. } if forgotten.is_gone(change) => Ok(()),
         Phase::Settled { .. } | Phase::Parked { .. } => {
             let detail = format!("{:?}, and changes to {:?}", before.phase, change.after);
             Err(broken(Invariant::Eff4, seen, change, &detail))

@@ -190,6 +190,10 @@ pub enum Event {
     },
     /// An operator does something.
     Operated,
+    /// An operator does something with what is held back.
+    Warded,
+    /// An operator does something with a schedule.
+    TimeKept,
     /// The disaster begins.
     Struck,
     /// The log becomes another one.

@@ -26,6 +26,8 @@ pub mod runner;
 pub mod settled;
 pub mod shell;
 pub mod submit;
+pub mod timekeepers;
+pub mod wardens;
 
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Faults, Plan};
@@ -47,6 +49,8 @@ use node::Node;
 use operators::Operators;
 use runbook::Aftermath;
 use std::collections::{BTreeMap, BTreeSet};
+use timekeepers::Timekeepers;
+use wardens::Wardens;
 
 /// A millisecond in nanoseconds.
 pub const MS: u64 = 1_000_000;
@@ -81,6 +85,12 @@ pub struct Dice {
     pub clients: Rng,
     /// What operators do.
     pub operators: Rng,
+    /// What operators of the quarantine do.
+    pub wardens: Rng,
+    /// Which manifests the runner starts under.
+    pub deployments: Rng,
+    /// What operators of schedules do.
+    pub timekeepers: Rng,
     /// What a cluster writes to disk, and when.
     pub cluster: Rng,
 }
@@ -143,6 +153,8 @@ pub struct World {
     submits: BTreeSet<Token>,
     clients: Clients,
     operators: Operators,
+    wardens: Wardens,
+    timekeepers: Timekeepers,
     oracles: Oracles,
     /// An older disk of the projection.
     backup: Option<cloudlysis_io_sim::store::SimStore>,
@@ -186,6 +198,9 @@ impl World {
                 turns: dice.fork("turns"),
                 clients: dice.fork("clients"),
                 operators: dice.fork("operators"),
+                wardens: dice.fork("wardens"),
+                deployments: dice.fork("deployments"),
+                timekeepers: dice.fork("timekeepers"),
                 cluster: dice.fork("cluster"),
             },
             broker,
@@ -203,6 +218,8 @@ impl World {
             submits: BTreeSet::new(),
             clients: Clients::of(&plan),
             operators: Operators::default(),
+            wardens: Wardens::default(),
+            timekeepers: Timekeepers::default(),
             oracles: Oracles::of(&plan),
             backup: None,
             calamity: plan.disaster.map(|(disaster, stream)| Calamity {
@@ -226,6 +243,8 @@ impl World {
         }
         world.begin_workload();
         world.begin_operators();
+        world.begin_wardens();
+        world.begin_timekeepers();
         Ok(world)
     }
 
@@ -315,6 +334,11 @@ impl World {
             }
             Event::Operated => {
                 self.on_operated();
+                Ok(())
+            }
+            Event::Warded => self.on_warded(),
+            Event::TimeKept => {
+                self.on_time_kept();
                 Ok(())
             }
             Event::Struck => self.on_struck(),

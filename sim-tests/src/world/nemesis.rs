@@ -4,6 +4,7 @@ use super::event::{Event, NodeId};
 use super::{MS, World};
 use crate::app::shop;
 use crate::oracles::{Injected, Violation};
+use crate::plan::KEEP_MS_LONG;
 use cloudlysis_core::jetstream::{Fault, Input, PullStatus, Request, StoredMessage};
 use cloudlysis_core::runner::Source;
 use cloudlysis_core::wire::headers::{Headers, NATS_MSG_ID};
@@ -66,7 +67,8 @@ impl World {
             let by = i64::try_from(self.dice.faults.below(1_200_000)).unwrap_or_default() - 600_000;
             self.people_or_kernel(|world, id| world.jump_clock(id, by));
         }
-        if self.strikes(self.faults.republish) {
+        // Whoever repeats an event later than what it caused is kept causes it again.
+        if self.plan.keep_ms == KEEP_MS_LONG && self.strikes(self.faults.republish) {
             self.republish();
         }
         if self.strikes(self.faults.poison) {

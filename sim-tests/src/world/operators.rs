@@ -1,4 +1,5 @@
-//! Operators: people who pause sagas, let them go on, cancel and kill them, whatever else happens, one request at a time for each.
+//! Operators: people who pause sagas, let them go on, cancel and kill them, whatever else happens, one request at a time
+//! for each. Those of the quarantine are [`wardens`](super::wardens), those of schedules [`timekeepers`](super::timekeepers).
 //!
 //! They see what is committed, and ask the runner's machine as `nodes::admin` does. Who hears no answer asks again: nobody
 //! knows what became of the request. When faults have ended they let everything go on.
@@ -6,13 +7,13 @@
 use super::event::{Event, NodeId};
 use super::{MS, World};
 use crate::oracles::Violation;
-use cloudlysis_core::operator::Reason;
+use cloudlysis_core::operator::{Reason, Refusal};
 use cloudlysis_core::runner::operate::{Answered, Done, Operation};
 use cloudlysis_core::runner::{Input, Runner};
 use cloudlysis_core::saga::{self, Instance, Verb};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::{Invariant, Table, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// Between two requests, at least and at most.
@@ -29,6 +30,8 @@ struct Standing {
     paused: bool,
     /// What it has asked for cannot be undone.
     sends: bool,
+    /// It began under other manifests than those of today.
+    is_old: bool,
 }
 
 /// All operators.
@@ -37,6 +40,15 @@ pub struct Operators {
     next_ticket: u64,
     /// Instance → which request waits for an answer, and since when.
     waiting: BTreeMap<Vec<u8>, (u64, u64)>,
+}
+
+impl Operators {
+    /// The number of the next request, whatever it is about.
+    pub(super) fn draw_ticket(&mut self) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        ticket
+    }
 }
 
 impl World {
@@ -54,13 +66,16 @@ impl World {
     /// Every instance that has not ended, in the order of keys.
     fn open_instances(&self) -> Vec<(Vec<u8>, Standing)> {
         let mut open = Vec::new();
+        let sagas = &self.nodes.runner.config.sagas;
+        let today: BTreeSet<&str> = sagas.values().map(|own| own.hash.as_str()).collect();
         let rows = self.nodes.runner.store.committed();
         let scanned = rows.scan(Table::Saga, b"", &mut |key, row| {
             if let Ok(instance) = Instance::decode(row)
                 && !instance.status.is_final()
             {
                 let sends = instance.works.iter().any(|work| SENDING.contains(&work.name.as_str()));
-                open.push((key.to_vec(), Standing { paused: instance.paused.is_some(), sends }));
+                let is_old = !today.contains(instance.definition.as_str());
+                open.push((key.to_vec(), Standing { paused: instance.paused.is_some(), sends, is_old }));
             }
             ControlFlow::Continue(())
         });
@@ -68,7 +83,10 @@ impl World {
     }
 
     /// Only what stands still is ended: what is sent cannot be undone, and meanwhile it could have been.
-    fn draw_verb(&mut self, Standing { paused, sends }: Standing) -> Verb {
+    fn draw_verb(&mut self, Standing { paused, sends, is_old }: Standing) -> Verb {
+        if is_old && self.dice.operators.one_in(2) {
+            return Verb::Migrate { reason: reason() };
+        }
         match self.dice.operators.below(8) {
             0 if paused => Verb::Kill { reason: reason() },
             1 | 2 if paused && !sends => Verb::Cancel { reason: reason() },
@@ -84,7 +102,9 @@ impl World {
                 self.ask_runner(key, Verb::Resume);
             }
         } else if !open.is_empty() {
-            let (key, standing) = self.dice.operators.pick(&open).clone();
+            let old: Vec<_> = open.iter().filter(|(_, standing)| standing.is_old).cloned().collect();
+            let among = if old.is_empty() || self.dice.operators.one_in(2) { open } else { old };
+            let (key, standing) = self.dice.operators.pick(&among).clone();
             let verb = self.draw_verb(standing);
             self.ask_runner(key, verb);
         }
@@ -97,18 +117,30 @@ impl World {
             return;
         }
         let Some((tenant, saga, correlation)) = keys::parse_saga(&key) else { return };
-        let ticket = self.operators.next_ticket;
-        self.operators.next_ticket += 1;
+        let ticket = self.operators.draw_ticket();
         self.operators.waiting.insert(key, (ticket, self.now_ns));
         let operation = Operation::Saga(saga::Operation { tenant, saga, correlation, verb });
         self.push::<Runner>(NodeId::Runner, Input::Asked { ticket, operation: Box::new(operation) });
     }
 
-    /// INV-SAGA-6: what an operator is told is so, and is committed.
     pub(super) fn on_operator_answered(&mut self, answered: &Answered) -> Result<(), Violation> {
-        let Answered { ticket, operation: Operation::Saga(operation), answer } = answered;
+        let Answered { ticket, operation, answer } = answered;
+        match operation {
+            Operation::Saga(operation) => self.on_saga_operator_answered(*ticket, operation, answer),
+            Operation::Quarantine(operation) => self.on_warden_answered(*ticket, operation, answer),
+            Operation::Schedule(operation) => self.on_timekeeper_answered(*ticket, operation, answer),
+        }
+    }
+
+    /// INV-SAGA-6: what an operator is told is so, and is committed.
+    fn on_saga_operator_answered(
+        &mut self,
+        ticket: u64,
+        operation: &saga::Operation,
+        answer: &Result<Done, Refusal>,
+    ) -> Result<(), Violation> {
         let key = keys::saga(&operation.tenant, &operation.saga, &operation.correlation);
-        if self.operators.waiting.get(&key).is_none_or(|(own, _)| own != ticket) {
+        if self.operators.waiting.get(&key).is_none_or(|(own, _)| *own != ticket) {
             return Ok(());
         }
         self.operators.waiting.remove(&key);

@@ -4,7 +4,7 @@ use super::event::{Caller, NodeId};
 use super::node::Node;
 use super::shell::Shell;
 use super::{Nodes, World};
-use crate::app::shop;
+use crate::app::{next_edition, shop};
 use crate::oracles::Violation;
 use crate::plan::{PARKED_MAX, Plan};
 use cloudlysis_core::gate::Effect as GateEffect;
@@ -12,6 +12,7 @@ use cloudlysis_core::outbox;
 use cloudlysis_core::program::GAS_MAX_DEFAULT;
 use cloudlysis_core::runner::{Config, Effect, Input, Mode, Runner, Source};
 use cloudlysis_io_sim::edge::{Fact, GateIndex, Publisher};
+use cloudlysis_io_sim::rng::Rng;
 
 pub(super) fn node(plan: &Plan) -> Node<Runner> {
     let app = shop();
@@ -28,6 +29,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
         effect_limits: plan.effect,
         schedule_limits: plan.schedule,
         parked_max: PARKED_MAX,
+        keep_ms: plan.keep_ms,
         gas_max: GAS_MAX_DEFAULT,
         seed: plan.seed,
         quirks: plan.quirks,
@@ -62,6 +64,11 @@ impl Shell for Runner {
             Fact::Looked(token, outcome) => Some(Input::Outbox(outbox::Input::Looked { token, outcome })),
             Fact::Published(..) | Fact::Loaded(..) => None,
         }
+    }
+
+    fn deployed(config: &mut Config, dice: &mut Rng) {
+        let app = if dice.one_in(2) { shop() } else { next_edition() };
+        config.sagas.clone_from(&app.sagas);
     }
 
     fn in_flight(&self) -> usize {

@@ -7,6 +7,7 @@ use cloudlysis_core::Invariant;
 use cloudlysis_core::gate::Standing;
 use cloudlysis_core::runner::Source;
 use cloudlysis_core::saga::Instance;
+use cloudlysis_core::schedule::recurring::Row;
 use cloudlysis_core::{Table, View};
 use std::ops::ControlFlow;
 
@@ -77,6 +78,13 @@ impl World {
                 let seq = gate.checkpoint().seq;
                 return Some(format!("runner {source:?}: {:?} at {seq} of {last}", gate.standing()));
             }
+        }
+        let rests = |row: &Row| row.paused.is_none() && row.backfill.is_none();
+        if let Some((key, row)) = runner.recurring().rows().find(|(_, row)| !rests(row)) {
+            return Some(format!(
+                "schedule {} of {} is paused or filled in: {row:?}",
+                key.schedule, key.tenant
+            ));
         }
         let mut open = None;
         let rows = self.nodes.runner.store.committed();

@@ -11,6 +11,7 @@ use cloudlysis_core::projection::Projection;
 use cloudlysis_core::runner::Runner;
 use cloudlysis_core::{Halt, Invariant, Machine, StoreFault};
 use cloudlysis_io_sim::edge::Fact;
+use cloudlysis_io_sim::rng::Rng;
 use cloudlysis_io_sim::store::CommitFate;
 use std::fmt::Debug;
 
@@ -35,6 +36,8 @@ pub(super) trait Shell: Machine<Input: Debug, Effect: Debug, Config: Clone> {
     fn fact(config: &Self::Config, fact: Fact) -> Option<Self::Input>;
     /// Requests of its own whose answer is not known.
     fn in_flight(&self) -> usize;
+    /// A process is about to start: under other manifests, if there was a deployment.
+    fn deployed(_config: &mut Self::Config, _dice: &mut Rng) {}
     /// Performs what was released.
     fn perform(world: &mut World, id: NodeId, effect: Self::Effect) -> Result<(), Violation>;
 }
@@ -216,6 +219,9 @@ impl World {
         let node = M::node(&mut self.nodes, id);
         if node.life.is_some() {
             return Ok(());
+        }
+        if self.plan.deploys {
+            M::deployed(&mut node.config, &mut self.dice.deployments);
         }
         node.start(self.now_ns)?;
         if !node.connected {

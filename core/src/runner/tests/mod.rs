@@ -1,13 +1,16 @@
 //! A runner on a bench, its three streams, and an outside of aggregates and services: the whole path in one world.
 
+mod definitions;
 mod occurrence;
 mod operating;
 mod properties;
+mod redrive;
+mod retention;
 mod script;
 
 use super::operate::{self, Done, Operation};
 use super::{Config, Effect, Input, Mode, Runner, Source};
-use crate::bench::{Bench, Landed, Sent, Upstream, quirks, shop_with};
+use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks, shop_with};
 use crate::effect::{self, Answered};
 use crate::gate;
 use crate::operator::{self, Reason};
@@ -15,6 +18,7 @@ use crate::outbox::{self, CommandAccepted, CommandRefused, Found};
 use crate::outcome::Outcome;
 use crate::program::contract::Refusal;
 use crate::quarantine::{Quarantine, QuarantinedKey, Which};
+use crate::quirks::Quirk;
 use crate::saga::{self, HandOver, Instance, Status, Verb};
 use crate::store::Table;
 use crate::wire::answer::{PublishRefused, Published};
@@ -25,6 +29,16 @@ use crate::wire::stream::PlatformStream;
 use crate::wire::{headers, keys};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+
+pub(crate) const EXAM: Exam = &[
+    (Quirk::RetentionTooSoon, retention::what_has_ended_is_kept_so_long_and_no_longer),
+    (Quirk::RetentionForgetsEffect, retention::what_has_ended_is_kept_so_long_and_no_longer),
+];
+
+#[test]
+fn every_fault_of_a_runner_is_noticed() {
+    examine(EXAM);
+}
 
 const GATE_LIMITS: gate::Limits = gate::Limits {
     batch: 4,
@@ -78,6 +92,7 @@ fn config() -> Config {
         effect_limits: effect::Limits { in_flight_max: 4, tracked_max: 8, answer_slack_ms: 500, circuit },
         schedule_limits: crate::schedule::Limits { fired_max: 3, look_ms_max: 1_000 },
         parked_max: 1_000,
+        keep_ms: 3_600_000_000,
         gas_max: 100_000,
         seed: 7,
         quirks: quirks(),

@@ -9,6 +9,8 @@ use crate::saga::{HELD_MAX, Operated, Status, Verb};
 fn done(answer: Result<Done, Refusal>) -> Operated {
     match answer.expect("done") {
         Done::Saga(operated) => operated,
+        Done::Quarantine(operated) => panic!("{operated:?}"),
+        Done::Schedule(operated) => panic!("of a schedule: {operated:?}"),
     }
 }
 

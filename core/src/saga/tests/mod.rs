@@ -1,5 +1,6 @@
 //! Sagas on a bench, with a table that keeps what they asked for: what a parent would put into its outbox.
 
+mod definitions;
 mod exhaustive;
 mod hold;
 mod properties;
@@ -7,7 +8,7 @@ mod script;
 mod timers;
 
 use super::{
-    Asked, Commanded, HandOver, Happened, Held, Instance, Operation, Reacted, SagaConfig, Sagas, Status,
+    Asked, Commanded, HandOver, Happened, Incoming, Instance, Operation, Reacted, SagaConfig, Sagas, Status,
     TimerChange, TimerFired, Wanted, Work, WorkEnded, WorkState,
 };
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
@@ -32,6 +33,8 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::SagaPauseLeaks, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
     (Quirk::SagaForgetHeld, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
     (Quirk::SagaKillLeavesTimers, hold::a_killed_saga_waits_for_nothing_and_absorbs_what_comes),
+    (Quirk::SagaFollowsManifest, definitions::an_instance_reacts_by_the_definition_it_began_under),
+    (Quirk::SagaUnpinsTooSoon, definitions::a_definition_is_kept_as_long_as_an_instance_runs_by_it),
     (Quirk::SagaHandOverAhead, script::an_effect_is_handed_over_when_nothing_is_on_its_way),
     (Quirk::SagaIgnoreWhileUndoing, script::what_a_work_item_brings_back_while_its_saga_undoes_is_kept),
 ];
@@ -100,8 +103,8 @@ impl Machine for Desk {
     type Timer = ();
     type Durable = ();
 
-    fn recover(config: SagaConfig, _: u64, _: &dyn View) -> Result<Self, Halt> {
-        Ok(Self(Sagas::new(config)))
+    fn recover(config: SagaConfig, _: u64, view: &dyn View) -> Result<Self, Halt> {
+        Ok(Self(Sagas::recover(config, view)?))
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
@@ -131,8 +134,8 @@ impl Machine for Desk {
 
     fn durable(&self) {}
 
-    fn check(&self, _: &dyn View) -> Result<(), Halt> {
-        Ok(())
+    fn check(&self, view: &dyn View) -> Result<(), Halt> {
+        self.0.check(view)
     }
 }
 
@@ -151,9 +154,9 @@ impl Desk {
                 say(*asked, cx);
                 for held in released {
                     cx.then(match held {
-                        Held::Happened(happened) => Input::Happened(happened),
-                        Held::WorkEnded(ended) => Input::Ended(ended),
-                        Held::TimerFired(fired) => Input::Fired(fired),
+                        Incoming::Happened(happened) => Input::Happened(happened),
+                        Incoming::WorkEnded(ended) => Input::Ended(ended),
+                        Incoming::TimerFired(fired) => Input::Fired(fired),
                     });
                 }
             }
@@ -186,11 +189,11 @@ fn say(asked: Asked, cx: &mut Cx<'_, Input, Said>) {
     }
 }
 
-fn cause(held: &Held) -> String {
+fn cause(held: &Incoming) -> String {
     match held {
-        Held::Happened(happened) => happened.cause.clone(),
-        Held::WorkEnded(ended) => ended.work_id.to_string(),
-        Held::TimerFired(fired) => fired.id.to_string(),
+        Incoming::Happened(happened) => happened.cause.clone(),
+        Incoming::WorkEnded(ended) => ended.work_id.to_string(),
+        Incoming::TimerFired(fired) => fired.id.to_string(),
     }
 }
 

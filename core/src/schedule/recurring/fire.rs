@@ -4,9 +4,9 @@ use super::row::{Fired, Row, RowKey, Running};
 use super::{Recurring, Standing};
 use crate::cx::Cx;
 use crate::halt::Halt;
-use crate::manifest::{FilledTarget, Overlap, ScheduleDef};
+use crate::manifest::{FilledTarget, FiredBy, Overlap, ScheduleDef};
 use crate::marks::Mark;
-use crate::program::Gas;
+use crate::program::{Gas, ProgramError};
 use crate::quirks::Quirk;
 use crate::saga::Instance;
 use crate::store::{Table, View};
@@ -17,7 +17,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// Missed occurrences counted at once; more are counted as so many.
-const MISSED_MAX: u64 = 1_000;
+pub(super) const MISSED_MAX: u64 = 1_000;
 
 /// An occurrence that fires.
 #[derive(Clone, PartialEq, Debug)]
@@ -40,18 +40,18 @@ pub(super) fn wake(def: &ScheduleDef, tenant: &TenantId, due: Wall) -> Wall {
         return due;
     }
     let gap = def.cadence.after(due).map_or(u64::MAX, |next| next.as_ms() - due.as_ms());
-    let id = def.occurrence_id(tenant, due);
+    let id = def.occurrence_id(tenant, due, FiredBy::Calendar);
     let drawn =
         id.as_str().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
     Wall::from_ms(due.as_ms().saturating_add(drawn % (def.jitter_ms.min(gap - 1) + 1)))
 }
 
-const fn just_before(at: Wall) -> Wall {
+pub(super) const fn just_before(at: Wall) -> Wall {
     Wall::from_ms(at.as_ms().saturating_sub(1))
 }
 
 /// The first occurrence from `next` on that is not missed, and how many before it are.
-fn catch_up(def: &ScheduleDef, next: Wall, now: Wall) -> (Option<Wall>, u64) {
+pub(super) fn catch_up(def: &ScheduleDef, next: Wall, now: Wall) -> (Option<Wall>, u64) {
     let (cadence, most) = (&def.cadence, def.catch_up.occurrences_max);
     let oldest = Wall::from_ms(now.as_ms().saturating_sub(def.catch_up.window_ms + def.jitter_ms));
     let mut first = if next >= oldest { Some(next) } else { cadence.after(just_before(oldest)) };
@@ -148,13 +148,13 @@ impl Recurring {
         Ok(occurrence)
     }
 
-    fn look_up(&self, key: &RowKey) -> Option<(Arc<ScheduleDef>, Row)> {
+    pub(super) fn look_up(&self, key: &RowKey) -> Option<(Arc<ScheduleDef>, Row)> {
         let Standing { row, .. } = self.rows.get(key)?;
         Some((self.config.definitions.get(&key.schedule)?.clone(), row.clone()))
     }
 
     /// Whether what the last occurrence started has not ended.
-    fn is_running(&self, tenant: &TenantId, row: &Row, view: &dyn View) -> Result<bool, Halt> {
+    pub(super) fn is_running(&self, tenant: &TenantId, row: &Row, view: &dyn View) -> Result<bool, Halt> {
         if self.config.quirks.has(Quirk::RecurringIgnoreOverlap) {
             return Ok(false);
         }
@@ -168,6 +168,7 @@ impl Recurring {
         }
     }
 
+    /// Fires by the calendar.
     fn fire(
         &self,
         now: Now,
@@ -176,26 +177,37 @@ impl Recurring {
         row: &mut Row,
         due: Wall,
     ) -> Option<Occurrence> {
-        let RowKey { schedule, tenant } = key.clone();
-        let (id, seen) = (def.occurrence_id(&tenant, due), def.occurrence(&tenant, due));
         row.fired = Some(Fired { due, at: now.wall });
-        match def.fill(&seen, &mut Gas::new(self.config.gas_max)) {
-            Ok(target) => {
+        match self.begin(def, key, row, due, FiredBy::Calendar) {
+            Ok(occurrence) => {
                 row.counts.fired += 1;
-                row.running = Some(match &target {
-                    FilledTarget::Saga { saga, correlation, .. } => {
-                        Running::Instance { saga: saga.clone(), correlation: correlation.clone() }
-                    }
-                    FilledTarget::Command { .. } | FilledTarget::Effect { .. } => {
-                        Running::Work { id: id.clone() }
-                    }
-                });
-                Some(Occurrence { id, schedule, tenant, seen, target })
+                Some(occurrence)
             }
             Err(error) => {
                 row.fail(&error.to_string());
                 None
             }
         }
+    }
+
+    /// An occurrence begins, and runs from now on.
+    pub(super) fn begin(
+        &self,
+        def: &ScheduleDef,
+        key: &RowKey,
+        row: &mut Row,
+        due: Wall,
+        by: FiredBy<'_>,
+    ) -> Result<Occurrence, ProgramError> {
+        let RowKey { schedule, tenant } = key.clone();
+        let (id, seen) = (def.occurrence_id(&tenant, due, by), def.occurrence(&tenant, due, by));
+        let target = def.fill(&seen, &mut Gas::new(self.config.gas_max))?;
+        row.running = Some(match &target {
+            FilledTarget::Saga { saga, correlation, .. } => {
+                Running::Instance { saga: saga.clone(), correlation: correlation.clone() }
+            }
+            FilledTarget::Command { .. } | FilledTarget::Effect { .. } => Running::Work { id: id.clone() },
+        });
+        Ok(Occurrence { id, schedule, tenant, seen, target })
     }
 }

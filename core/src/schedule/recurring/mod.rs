@@ -5,42 +5,58 @@
 //! next ── due by the clock ──┬─┴───────────────────────► fired: handed to the parent, in the commit that moves `next`
 //!                            │                               ▲
 //!                            ├─ queued (queue_one) ──────────┘ the one before has ended
-//!                            └─ missed: older than may be caught up with, or one of too many
+//!                            ├─ missed: older than may be caught up with, or one of too many
+//!                            └─ paused: stays due until an operator lets it go on
 //! ```
 //!
-//! A schedule and a tenant have one row. `next` is the first occurrence that has neither fired nor been left out, and
-//! only ever moves forward; what an occurrence causes joins the commit that moves it. A crash before that commit fires it
-//! again, a crash after it never does. Its id derives from schedule, tenant and time, and names what it causes.
+//! A schedule and a tenant have one row. `next` is the first occurrence that has neither fired nor been left
+//! out, and only ever moves forward; what an occurrence causes joins the commit that moves it. A crash before
+//! that commit fires it again, a crash after it never does. Its id derives from schedule, tenant and time,
+//! and names what it causes.
 //!
-//! The wall clock decides, as for timers. One that is put back delays what comes next and repeats nothing; one that is
-//! put forward makes occurrences late, and what is late is caught up with as its manifest says. A schedule whose times
-//! are changed begins with the first of the new ones after now, and never before one that has fired; one that is removed
-//! loses its row.
+//! The wall clock decides, as for timers. One that is put back delays what comes next and repeats nothing;
+//! one that is put forward makes occurrences late, and what is late is caught up with as its manifest says. A
+//! schedule whose times are changed begins with the first of the new ones after now, and never before one
+//! that has fired; one that is removed loses its row.
 //!
-//! "The one before runs" means: its saga instance has not ended; its command has not been answered; its effect has not
-//! been settled.
+//! An operator may pause it ([`Verb`]): then nothing fires by the calendar, and what falls due is caught up
+//! with when it goes on. An operator may also have one fire now, paused or not, beside the calendar and under
+//! an id of its own: it moves nothing but what runs, and asking again under the same key fires nothing. In
+//! the same way the occurrences of a time that has passed may fire once more ([`backfill`]), one after the
+//! other.
 //!
-//! Durable: `schedule`. Derived on recovery: all rows, in the order in which they are due. Lost on purpose: when to look
-//! again, and how long the last backfilled occurrence is ago.
+//! "The one before runs" means: its saga instance has not ended; its command has not been answered; its
+//! effect has not been settled.
+//!
+//! Durable: `schedule`. Derived on recovery: all rows, in the order in which they are due. Lost on purpose:
+//! when to look again, and how long ago an occurrence of a time that has passed fired.
 //!
 //! - INV-CRON-1: an occurrence fires at most once, and those of a schedule and a tenant in the order of their times.
 //! - INV-CRON-2: no occurrence fires before its time by the wall clock.
 //! - INV-CRON-3: what fell due and may still fire does, unless it is left out for the one before.
 //! - INV-CRON-4: memory and table agree on every row.
 //! - INV-CRON-5: an occurrence does not fire while the one before runs, unless the schedule allows it.
+//! - INV-CRON-6: while a schedule is paused nothing of it fires but what an operator has fire at once.
+//! - INV-CRON-7: what an operator asks for besides the calendar fires once, and all of it unless it is given up.
 //!
-//! Limits: [`FIRED_MAX`] occurrences in one step, for each may start a saga that asks for much; rows and tenants are bounded by the manifests, and all of them are in memory.
+//! Limits: [`FIRED_MAX`] occurrences in one step, for each may start a saga that asks for much; [`ASKED_MAX`]
+//! requests of operators are remembered in a row; those of [`backfill`]; rows and tenants are bounded by the
+//! manifests, and all of them are in memory.
 //!
-//! Not here: what an occurrence means to a saga, an aggregate or an effect; when it is due ([`calendar`](crate::calendar)).
+//! Not here: what an occurrence means to a saga, an aggregate or an effect; when it is due
+//! ([`calendar`](crate::calendar)).
 
+pub mod backfill;
 mod fire;
 pub mod look;
+mod operate;
 mod row;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use fire::Occurrence;
-pub use row::{Counts, Fired, Row, RowKey, Running};
+pub use operate::{Commanded, Operated, Operation, Verb};
+pub use row::{ASKED_MAX, Asked, Backfill, Counts, Fired, Paused, Request, Row, RowKey, Running};
 
 use super::Limits;
 use crate::cx::Cx;
@@ -95,6 +111,12 @@ pub struct Recurring {
     unlike: BTreeSet<RowKey>,
     /// The last row that was looked at because it waits; the next look goes on behind it.
     looked: Option<RowKey>,
+    /// Derived: rows with a time that is filled in.
+    filling: BTreeSet<RowKey>,
+    /// The last row whose turn it was there; the next one goes on behind it.
+    filled: Option<RowKey>,
+    /// No occurrence is filled in before.
+    fill_at: Mono,
     /// When to look again; `None` when there is nothing to wait for.
     look_at: Option<Mono>,
 }
@@ -140,6 +162,9 @@ impl Recurring {
             working: BTreeMap::new(),
             unlike,
             looked: None,
+            filling: BTreeSet::new(),
+            filled: None,
+            fill_at: Mono::ZERO,
             look_at,
         };
         for (key, row) in rows {
@@ -171,11 +196,14 @@ impl Recurring {
             fired.extend(self.on_due(now, key, cx)?);
         }
         // One occurrence of a row in a step: what a step causes, it does not see.
-        for key in self.next_waiting(max) {
-            if !due.contains(&key) && !self.unlike.contains(&key) {
-                fired.extend(self.on_waiting(now, &key, cx)?);
+        let waiting = self.next_waiting(max);
+        for key in &waiting {
+            if !due.contains(key) && !self.unlike.contains(key) {
+                fired.extend(self.on_waiting(now, key, cx)?);
             }
         }
+        let busy: Vec<RowKey> = due.into_iter().chain(waiting).collect();
+        fired.extend(self.fill_in(now, &busy, cx)?);
         self.look_at = self.next_look(now);
         Ok(fired)
     }
@@ -222,7 +250,12 @@ impl Recurring {
             Some(Standing { row, .. }) => {
                 let fired = row.fired.as_ref().map_or(now.wall, |fired| fired.due.max(now.wall));
                 let (next, queued) = (def.cadence.after(fired), None);
-                Row { times: def.hash.clone(), next, queued, ..row.clone() }
+                let mut row = Row { times: def.hash.clone(), next, queued, ..row.clone() };
+                if row.backfill.take().is_some() {
+                    row.error =
+                        Some("a backfill ended because the times of the schedule were changed".into());
+                }
+                row
             }
         };
         self.write(key, row, cx);
@@ -237,12 +270,16 @@ impl Recurring {
     fn place(&mut self, key: RowKey, row: Row) {
         self.forget(&key);
         let def = self.config.definitions.get(&key.schedule);
-        let wake = def.zip(row.next).map(|(def, next)| fire::wake(def, &key.tenant, next));
+        let held = row.paused.is_some() && !self.config.quirks.has(Quirk::RecurringPauseLeaks);
+        let wake = def.zip(row.next).filter(|_| !held).map(|(def, next)| fire::wake(def, &key.tenant, next));
         if let Some(wake) = wake {
             self.due.insert((wake, key.clone()));
         }
-        if row.queued.is_some() {
+        if row.queued.is_some() && !held {
             self.waiting.insert(key.clone());
+        }
+        if row.backfill.is_some() && !held {
+            self.filling.insert(key.clone());
         }
         if let Some(Running::Work { id }) = &row.running {
             self.working.insert((key.tenant.clone(), id.clone()), key.clone());
@@ -252,6 +289,7 @@ impl Recurring {
 
     fn forget(&mut self, key: &RowKey) {
         self.waiting.remove(key);
+        self.filling.remove(key);
         let Some(Standing { row, wake }) = self.rows.remove(key) else { return };
         if let Some(wake) = wake {
             self.due.remove(&(wake, key.clone()));
@@ -277,8 +315,10 @@ impl Recurring {
         }
         let due = self.due.first().map(|(at, _)| at.as_ms().saturating_sub(now.wall.as_ms()));
         let waits = (!self.waiting.is_empty()).then_some(self.config.limits.look_ms_max);
-        let ms = due.into_iter().chain(waits).min()?;
-        Some(now.mono.plus_ms(ms.min(self.config.limits.look_ms_max)))
+        let by_clock = due.into_iter().chain(waits).min();
+        let by_clock = by_clock.map(|ms| now.mono.plus_ms(ms.min(self.config.limits.look_ms_max)));
+        let fills = (!self.filling.is_empty()).then_some(self.fill_at);
+        by_clock.into_iter().chain(fills).min()
     }
 
     /// When it next wants a tick.

@@ -1,10 +1,13 @@
 //! The row of a schedule and a tenant.
 
+use crate::operator::Refusal;
 use crate::time::Wall;
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 use crate::wire::keys;
 use serde::{Deserialize, Serialize};
 
+/// Requests of operators that a row remembers.
+pub const ASKED_MAX: usize = 8;
 /// Longest error kept, in bytes.
 const ERROR_BYTES_MAX: usize = 500;
 
@@ -54,6 +57,15 @@ pub struct Row {
     /// An occurrence that waits for the end of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued: Option<Wall>,
+    /// Held by an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// What operators asked for besides the calendar, the last [`ASKED_MAX`], oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
+    /// A time that has passed and is filled in, as long as something of it is left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backfill: Option<Backfill>,
     /// What became of occurrences so far.
     pub counts: Counts,
     /// What went wrong last.
@@ -68,6 +80,68 @@ pub struct Fired {
     pub due: Wall,
     /// When it fired.
     pub at: Wall,
+}
+
+/// Since when nothing fires, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Paused {
+    /// Since when.
+    pub since: Wall,
+    /// Why.
+    pub reason: String,
+}
+
+/// What an operator asked for besides the calendar.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// Names the request: under the same key it is done once.
+    pub key: CommandId,
+    /// When it was asked for.
+    pub at: Wall,
+    /// Why.
+    pub reason: String,
+    /// What.
+    #[serde(flatten)]
+    pub what: Request,
+}
+
+/// What may be asked for besides the calendar.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Request {
+    /// An occurrence, at once.
+    Trigger,
+    /// Those of a time that has passed.
+    Backfill {
+        /// From then on.
+        from: Wall,
+        /// Until then, this moment included.
+        to: Wall,
+    },
+}
+
+impl Request {
+    /// As people spell it.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Trigger => "trigger",
+            Self::Backfill { .. } => "backfill",
+        }
+    }
+}
+
+/// How far a backfill is.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Backfill {
+    /// Names the request.
+    pub key: CommandId,
+    /// Where it began.
+    pub from: Wall,
+    /// The first occurrence that it has not fired.
+    pub next: Wall,
+    /// The last moment that is part of it.
+    pub to: Wall,
 }
 
 /// What an occurrence started.
@@ -91,7 +165,7 @@ pub enum Running {
 /// What became of occurrences.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Fired.
+    /// Fired by the calendar.
     pub fired: u64,
     /// Missed: too old to be caught up with, or too many. At least so many, if very many were.
     pub missed: u64,
@@ -99,6 +173,15 @@ pub struct Counts {
     pub skipped: u64,
     /// Could not be filled in, or were refused.
     pub failed: u64,
+    /// Fired because an operator asked for one.
+    #[serde(default)]
+    pub triggered: u64,
+    /// Fired because an operator asked for those of a time that has passed.
+    #[serde(default)]
+    pub backfilled: u64,
+    /// Asked for so, and given up before they fired.
+    #[serde(default)]
+    pub dropped: u64,
 }
 
 impl Row {
@@ -109,9 +192,33 @@ impl Row {
             fired: None,
             running: None,
             queued: None,
+            paused: None,
+            asked: Vec::new(),
+            backfill: None,
             counts: Counts::default(),
             error: None,
         }
+    }
+
+    /// Whether this was asked for under this key before, as far as anybody still knows.
+    pub(super) fn is_known(&self, key: &CommandId, what: Request) -> Result<bool, Refusal> {
+        match self.asked.iter().find(|asked| asked.key == *key) {
+            None => Ok(false),
+            Some(asked) if asked.what == what => Ok(true),
+            Some(asked) => {
+                let before = asked.what.as_str();
+                let detail =
+                    format!("`{key}` names another request, a {before}: give this one a key of its own");
+                Err(Refusal::Conflict { detail })
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, asked: Asked) {
+        if self.asked.len() == ASKED_MAX {
+            self.asked.remove(0);
+        }
+        self.asked.push(asked);
     }
 
     pub(super) fn fail(&mut self, error: &str) {

@@ -62,6 +62,13 @@ impl World {
         self.broker.as_mut().expect("a broker of its own")
     }
 
+    /// Whatever broker is left writes nothing more.
+    pub(crate) fn stop_broker(&mut self) {
+        if let Some(broker) = &mut self.broker {
+            broker.kill();
+        }
+    }
+
     /// From now on, nodes that start reach the broker over a link that can lose what passes.
     pub(crate) async fn link(&mut self) {
         let broker = self.broker_url();

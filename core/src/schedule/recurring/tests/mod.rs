@@ -1,10 +1,12 @@
 //! Schedules on a bench, with a table that keeps what fired, and sagas that run until somebody ends them.
 
+mod backfilling;
 mod exhaustive;
+mod operating;
 mod properties;
 mod script;
 
-use super::{Config, Occurrence, Recurring, RowKey};
+use super::{Commanded, Config, Occurrence, Operation, Recurring, RowKey, Verb};
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
@@ -25,6 +27,9 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::RecurringForgetMissed, script::what_was_missed_is_caught_up_with_as_far_as_it_may_be),
     (Quirk::RecurringTrustSleep, script::a_clock_that_is_put_back_repeats_nothing),
     (Quirk::RecurringIgnoreOverlap, script::an_occurrence_is_left_out_while_the_one_before_runs),
+    (Quirk::RecurringPauseLeaks, operating::a_paused_schedule_catches_up_when_it_goes_on),
+    (Quirk::RecurringTriggerAgain, operating::one_fires_now_and_once_for_each_key),
+    (Quirk::RecurringBackfillStays, backfilling::the_occurrences_of_a_time_that_has_passed_fire_in_order),
 ];
 
 #[test]
@@ -79,6 +84,8 @@ enum Input {
     Finished(CommandId),
     /// The command of this occurrence was answered.
     Answered(CommandId, Option<&'static str>),
+    /// An operator asked for something.
+    Asked(Operation),
     Tick(Tick),
 }
 
@@ -105,6 +112,26 @@ fn due(occurrence: &Occurrence) -> Wall {
     Wall::from_ms(due / 1_000_000)
 }
 
+/// What fires is put on record, and its instance runs.
+fn start(now: Now, fired: impl IntoIterator<Item = Occurrence>, cx: &mut Cx<'_, Input, String>) {
+    let before = rows(cx.view(), Table::Outbox).len() as u64;
+    for (at, occurrence) in (before..).zip(fired) {
+        assert!(due(&occurrence) <= now.wall, "INV-CRON-2: {occurrence:?} at {:?}", now.wall);
+        if matches!(occurrence.target, FilledTarget::Saga { .. }) {
+            assert!(running(cx.view(), &occurrence.schedule).is_empty(), "INV-CRON-5");
+            cx.put(Table::Saga, &instance_key(&occurrence.id), &instance("running"));
+        }
+        let s = (due(&occurrence).as_ms() - START_MS) / 1_000;
+        let by = occurrence.seen["by"].as_str().unwrap_or_default();
+        let line = format!("{} {s} {} {by}", occurrence.schedule, occurrence.id);
+        cx.put(Table::Outbox, &keys::position(at), line.as_bytes());
+        cx.emit(match by {
+            "calendar" => format!("{} {s}", occurrence.schedule),
+            _ => format!("{} {s}, {by}", occurrence.schedule),
+        });
+    }
+}
+
 impl Machine for Calendar {
     type Config = Config;
     type Input = Input;
@@ -125,19 +152,24 @@ impl Machine for Calendar {
             Input::Answered(id, error) => {
                 self.0.ended(now, &TenantId::default_tenant(), &id, error, cx);
             }
-            Input::Tick(Tick) => {
-                let before = rows(cx.view(), Table::Outbox).len() as u64;
-                for (at, occurrence) in (before..).zip(self.0.tick(now, cx)?) {
-                    assert!(due(&occurrence) <= now.wall, "INV-CRON-2: {occurrence:?} at {:?}", now.wall);
-                    if matches!(occurrence.target, FilledTarget::Saga { .. }) {
-                        assert!(running(cx.view(), &occurrence.schedule).is_empty(), "INV-CRON-5");
-                        cx.put(Table::Saga, &instance_key(&occurrence.id), &instance("running"));
-                    }
-                    let s = (due(&occurrence).as_ms() - START_MS) / 1_000;
-                    let line = format!("{} {s} {}", occurrence.schedule, occurrence.id);
-                    cx.put(Table::Outbox, &keys::position(at), line.as_bytes());
-                    cx.emit(format!("{} {s}", occurrence.schedule));
+            Input::Asked(operation) => match self.0.operate(now, &operation, cx)? {
+                Commanded::Done { operated, fired } => {
+                    start(now, fired.map(|occurrence| *occurrence), cx);
+                    cx.emit(match operated.changed {
+                        true => format!(
+                            "{}: due {}, missed {}",
+                            operation.verb.as_str(),
+                            operated.fell_due,
+                            operated.missed
+                        ),
+                        false => "as before".to_owned(),
+                    });
                 }
+                Commanded::Refused(refusal) => cx.emit(refusal.to_string()),
+            },
+            Input::Tick(Tick) => {
+                let fired = self.0.tick(now, cx)?;
+                start(now, fired, cx);
             }
         }
         Ok(())
@@ -156,15 +188,21 @@ impl Machine for Calendar {
     }
 }
 
-/// Occurrences in all lives, in order: schedule, seconds since the beginning, id.
-fn fired(view: &dyn View) -> Vec<(String, u64, CommandId)> {
+/// Occurrences in all lives, in order: schedule, seconds since the beginning, id; and by what they fired.
+fn all_fired(view: &dyn View) -> Vec<((String, u64, CommandId), String)> {
     let line = |(_, row): (Vec<u8>, Vec<u8>)| {
         let line = String::from_utf8(row).expect("text");
         let mut parts = line.split(' ');
         let mut part = || parts.next().expect("a part").to_owned();
-        (part(), part().parse().expect("seconds"), part().parse().expect("an id"))
+        let own = (part(), part().parse().expect("seconds"), part().parse().expect("an id"));
+        (own, part())
     };
     rows(view, Table::Outbox).into_iter().map(line).collect()
+}
+
+/// Those that fired by the calendar.
+fn fired(view: &dyn View) -> Vec<(String, u64, CommandId)> {
+    all_fired(view).into_iter().filter(|(_, by)| by == "calendar").map(|(own, _)| own).collect()
 }
 
 /// The occurrences of a schedule whose instances run.
@@ -173,8 +211,8 @@ fn running(view: &dyn View, schedule: &Name) -> Vec<CommandId> {
     let runs = |id: &CommandId| {
         view.get(Table::Saga, &instance_key(id)).expect("readable").is_some_and(|row| row != completed)
     };
-    let ids = fired(view).into_iter().filter(|(own, ..)| own == schedule.as_str()).map(|(.., id)| id);
-    ids.filter(runs).collect()
+    let own = all_fired(view).into_iter().map(|(own, _)| own).filter(|(own, ..)| own == schedule.as_str());
+    own.map(|(.., id)| id).filter(runs).collect()
 }
 
 fn times(bench: &Bench<Calendar>) -> Vec<u64> {

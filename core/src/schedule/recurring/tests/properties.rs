@@ -1,5 +1,7 @@
 //! Whatever clock and process do.
 
+use super::backfilling::backfill;
+use super::operating::{ask, pause, reason, trigger};
 use super::*;
 use proptest::prelude::*;
 
@@ -11,6 +13,17 @@ enum Step {
     Crash,
     NoAnswer { landed: bool },
     Finish { nth: usize },
+    Operate { schedule: &'static str, verb: Verb },
+}
+
+fn verb() -> impl Strategy<Value = Verb> {
+    prop_oneof![
+        2 => Just(pause()),
+        3 => Just(Verb::Resume),
+        2 => (0..6_u8).prop_map(|n| trigger(&format!("k-{n}"))),
+        1 => (0..4_u64, 0..6_u64).prop_map(|(from, n)| backfill("fill", from * 10, (from + n) * 10)),
+        1 => Just(Verb::StopBackfill { reason: reason() }),
+    ]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -21,6 +34,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Crash),
         2 => any::<bool>().prop_map(|landed| Step::NoAnswer { landed }),
         2 => (0..4_usize).prop_map(|nth| Step::Finish { nth }),
+        2 => (prop::sample::select(vec!["beat", "skips", "queues"]), verb())
+            .prop_map(|(schedule, verb)| Step::Operate { schedule, verb }),
     ]
 }
 
@@ -45,6 +60,9 @@ fn run(bench: &mut Bench<Calendar>, step: &Step) {
                 bench.turn([Input::Finished(id)]);
             }
         }
+        Step::Operate { schedule, verb } => {
+            ask(bench, schedule, verb.clone());
+        }
     }
 }
 
@@ -52,20 +70,30 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     /// Every occurrence fires once and in order, none early (the bench looks), none while the one before runs (the
-    /// bench looks), and what may all be caught up with fires without a gap.
+    /// bench looks), none while it is paused, what an operator asks for once for each key; and what may all be caught up
+    /// with fires without a gap.
     #[test]
     fn occurrences_fire_once_in_order_and_without_a_gap(steps in prop::collection::vec(step(), 1..40)) {
         let all = beat("every: 10s, overlap: allow, catch_up: { policy: all, window: 24h, occurrences_max: 1000 }");
         let mut bench: Bench<Calendar> = Bench::new(config(&[&all], &["beat", "skips", "queues"]));
         bench.settle();
         for step in &steps {
+            let paused = bench.machine().0.rows().filter(|(_, row)| row.paused.is_some());
+            let held: Vec<String> = paused.map(|(key, _)| key.schedule.to_string()).collect();
+            let before = fired(&bench.store).len();
             run(&mut bench, step);
+            let resumes = matches!(step, Step::Operate { verb: Verb::Resume, .. });
+            let leaked = fired(&bench.store)[before..].iter().find(|(own, ..)| !resumes && held.contains(own)).cloned();
+            prop_assert_eq!(leaked, None, "INV-CRON-6");
         }
-        for _ in 0..4 {
+        for schedule in ["beat", "skips", "queues"] {
+            ask(&mut bench, schedule, Verb::Resume);
+        }
+        for wait_ms in std::iter::repeat_n(100_000, 4).chain(std::iter::repeat_n(200, 60)) {
             for id in all_running(&bench) {
                 bench.turn([Input::Finished(id)]);
             }
-            bench.advance(100_000);
+            bench.advance(wait_ms);
         }
         let mut of: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         for (schedule, at, _) in fired(&bench.store) {
@@ -78,6 +106,11 @@ proptest! {
         let end = ((bench.now.wall.as_ms() - START_MS) / 10_000).max(last);
         let wanted: Vec<u64> = (1..=end).map(|n| n * 10).collect();
         prop_assert_eq!(of.get("beat").cloned().unwrap_or_default(), wanted, "INV-CRON-3");
+        let asked: Vec<CommandId> =
+            all_fired(&bench.store).into_iter().filter(|(_, by)| by != "calendar").map(|((.., id), _)| id).collect();
+        let once: std::collections::BTreeSet<&CommandId> = asked.iter().collect();
+        prop_assert_eq!(once.len(), asked.len(), "INV-CRON-7: seven keys, fewer than a row remembers");
+        prop_assert!(bench.machine().0.rows().all(|(_, row)| row.backfill.is_none()), "INV-CRON-7");
         // What neither fired nor was left out nor missed still waits.
         for (key, row) in bench.machine().0.rows() {
             let passed = row.next.map_or(0, |next| (next.as_ms() - START_MS) / 10_000 - 1);

@@ -1,5 +1,8 @@
 //! Keys held back, on a bench: script, invariants by name, and a model.
 
+mod release;
+
+use super::operate::Operation;
 use super::{Cause, Parked, Quarantine, QuarantineKey, QuarantinedKey, Subject, Which};
 use crate::bench::{Bench, Exam, Landed, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
@@ -20,6 +23,8 @@ use std::ops::ControlFlow;
 pub(crate) const EXAM: Exam = &[
     (Quirk::QuarantineLetThrough, what_follows_a_parked_message_is_parked_behind_it),
     (Quirk::QuarantineCountsFirstOnly, keys_held_back_for_one_reason_are_a_group),
+    (Quirk::QuarantineFreeTooSoon, release::what_is_selected_is_redriven_first_message_first),
+    (Quirk::QuarantineForgetFailed, release::what_fails_again_stays_with_all_that_follows),
     (Quirk::QuarantineKeyRunsOn, a_key_that_goes_on_where_another_ends_is_another),
 ];
 
@@ -41,6 +46,10 @@ struct Message {
 #[derive(Clone, PartialEq, Debug)]
 enum Input {
     Arrived(Message),
+    Asked(Operation),
+    /// What was broken is not any more.
+    Mended,
+    TurnCame(u32),
     Tick(Tick),
 }
 
@@ -52,21 +61,40 @@ impl From<Tick> for Input {
 
 /// Applies what it can, and parks the rest, as every parent of a quarantine does.
 #[derive(Clone, PartialEq, Debug)]
-struct Ward(Quarantine);
+struct Ward(Quarantine, bool);
 
 impl Machine for Ward {
     type Config = ();
     type Input = Input;
     type Effect = String;
     type Timer = ();
-    type Durable = (u64, u64);
+    type Durable = super::Durable;
 
     fn recover((): (), _: u64, view: &dyn View) -> Result<Self, Halt> {
-        Ok(Self(Quarantine::recover(PARKED_MAX, quirks(), view)?))
+        Ok(Self(Quarantine::recover(PARKED_MAX, quirks(), view)?, false))
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, String>) -> Result<(), Halt> {
-        let Input::Arrived(Message { key, seq, broken }) = input else { return Ok(()) };
+        let Message { key, seq, broken } = match input {
+            Input::Arrived(message) => message,
+            Input::Asked(operation) => {
+                let answer = self.0.operate(now, &operation, cx)?;
+                cx.emit(release::told(answer));
+                return Ok(());
+            }
+            Input::Mended => {
+                self.1 = true;
+                return Ok(());
+            }
+            Input::TurnCame(left) => return self.on_turn_came(now, left, cx),
+            Input::Tick(Tick) => {
+                let left = self.0.tick(now);
+                if left > 0 {
+                    cx.then(Input::TurnCame(left));
+                }
+                return Ok(());
+            }
+        };
         let own = self::key(key);
         let held = self.0.holds(&own, cx.view())?;
         if held || broken {
@@ -92,10 +120,10 @@ impl Machine for Ward {
     }
 
     fn deadline(&self) -> Option<(Mono, ())> {
-        None
+        self.0.deadline().map(|at| (at, ()))
     }
 
-    fn durable(&self) -> (u64, u64) {
+    fn durable(&self) -> super::Durable {
         self.0.durable()
     }
 

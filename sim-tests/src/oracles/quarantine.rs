@@ -1,0 +1,104 @@
+//! The quarantine: what is held back leaves first message first, when it may, and is accounted for.
+
+use super::{Seen, Violation};
+use cloudlysis_core::store::scan_prefix;
+use cloudlysis_core::{Halt, Invariant, Table};
+use cloudlysis_io_sim::store::Change;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// What a selection counts of the messages that left by it.
+const LEFT: [&str; 3] = ["applied", "superseded", "discarded"];
+/// How its keys may have ended.
+const ENDED: [&str; 3] = ["released", "failed", "given_back"];
+
+fn broken(invariant: Invariant, key: &[u8], detail: &str) -> Violation {
+    Violation::new(invariant, format!("{}: {detail}", String::from_utf8_lossy(key)))
+}
+
+fn read(row: Option<&Vec<u8>>) -> Value {
+    row.and_then(|row| serde_json::from_slice(row).ok()).unwrap_or_default()
+}
+
+fn number(row: &Value, field: &str) -> u64 {
+    row[field].as_u64().unwrap_or_default()
+}
+
+pub(super) fn on_changes(seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
+    let mut left: BTreeMap<&[u8], Vec<u64>> = BTreeMap::new();
+    for change in changes.iter().filter(|own| own.table == Table::Parked && own.after.is_none()) {
+        let (key, position) = change.key.split_at(change.key.len() - 8);
+        let position = position.try_into().map_or(0, u64::from_be_bytes);
+        left.entry(&key[..key.len() - 1]).or_default().push(position);
+    }
+    let mut by_selection: BTreeMap<String, u64> = BTreeMap::new();
+    for change in changes.iter().filter(|own| own.table == Table::ParkedKey) {
+        let before = read(change.before.as_ref());
+        let positions = left.remove(&change.key[..]).unwrap_or_default();
+        let first = number(&before, "next") - number(&before, "messages");
+        if !positions.iter().copied().eq(first..first + positions.len() as u64) {
+            let detail = format!("{positions:?} left, the first was {first}");
+            return Err(broken(Invariant::Qrn1, &change.key, &detail));
+        }
+        if let Some(selection) = before["selection"].as_str() {
+            *by_selection.entry(selection.to_owned()).or_default() += positions.len() as u64;
+        }
+        if change.after.is_none() {
+            is_empty(seen, &change.key)?;
+        }
+    }
+    if let Some((key, positions)) = left.first_key_value() {
+        return Err(broken(
+            Invariant::Qrn1,
+            key,
+            &format!("{positions:?} left, and the key does not say so"),
+        ));
+    }
+    for change in changes.iter().filter(|own| own.table == Table::Redrive) {
+        check_selection(change, &mut by_selection)?;
+    }
+    match by_selection.into_iter().find(|(_, messages)| *messages > 0) {
+        Some((id, messages)) => {
+            Err(broken(Invariant::Qrn4, id.as_bytes(), &format!("forgets {messages} messages")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// INV-QRN-1: a key that is free holds nothing back.
+fn is_empty(seen: &Seen<'_>, key: &[u8]) -> Result<(), Violation> {
+    let mut prefix = key.to_vec();
+    prefix.push(b':');
+    let mut rows = 0;
+    let scanned = scan_prefix(&seen.rows, Table::Parked, &prefix, &mut |_, _| {
+        rows += 1;
+        ControlFlow::Continue(())
+    });
+    scanned.map_err(|fault| Violation::of_halt(seen.node, &Halt::Store(fault)))?;
+    if rows == 0 { Ok(()) } else { Err(broken(Invariant::Qrn1, key, &format!("is free and holds {rows}"))) }
+}
+
+/// INV-QRN-4: keys and messages of a selection are accounted for.
+fn check_selection(change: &Change, by_selection: &mut BTreeMap<String, u64>) -> Result<(), Violation> {
+    let (before, after) = (read(change.before.as_ref()), read(change.after.as_ref()));
+    if after.is_null() {
+        let ended = before["state"] == "ended";
+        return if ended {
+            Ok(())
+        } else {
+            Err(broken(Invariant::Qrn4, &change.key, "is forgotten too soon"))
+        };
+    }
+    let id = format!("s-{}", change.key[..].try_into().map_or(0, u64::from_be_bytes));
+    let sum = |row: &Value, fields: &[&str]| fields.iter().map(|field| number(row, field)).sum::<u64>();
+    let counted = sum(&after, &LEFT) - sum(&before, &LEFT);
+    let there = by_selection.remove(&id).unwrap_or_default();
+    let keys = number(&after, "left") + sum(&after, &ENDED);
+    let is_frozen = before.is_null() || before["keys"] == after["keys"];
+    if counted == there && keys == number(&after, "keys") && is_frozen {
+        return Ok(());
+    }
+    let detail = format!("{there} messages left by it: {before} became {after}");
+    Err(broken(Invariant::Qrn4, id.as_bytes(), &detail))
+}
