@@ -48,12 +48,13 @@ invariants! {
     Qrn3 = "INV-QRN-3", "a group counts the keys and messages that are held back for its reason";
     Qrn4 = "INV-QRN-4", "a selection accounts for every key in it, and for every message that left by it";
     Out1 = "INV-OUT-1", "the entries of one lane leave in order, one at a time";
-    Out2 = "INV-OUT-2", "an entry is removed only on a definite answer";
+    Out2 = "INV-OUT-2", "an entry is removed only on a definite answer, or in the commit in which it is parked";
     Out3 = "INV-OUT-3", "the id of what leaves names the entry, not the attempt";
     Out4 = "INV-OUT-4", "no more entries are in flight than the window allows, in all and of one tenant";
     Out5 = "INV-OUT-5", "positions grow for ever, and memory and table agree on them";
     Out6 = "INV-OUT-6", "a conflict is looked into before it is believed";
     Out7 = "INV-OUT-7", "a tenant that has entries has one in memory, and waits for at most one turn of every other";
+    Out8 = "INV-OUT-8", "while an entry that was given up on is kept, nothing of its lane leaves, and all of it is kept in order";
     Saga1 = "INV-SAGA-1", "a cause is applied to a saga at most once";
     Saga2 = "INV-SAGA-2", "a finished saga absorbs every later event";
     Saga3 = "INV-SAGA-3", "compensation undoes, last first, what was done or may have been, and waits for what is in flight";

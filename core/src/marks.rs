@@ -48,6 +48,8 @@ marks! {
     OutboxForeign = "outbox_foreign", "the subject of a unique id holds somebody else's message";
     OutboxWindowFull = "outbox_window_full", "the window of tracked entries was full: the rest waits on disk";
     OutboxLaneBlocked = "outbox_lane_blocked", "an entry waited for an earlier one of its lane";
+    OutboxGaveUp = "outbox_gave_up", "an entry was tried for too long and is kept until an operator lets it go again";
+    OutboxLetGo = "outbox_let_go", "what was given up on is tried again because an operator asked for it";
     OutboxHeld = "outbox_held", "something was stored while its stream was not known to be ours: it is looked at again";
     SagaDuplicateCause = "saga_duplicate_cause", "an event that was already applied to its saga was ignored";
     SagaAbsorbed = "saga_absorbed", "an event for a finished saga was ignored";

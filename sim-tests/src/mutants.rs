@@ -77,6 +77,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 300, &[Invariant::Live1]),
     mutant(Quirk::OutboxNeverHeld, Scenario::Disaster, 1_000, &[Invariant::Div1]),
     mutant(Quirk::OutboxIgnoreLane, Scenario::Calm, 100, &[Invariant::Out1]),
+    mutant(Quirk::OutboxLaneRunsOn, Scenario::Network, 300, &[Invariant::Out8]),
+    mutant(Quirk::OutboxGivesUpForGood, Scenario::Network, 300, &[Invariant::Out2, Invariant::Out8]),
     mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 300, &[Invariant::Live1]),
     mutant(Quirk::OutboxCrowdedOut, Scenario::Calm, 100, &[Invariant::Out7]),
     mutant(Quirk::OutboxKeepsItsTurn, Scenario::Calm, 100, &[Invariant::Out7]),

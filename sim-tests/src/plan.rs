@@ -91,6 +91,10 @@ impl Scenario {
 
 /// Longer than any run.
 pub const KEEP_MS_LONG: u64 = 30 * 24 * 3_600_000;
+/// Longer than any run.
+pub const RETRY_MS_LONG: u64 = 24 * 3_600_000;
+/// Shorter than an outage.
+const RETRY_MS_SHORT: u64 = 2_000;
 /// Shorter than many.
 const KEEP_MS_SHORT: u64 = 4_000;
 
@@ -289,6 +293,11 @@ impl Plan {
                 attempt_timeout_ms: answer_timeout_ms * 4,
                 backoff_ms: 20,
                 backoff_ms_max: 1_000,
+                // After a disaster nobody lets anything go.
+                retry_ms_max: match disaster {
+                    None => *rng.fork("dead letters").pick(&[RETRY_MS_LONG, RETRY_MS_LONG, RETRY_MS_SHORT]),
+                    Some(_) => RETRY_MS_LONG,
+                },
             },
             effect: effect::Limits {
                 in_flight_max: *rng.pick(&[1, 3, 64]),

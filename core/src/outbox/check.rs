@@ -51,6 +51,7 @@ impl Outbox {
             );
         }
         self.turns.check()?;
+        self.check_given_up()?;
         invariant!(self.turns.tracked() == self.tracked.len(), Out7, "{} in memory", self.tracked.len());
         let busy = self.tracked.values().filter(|tracked| tracked.is_busy()).count();
         invariant!(busy == self.in_flight, Out4, "{busy} in flight, {} counted", self.in_flight);

@@ -9,6 +9,7 @@ use crate::wire::envelope::{Command, EffectCommand, EffectResult, Occurrence, Sa
 use crate::wire::headers::{self, Headers};
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::stream::PlatformStream;
+use crate::wire::subject::Route;
 use serde::{Deserialize, Serialize};
 
 /// One entry.
@@ -173,7 +174,8 @@ impl Entry {
 
     /// Entries of one lane leave in order: one saga instance, one effect command, one schedule, or one timer. A reminder does not wait
     /// behind the work of its instance, which it may be there to give up.
-    pub(super) fn lane(&self) -> String {
+    #[must_use]
+    pub fn lane(&self) -> String {
         match &self.origin {
             Origin::Command(WorkRef { tenant, saga, .. })
             | Origin::EffectCommand(WorkRef { tenant, saga, .. }) => {
@@ -184,6 +186,18 @@ impl Entry {
             }
             Origin::Occurrence { tenant, schedule, .. } => format!("c:{}:{schedule}", tenant.token()),
             Origin::Reminder { tenant, timer_id } => format!("t:{}:{}", tenant.token(), timer_id.token()),
+        }
+    }
+
+    /// Where it goes, for people: a subject.
+    #[must_use]
+    pub fn goes_to(&self) -> String {
+        match &self.body {
+            Body::Command(Command { tenant, aggregate, id, .. }) => {
+                let (tenant, kind, id) = (tenant.clone(), aggregate.clone(), id.clone());
+                Route::Aggregate { tenant, kind, id }.subject().to_string()
+            }
+            Body::Message { subject, .. } => subject.clone(),
         }
     }
 

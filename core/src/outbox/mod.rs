@@ -7,6 +7,8 @@
 //!                                                   └─► Looking ─ own message ─► Done
 //!                                                          │     └ other message ─► Refused
 //!                                                          └ nothing there, Unknown ─► Backoff
+//!
+//! tried for too long ─► GivenUp ─► the owner keeps it, row removed      (given_up.rs)
 //! ```
 //!
 //! An entry is a row; its position names it for ever. Commands go to their aggregate, which answers a repeated command
@@ -25,26 +27,30 @@
 //! pauses, whose turn it is.
 //!
 //! - INV-OUT-1: the entries of one lane leave in order, one at a time.
-//! - INV-OUT-2: a row is removed only on a definite answer.
+//! - INV-OUT-2: a row is removed only on a definite answer, or in the commit in which its owner keeps it.
 //! - INV-OUT-3: the id of what leaves names the entry, not the attempt.
 //! - INV-OUT-4: at most `in_flight_max` entries are in flight, at most `in_flight_tenant_max` of one tenant.
 //! - INV-OUT-5: positions grow for ever, across restarts and an empty table.
 //! - INV-OUT-6: a conflict is looked into before it is believed.
 //! - INV-OUT-7: a tenant that has entries has one in memory, and waits for at most one turn of every other.
+//! - INV-OUT-8: while an entry that was given up on is kept, nothing of its lane leaves, and all of it is kept in order.
 //!
-//! Limit: entries in memory are at most `tracked_max` and one of every tenant that has any. One entry in memory may be
-//! one in backoff: while others fill the memory, a tenant whose first entry fails waits with its later ones.
+//! Limit: entries in memory are at most `tracked_max` and one of every tenant that has any, and lanes that were let go
+//! again. One entry in memory may be one in backoff: while others fill the memory, a tenant whose first entry fails waits
+//! with its later ones.
 //!
-//! Not here: what an answer means to whoever asked; giving up. An entry is tried until there is an answer.
+//! Not here: what an answer means to whoever asked; keeping what was given up on.
 
 mod check;
 mod entry;
+mod given_up;
 mod relay;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
 
 pub use entry::{Body, Destination, Entry, Origin, Row, Target, WorkRef};
+pub use given_up::GivenUp;
 
 use crate::cx::Cx;
 use crate::gate::Witness;
@@ -86,6 +92,8 @@ pub struct Limits {
     pub backoff_ms: u64,
     /// Longest pause before another attempt, in milliseconds.
     pub backoff_ms_max: u64,
+    /// How long an entry is tried since it was decided, in milliseconds.
+    pub retry_ms_max: u64,
 }
 
 /// What a relay needs besides its tables.
@@ -264,6 +272,8 @@ enum State {
     Looking { token: Token, give_up_at: Mono },
     /// Until the next attempt.
     Backoff { until: Mono },
+    /// Until its owner keeps it.
+    GivenUp(given_up::Reason),
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -292,6 +302,10 @@ pub struct Outbox {
     due: BTreeSet<(Mono, u64)>,
     in_flight: usize,
     live: BTreeMap<Token, u64>,
+    /// Lane heads that their owner is to keep.
+    given_up: BTreeSet<u64>,
+    /// Derived: lanes of which the owner keeps the first entries.
+    kept_lanes: BTreeSet<Arc<str>>,
     /// Lost on purpose: whoever recovers holds it anew.
     held: bool,
 }
@@ -350,6 +364,8 @@ impl Outbox {
             due: BTreeSet::new(),
             in_flight: 0,
             live: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            kept_lanes: BTreeSet::new(),
             held: false,
         })
     }
@@ -445,7 +461,7 @@ impl Tracked {
     const fn is_busy(&self) -> bool {
         match self.state {
             State::InFlight { .. } | State::Looking { .. } => true,
-            State::Waiting | State::Backoff { .. } => false,
+            State::Waiting | State::Backoff { .. } | State::GivenUp(_) => false,
         }
     }
 }

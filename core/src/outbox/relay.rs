@@ -1,6 +1,7 @@
 //! Attempts: dispatching lane heads, and what answers do to them.
 
 use super::entry::{Body, Entry, Row, corrupt, message_headers};
+use super::given_up::Failure;
 use super::{
     CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Stored, Tracked, Waited, parse_key,
 };
@@ -94,7 +95,7 @@ impl Outbox {
         Ok(cx.view().get(Table::Outbox, &keys::outbox(&tracked.tenant, position))?)
     }
 
-    fn tracked_row<I>(&self, position: u64, cx: &Cx<'_, I, Effect>) -> Result<Row, Halt> {
+    pub(super) fn tracked_row<I>(&self, position: u64, cx: &Cx<'_, I, Effect>) -> Result<Row, Halt> {
         let row = self.row(position, cx)?;
         Row::decode(row.ok_or_else(|| corrupt(&format!("entry {position} is tracked but not there")))?)
     }
@@ -108,6 +109,10 @@ impl Outbox {
     ) -> Result<Option<Settlement>, Halt> {
         self.leave_flight(position);
         let Row { entry, enqueued_at } = self.tracked_row(position, cx)?;
+        let failure = match answer {
+            Answer::NotDone => Failure::NotNow,
+            Answer::End(_) | Answer::Unknown | Answer::Conflict | Answer::Looked(_) => Failure::NoAnswer,
+        };
         let settled = match answer {
             Answer::End(End::Accepted(_) | End::Published { .. })
             | Answer::Conflict
@@ -168,7 +173,7 @@ impl Outbox {
                 Ok(Some(Settlement { origin: entry.origin, end, stored, waited }))
             }
             None => {
-                self.back_off(now, position);
+                self.back_off(now, position, failure, cx);
                 self.dispatch_ready(now, None, cx)?;
                 Ok(None)
             }
@@ -192,9 +197,9 @@ impl Outbox {
                     cx.mark(Mark::OutboxRetryUnknown);
                     self.live.remove(&token);
                     self.leave_flight(position);
-                    self.back_off(now, position);
+                    self.back_off(now, position, Failure::NoAnswer, cx);
                 }
-                State::Waiting => {}
+                State::Waiting | State::GivenUp(_) => {}
             }
         }
     }
@@ -247,13 +252,14 @@ impl Outbox {
         let lane: Arc<str> = entry.lane().into();
         self.turns.tracked_up_to(tenant, position);
         let queue = self.lanes.entry(Arc::clone(&lane)).or_default();
-        if queue.is_empty() || self.config.quirks.has(Quirk::OutboxIgnoreLane) {
-            self.turns.ready(tenant, position);
-        }
+        let is_head = queue.is_empty() || self.config.quirks.has(Quirk::OutboxIgnoreLane);
         queue.push_back(position);
         let (tenant, target) = (tenant.clone(), entry.target());
         let tracked = Tracked { tenant, lane, target, enqueued_at, attempt: 0, state: State::Waiting };
         self.tracked.insert(position, tracked);
+        if is_head {
+            self.came_first(position);
+        }
     }
 
     /// Dispatches ready entries while there are places. `fresh` is an entry staged in this very step.
@@ -339,11 +345,15 @@ impl Outbox {
                 self.turns.left(&tracked.tenant);
                 self.loads.entry(tracked.target).or_default().in_flight -= 1;
             }
-            State::Waiting | State::Backoff { .. } => {}
+            State::Waiting | State::Backoff { .. } | State::GivenUp(_) => {}
         }
     }
 
-    fn back_off(&mut self, now: Now, position: u64) {
+    fn back_off<I>(&mut self, now: Now, position: u64, failure: Failure, cx: &mut Cx<'_, I, Effect>) {
+        if self.gives_up(now, position, failure) {
+            cx.mark(Mark::OutboxGaveUp);
+            return;
+        }
         let limits = self.config.limits;
         let Some(tracked) = self.tracked.get_mut(&position) else { return };
         let seed = self.config.seed ^ position;
@@ -354,15 +364,15 @@ impl Outbox {
     }
 
     /// INV-OUT-2: the only place where a row is removed.
-    fn remove<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
+    pub(super) fn remove<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
         let Some(tracked) = self.tracked.remove(&position) else { return };
         let Tracked { tenant, lane, target, .. } = tracked;
         cx.delete(Table::Outbox, &keys::outbox(&tenant, position));
         self.load(target).depth -= 1;
         if let Some(queue) = self.lanes.get_mut(&lane) {
             queue.retain(|own| *own != position);
-            match queue.front() {
-                Some(next) => self.turns.ready(&tenant, *next),
+            match queue.front().copied() {
+                Some(next) => self.came_first(next),
                 None => {
                     self.lanes.remove(&lane);
                 }

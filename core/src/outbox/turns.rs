@@ -109,7 +109,7 @@ impl Turns {
     pub(super) fn tracked_up_to(&mut self, tenant: &TenantId, position: u64) {
         let Some(share) = self.shares.get_mut(tenant) else { return };
         share.tracked += 1;
-        share.cursor = position + 1;
+        share.cursor = share.cursor.max(position + 1);
         self.tracked += 1;
         self.left_out.remove(tenant);
         if share.tracked as u64 == share.depth && !self.quirks.has(Quirk::OutboxCursorStays) {

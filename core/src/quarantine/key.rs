@@ -1,8 +1,9 @@
-//! What is held back: everything a consumer reads from one subject, or one saga instance.
+//! What is held back: everything a consumer reads from one subject, one saga instance, or one lane of the outbox.
 //!
 //! ```text
 //! deadletter:source:<consumer>:<subject>       a `:` in a subject stands as a space
 //! deadletter:saga:<tenant>:<saga>:<correlation>
+//! deadletter:outbox:<lane>                     a letter, a tenant and the rest, as the outbox has it
 //! ```
 //!
 //! Limit: a key leaves room for what is put before or behind it in a row ([`KEY_MAX`]).
@@ -12,7 +13,7 @@ use crate::wire::id::{EntityId, Name, TenantId};
 use crate::wire::subject::Route;
 use crate::wire::token;
 
-/// What is held back: everything of one source, or one saga instance.
+/// What is held back: everything of one source, of one saga instance, or of one lane of the outbox.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct QuarantineKey(pub(super) Vec<u8>);
 
@@ -33,6 +34,12 @@ impl QuarantineKey {
     #[must_use]
     pub fn instance(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> Option<Self> {
         Self::compose("saga", &[tenant.as_str(), saga.as_str()], &token::escape(correlation.as_str()))
+    }
+
+    /// A lane of the outbox. It is always short enough: it names no more than an instance does.
+    #[must_use]
+    pub fn lane(lane: &str) -> Self {
+        Self(format!("{LANES}{lane}").into_bytes())
     }
 
     fn compose(kind: &str, parts: &[&str], last: &str) -> Option<Self> {
@@ -77,6 +84,9 @@ impl QuarantineKey {
     }
 }
 
+/// What keys of lanes begin with.
+pub(super) const LANES: &str = "deadletter:outbox:";
+
 /// What a key holds back, read from it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Subject {
@@ -96,12 +106,19 @@ pub enum Subject {
         /// Which.
         correlation: EntityId,
     },
+    /// A lane of the outbox.
+    Lane {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        lane: String,
+    },
 }
 
 impl Subject {
     pub(super) fn parse(key: &str) -> Option<Self> {
-        let (kind, rest) = key.strip_prefix("deadletter:")?.split_once(':')?;
-        let (first, rest) = rest.split_once(':')?;
+        let (kind, whole) = key.strip_prefix("deadletter:")?.split_once(':')?;
+        let (first, rest) = whole.split_once(':')?;
         match kind {
             "source" => {
                 Some(Self::Source { consumer: token::unescape(first)?, subject: rest.replace(' ', ":") })
@@ -114,6 +131,10 @@ impl Subject {
                     correlation: EntityId::from_token(correlation)?,
                 })
             }
+            "outbox" => {
+                let tenant = TenantId::from_token(rest.split(':').next()?)?;
+                Some(Self::Lane { tenant, lane: whole.to_owned() })
+            }
             _ => None,
         }
     }
@@ -123,7 +144,7 @@ impl Subject {
     pub fn tenant(&self) -> Option<TenantId> {
         match self {
             Self::Source { subject, .. } => Some(Route::parse(subject)?.tenant().clone()),
-            Self::Instance { tenant, .. } => Some(tenant.clone()),
+            Self::Instance { tenant, .. } | Self::Lane { tenant, .. } => Some(tenant.clone()),
         }
     }
 }

@@ -40,6 +40,7 @@ pub mod selection;
 pub(crate) mod tests;
 
 pub use cause::Cause;
+use key::LANES;
 pub use key::{QuarantineKey, Subject};
 pub use look::{Group, Page, ParkedMessage, QuarantinedKey, Which};
 pub use rows::Edited;
@@ -123,6 +124,25 @@ impl Quarantine {
         self.parked
     }
 
+    /// Whether another message may be parked.
+    #[must_use]
+    pub const fn has_room(&self) -> bool {
+        self.parked < self.parked_max
+    }
+
+    /// The lanes of the outbox that are held back.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn lanes(view: &dyn View) -> Result<Vec<String>, Halt> {
+        let mut lanes = Vec::new();
+        scan_prefix(view, Table::ParkedKey, LANES.as_bytes(), &mut |key, _| {
+            lanes.push(String::from_utf8_lossy(&key[LANES.len()..]).into_owned());
+            ControlFlow::Continue(())
+        })?;
+        Ok(lanes)
+    }
+
     /// Keys held back.
     #[must_use]
     pub const fn keys(&self) -> u64 {
@@ -152,7 +172,7 @@ impl Quarantine {
         cause: Option<Cause>,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<(), Halt> {
-        if self.parked >= self.parked_max {
+        if !self.has_room() {
             return Err(Fence::QuarantineFull { parked: self.parked }.into());
         }
         let key = &*self.key(key);

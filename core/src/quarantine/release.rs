@@ -8,6 +8,8 @@
 //! ```
 //!
 //! What arrives behind a key while it is redriven waits behind it and is redriven with it.
+//!
+//! A lane of the outbox is let go whole, in one turn: what of it fails again is parked first, and with it all that follows.
 
 use super::rows::{Edited, GroupRow, KeyRow, MessageRow};
 use super::selection::{Doing, Selection, SelectionId};
@@ -143,7 +145,37 @@ impl Quarantine {
         Ok(Some(Turn { selection, key, due }))
     }
 
-    /// A message had its turn: its rows, and the figures of its selection.
+    /// Every message of the key leaves in one turn, in order.
+    ///
+    /// # Errors
+    /// When a table cannot be read.
+    pub fn let_go<I, E>(
+        &mut self,
+        now: Now,
+        turn: &Turn,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<Vec<Released>, Halt> {
+        let Turn { selection: id, key, .. } = turn;
+        let row = Self::key_row(cx.view(), key)?;
+        let Some((mut selection, row)) = self.selections.get(id).cloned().zip(row) else {
+            return Ok(Vec::new());
+        };
+        let all = (row.first()..row.next).map(|position| {
+            cx.delete(Table::Parked, &key.row(position));
+            released(cx.view(), key, position)
+        });
+        let all = all.collect::<Result<Vec<_>, _>>()?;
+        self.parked -= row.messages;
+        self.keys -= 1;
+        leave_group(&row.group, 1, row.messages, cx)?;
+        cx.delete(Table::ParkedKey, &key.0);
+        selection.applied += row.messages;
+        selection.released += 1;
+        self.had_its_turn(now, *id, key, selection, cx);
+        Ok(all)
+    }
+
+    /// A message had its turn: its rows, and the figures of its selection. Whether its key is free now.
     ///
     /// # Errors
     /// When a table cannot be read.
@@ -153,19 +185,22 @@ impl Quarantine {
         turn: &Turn,
         fared: Fared,
         cx: &mut Cx<'_, I, E>,
-    ) -> Result<(), Halt> {
+    ) -> Result<bool, Halt> {
         let Turn { selection: id, key, .. } = turn;
-        let Some(mut selection) = self.selections.get(id).cloned() else { return Ok(()) };
+        let Some(mut selection) = self.selections.get(id).cloned() else { return Ok(false) };
+        let mut is_free = false;
         let ends = match fared {
             Fared::Applied => {
                 cx.mark(Mark::QuarantineReplayed);
                 selection.applied += 1;
-                self.take_first(key, cx)?.then_some(&mut selection.released)
+                is_free = self.take_first(key, cx)?;
+                is_free.then_some(&mut selection.released)
             }
             Fared::Discarded => {
                 cx.mark(Mark::QuarantineDiscarded);
                 selection.discarded += 1;
-                self.take_first(key, cx)?.then_some(&mut selection.released)
+                is_free = self.take_first(key, cx)?;
+                is_free.then_some(&mut selection.released)
             }
             Fared::Failed { cause, definition } => {
                 cx.mark(Mark::QuarantineFailedAgain);
@@ -174,19 +209,35 @@ impl Quarantine {
             }
             Fared::Superseded => {
                 selection.superseded += 1;
-                self.take_first(key, cx)?.then_some(&mut selection.released)
+                is_free = self.take_first(key, cx)?;
+                is_free.then_some(&mut selection.released)
             }
         };
-        if let Some(ended) = ends {
-            *ended += 1;
-            selection.left -= 1;
-            cx.delete(Table::RedriveKey, &id.waiting(key));
-            if selection.left == 0 {
-                selection.doing = Doing::Ended { ended_at: now.wall };
+        match ends {
+            Some(ended) => {
+                *ended += 1;
+                self.had_its_turn(now, *id, key, selection, cx);
             }
+            None => self.keep(*id, selection, cx),
         }
-        self.keep(*id, selection, cx);
-        Ok(())
+        Ok(is_free)
+    }
+
+    /// The key is no longer part of the selection.
+    fn had_its_turn<I, E>(
+        &mut self,
+        now: Now,
+        id: SelectionId,
+        key: &QuarantineKey,
+        mut selection: Selection,
+        cx: &mut Cx<'_, I, E>,
+    ) {
+        selection.left -= 1;
+        cx.delete(Table::RedriveKey, &id.waiting(key));
+        if selection.left == 0 {
+            selection.doing = Doing::Ended { ended_at: now.wall };
+        }
+        self.keep(id, selection, cx);
     }
 
     pub(super) fn keep<I, E>(&mut self, id: SelectionId, selection: Selection, cx: &mut Cx<'_, I, E>) {

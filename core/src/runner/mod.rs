@@ -25,6 +25,8 @@
 //!
 //! Not here: any decision.
 
+mod dead_letter;
+mod look;
 mod occurrence;
 pub mod operate;
 mod redrive;
@@ -39,7 +41,7 @@ pub use occurrence::OccurrenceEnded;
 pub use source::{Mode, Source};
 
 use crate::cx::{Cx, Machine, Tick};
-use crate::drain::{Drain, Left, Report};
+use crate::drain::{Drain, Report};
 use crate::effect::{self, Arrival, Effects};
 use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
@@ -156,6 +158,11 @@ pub enum Input {
     TimerChanged(Box<TimerChange>),
     /// Work must leave. Only this machine sends it.
     Enqueued(Box<Entry>),
+    /// Entries of the outbox were given up on. Only this machine sends it.
+    GivenUp {
+        /// How many may be parked.
+        left: u32,
+    },
     /// An effect joins the ledger. Only this machine sends it.
     EffectHandedOver(Box<EffectCommand>),
     /// What an occurrence of a schedule asked for has ended. Only this machine sends it.
@@ -209,7 +216,7 @@ pub enum Timer {
     Schedule(schedule::Waiting),
     /// A schedule.
     Recurring,
-    /// What is held back and has its turn.
+    /// What is held back and has its turn, or is to be held back.
     Quarantine,
     /// What has ended and was kept long enough.
     Retention,
@@ -249,65 +256,6 @@ pub struct Runner {
     drain: Drain,
     /// Why the delivery in hand cannot be applied; set and taken within one turn.
     poison: Option<String>,
-}
-
-impl Runner {
-    /// Where each gate stands.
-    pub fn gates(&self) -> impl Iterator<Item = (&Source, &Gate)> {
-        self.gates.iter()
-    }
-
-    /// The outbox, to look at.
-    #[must_use]
-    pub const fn outbox(&self) -> &Outbox {
-        &self.outbox
-    }
-
-    /// The effects, to look at.
-    #[must_use]
-    pub const fn effects(&self) -> &Effects {
-        &self.effects
-    }
-
-    /// The timers, to look at.
-    #[must_use]
-    pub const fn schedule(&self) -> &Schedule {
-        &self.schedule
-    }
-
-    /// The schedules, to look at.
-    #[must_use]
-    pub const fn recurring(&self) -> &Recurring {
-        &self.recurring
-    }
-
-    /// What is held back.
-    #[must_use]
-    pub const fn quarantine(&self) -> &Quarantine {
-        &self.quarantine
-    }
-
-    /// Why it is not ready; empty when it is.
-    #[must_use]
-    pub fn not_ready(&self) -> Vec<String> {
-        let mut reasons = Vec::new();
-        if self.drain.is_stopping() {
-            reasons.push("draining".to_owned());
-        }
-        for (source, gate) in &self.gates {
-            let stream = source.stream();
-            match gate.standing() {
-                Standing::Bound | Standing::Stopped => {}
-                Standing::NoStream => reasons.push(format!("{stream}: stream_missing")),
-                Standing::Unbound => reasons.push(format!("{stream}: consumer_unbound")),
-            }
-        }
-        reasons
-    }
-
-    fn left(&self) -> Left {
-        Left { in_flight: self.outbox.in_flight() + self.effects.in_flight(), waiting: self.outbox.depth() }
-    }
 }
 
 impl Machine for Runner {
@@ -360,6 +308,7 @@ impl Machine for Runner {
         };
         let mut outbox = Outbox::recover(outbox, incarnation, view)?;
         outbox.hold(held);
+        Quarantine::lanes(view)?.iter().for_each(|lane| outbox.keeps(lane));
         Ok(Self {
             gates,
             sagas,
@@ -394,7 +343,8 @@ impl Machine for Runner {
         let quarantine = self.quarantine.deadline().map(|at| (at, Timer::Quarantine));
         let retention = self.retention.deadline().map(|at| (at, Timer::Retention));
         let times = schedule.into_iter().chain(recurring).chain(quarantine).chain(retention);
-        let times = times.filter(|_| !self.drain.is_stopping());
+        let parks = self.parks().then_some((Mono::ZERO, Timer::Quarantine));
+        let times = times.chain(parks).filter(|_| !self.drain.is_stopping());
         let drain = self.drain.deadline(self.left()).map(|at| (at, Timer::Drain));
         gates.chain(outbox).chain(effects).chain(times).chain(drain).min_by_key(|(at, _)| *at)
     }
@@ -418,6 +368,7 @@ impl Machine for Runner {
         self.gates.values().try_for_each(|gate| gate.check(view))?;
         self.sagas.check(view)?;
         self.outbox.check(view)?;
+        self.check_lanes(view)?;
         self.effects.check(view)?;
         self.schedule.check(view)?;
         self.recurring.check(view)?;
@@ -475,6 +426,7 @@ impl Runner {
             Input::Enqueued(entry) => {
                 cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.enqueue(now, &entry, cx))
             }
+            Input::GivenUp { left } => self.on_given_up(now, left, cx),
             Input::EffectHandedOver(command) => cx.child(Input::Effect, Effect::Effect, |cx| {
                 self.effects.on_command(now, &command, Arrival::HandedOver, cx)
             }),

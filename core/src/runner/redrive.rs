@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! tick ─► so many turns ─► TurnCame ─ from a stream ──► as if it were delivered now
-//!                             │    └─ from inside ────► its instance reacts; what has ended superseded it
+//!                             │    ├─ from inside ────► its instance reacts; what has ended superseded it
+//!                             │    └─ from the outbox ► its lane goes on
 //!                             └─ next TurnCame, while there are turns left
 //! ```
 //!
@@ -29,14 +30,25 @@ impl Runner {
         operation: &Operation,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<Operated, Refusal>, Halt> {
-        if let Verb::Edit { key, payload, .. } = &operation.verb
-            && let Some(Subject::Instance { .. }) = key.subject()
-            && let Err(cause) = read(key, payload)
-        {
-            let detail = format!("payload: {}; `dlq show` has the one that is there", cause.detail);
-            return Ok(Err(Refusal::Conflict { detail }));
+        if let Verb::Edit { key, payload, .. } = &operation.verb {
+            let detail = match key.subject() {
+                Some(Subject::Instance { .. }) => read(key, payload)
+                    .err()
+                    .map(|cause| format!("payload: {}; `dlq show` has the one that is there", cause.detail)),
+                Some(Subject::Lane { .. }) => {
+                    Some("it may have left as it is, under an id that must not name another".to_owned())
+                }
+                Some(Subject::Source { .. }) | None => None,
+            };
+            if let Some(detail) = detail {
+                return Ok(Err(Refusal::Conflict { detail }));
+            }
         }
-        self.quarantine.operate(now, operation, cx)
+        let operated = self.quarantine.operate(now, operation, cx)?;
+        if let Ok(Operated::Key { key, messages: 0, changed: true }) = &operated {
+            self.freed(key);
+        }
+        Ok(operated)
     }
 
     /// The message that has its turn is applied or dropped.
@@ -47,16 +59,23 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
         let Some(turn) = self.quarantine.turn(cx.view())? else { return Ok(()) };
-        let fared = match &turn.due {
-            Due::Discard => Fared::Discarded,
+        match (&turn.due, turn.key.subject()) {
+            (Due::Replay { .. }, Some(Subject::Lane { lane, .. })) => self.let_go(now, &turn, &lane, cx)?,
             // A step does not see what it staged: the turn goes on with the next one.
-            Due::Replay { migrate: true, .. } if self.migrate(now, &turn.key, cx)? => {
+            (Due::Replay { migrate: true, .. }, _) if self.migrate(now, &turn.key, cx)? => {
                 cx.then(Input::TurnCame { left });
                 return Ok(());
             }
-            Due::Replay { message, .. } => self.replay(now, &turn.key, message, cx)?,
-        };
-        self.quarantine.fared(now, &turn, fared, cx)?;
+            (Due::Replay { message, .. }, _) => {
+                let fared = self.replay(now, &turn.key, message, cx)?;
+                self.quarantine.fared(now, &turn, fared, cx)?;
+            }
+            (Due::Discard, _) => {
+                if self.quarantine.fared(now, &turn, Fared::Discarded, cx)? {
+                    self.freed(&turn.key);
+                }
+            }
+        }
         if left > 1 {
             cx.then(Input::TurnCame { left: left - 1 });
         }

@@ -2,11 +2,12 @@
 //! again, the end of a drain.
 //!
 //! ```text
-//! gates ─► outbox ─► effects ─► timers ─► schedules ─► what is kept ─► quarantine ─► drain
+//! gates ─► outbox ─► effects ─► timers ─► schedules ─► what is kept ─► dead letters ─► quarantine ─► drain
 //! ```
 //!
 //! A node that stops fires nothing and lets nothing go: what is due then comes when it is back.
 
+use super::dead_letter::PARKED_AT_ONCE_MAX;
 use super::{Effect, Input, Runner, gate_cx};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -28,6 +29,9 @@ impl Runner {
                 self.on_occurrence(now, occurrence, cx);
             }
             self.retire(now, cx)?;
+            if self.parks() {
+                cx.then(Input::GivenUp { left: PARKED_AT_ONCE_MAX });
+            }
             let left = self.quarantine.tick(now);
             if left > 0 {
                 cx.then(Input::TurnCame { left });

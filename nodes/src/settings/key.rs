@@ -188,6 +188,7 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     OutboxAttemptTimeoutMs = "outbox.attempt_timeout_ms", RUNNER, number(ANSWER_MS), "40000", "How long an attempt may stay without answer; longer than `command_deadline_ms`.";
     OutboxBackoffMs = "outbox.backoff_ms", RUNNER, number(PAUSE_MS), "50", "First pause before another attempt; at most `outbox.backoff_ms_max`.";
     OutboxBackoffMsMax = "outbox.backoff_ms_max", RUNNER, number(PAUSE_MS), "5000", "Longest pause before another attempt.";
+    OutboxRetryMsMax = "outbox.retry_ms_max", RUNNER, number((1_000, 315_360_000_000)), "86400000", "How long an entry is tried since it was decided; then it is a dead letter, and with it what follows in its lane.";
     EffectsInFlightMax = "effects.in_flight_max", RUNNER, number((1, 100_000)), "128", "Calls to the outside at once.";
     EffectsTrackedMax = "effects.tracked_max", RUNNER, number((1, 1_000_000)), "4096", "Effects in memory at once; at least `effects.in_flight_max`.";
     EffectsAnswerSlackMs = "effects.answer_slack_ms", RUNNER, number((100, 600_000)), "5000", "Added to an effect's own timeout before its answer is given up.";

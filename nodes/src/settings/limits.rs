@@ -115,6 +115,7 @@ impl Settings {
             attempt_timeout_ms: self.number(Key::OutboxAttemptTimeoutMs),
             backoff_ms: self.number(Key::OutboxBackoffMs),
             backoff_ms_max: self.number(Key::OutboxBackoffMsMax),
+            retry_ms_max: self.number(Key::OutboxRetryMsMax),
         }
     }
 

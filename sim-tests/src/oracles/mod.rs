@@ -26,6 +26,7 @@ pub mod divergence;
 pub mod end;
 pub mod forgotten;
 pub mod logs;
+pub mod outbox;
 pub mod quarantine;
 pub mod recurring;
 pub mod rows;

@@ -1,11 +1,12 @@
 //! The quarantine: what is held back leaves first message first, when it may, and is accounted for.
 
+use super::logs::Logs;
 use super::{Seen, Violation};
 use cloudlysis_core::store::scan_prefix;
 use cloudlysis_core::{Halt, Invariant, Table};
 use cloudlysis_io_sim::store::Change;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// What a selection counts of the messages that left by it.
@@ -23,6 +24,17 @@ fn read(row: Option<&Vec<u8>>) -> Value {
 
 fn number(row: &Value, field: &str) -> u64 {
     row[field].as_u64().unwrap_or_default()
+}
+
+/// Positions of the entries that the outbox had given up on and that were let go in this commit.
+pub(super) fn let_go(changes: &[Change]) -> BTreeSet<u64> {
+    let gone = changes.iter().filter(|own| own.table == Table::Parked && own.after.is_none());
+    let record = |own: &Change| {
+        let row = own.before.as_ref()?;
+        serde_json::from_slice::<Value>(row.split(|byte| *byte == b'\n').next()?).ok()
+    };
+    let of_outbox = gone.filter_map(record).filter(|record| record["stream"] == "outbox");
+    of_outbox.map(|record| number(&record, "stream_seq")).collect()
 }
 
 pub(super) fn on_changes(seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
@@ -101,4 +113,24 @@ fn check_selection(change: &Change, by_selection: &mut BTreeMap<String, u64>) ->
     }
     let detail = format!("{there} messages left by it: {before} became {after}");
     Err(broken(Invariant::Qrn4, id.as_bytes(), &detail))
+}
+
+/// Nothing is quarantined but what a person spoilt.
+pub(super) fn check_parked(change: &Change, logs: &Logs) -> Result<(), Violation> {
+    if change.before.is_some() {
+        return Ok(());
+    }
+    let key = String::from_utf8_lossy(&change.key).into_owned();
+    // What the outbox gave up on: it says so itself.
+    if key.starts_with("deadletter:outbox:") {
+        return Ok(());
+    }
+    // Subjects have no spaces: in a key, one stands for the colon that would end it.
+    let subject = key.rsplit(':').next().unwrap_or_default().replace(' ', ":");
+    if logs.is_poisoned(&subject) {
+        return Ok(());
+    }
+    let row = String::from_utf8_lossy(change.after.as_deref().unwrap_or_default()).into_owned();
+    let invariant = if row.contains("version_gap") { Invariant::Gate2 } else { Invariant::Qrn1 };
+    Err(broken(invariant, &change.key, &format!("quarantined for no reason of ours: {row}")))
 }

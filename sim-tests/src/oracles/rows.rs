@@ -1,8 +1,9 @@
 //! Rows: what a node commits, against the true log and against what it committed before.
 
-use super::answers::Answers;
 use super::forgotten::Forgotten;
 use super::logs::Logs;
+use super::outbox::check_outbox;
+use super::quarantine::check_parked;
 use super::{Known, Seen, Violation};
 use crate::app::{next_edition, shop};
 use crate::world::event::NodeId;
@@ -10,7 +11,7 @@ use crate::world::nemesis::consumers;
 use cloudlysis_core::aggregate::{CommandRow, Record};
 use cloudlysis_core::effect::{self, LedgerRow, Phase};
 use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
-use cloudlysis_core::outbox::{Body, Destination, Origin, Row};
+use cloudlysis_core::outbox::{Origin, Row};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
 use cloudlysis_core::schedule::Timer;
 use cloudlysis_core::wire::envelope::{EffectResult, SagaRef, WorkflowEvent};
@@ -33,12 +34,12 @@ pub struct Rows {
     checkpoints: BTreeMap<Vec<u8>, (PlatformStream, ConsumerName)>,
 }
 
-fn broken(invariant: Invariant, seen: &Seen<'_>, change: &Change, detail: &str) -> Violation {
+pub(super) fn broken(invariant: Invariant, seen: &Seen<'_>, change: &Change, detail: &str) -> Violation {
     let key = String::from_utf8_lossy(&change.key).into_owned();
     Violation::new(invariant, format!("{} {} {key}: {detail}", seen.node, change.table))
 }
 
-fn unreadable(halt: &Halt) -> Violation {
+pub(super) fn unreadable(halt: &Halt) -> Violation {
     Violation::new(Invariant::Drv2, halt.to_string())
 }
 
@@ -65,7 +66,7 @@ impl Rows {
         let Known { logs, answers, forgotten } = *known;
         // What is held back explains what is missing elsewhere.
         for change in changes.iter().filter(|change| change.table == Table::ParkedKey) {
-            check_parked(seen, change, logs)?;
+            check_parked(change, logs)?;
         }
         for change in changes {
             match change.table {
@@ -452,45 +453,4 @@ fn check_ledger(seen: &Seen<'_>, change: &Change, forgotten: &Forgotten) -> Resu
             Err(broken(Invariant::Eff4, seen, change, &detail))
         }
     }
-}
-
-/// INV-OUT-2: what leaves the outbox has arrived, or was definitely refused.
-fn check_outbox(seen: &Seen<'_>, change: &Change, logs: &Logs, answers: &Answers) -> Result<(), Violation> {
-    let (Some(before), None) = (&change.before, &change.after) else { return Ok(()) };
-    let Row { entry, .. } = Row::decode(before).map_err(|halt| unreadable(&halt))?;
-    let arrived = match &entry.body {
-        Body::Command(command) => answers.was_told(command),
-        Body::Message { stream, subject, .. } => {
-            let stream = match stream {
-                Destination::Commands => PlatformStream::WorkflowCommands,
-                Destination::Events => PlatformStream::WorkflowEvents,
-            };
-            logs.holds(stream, subject)
-        }
-    };
-    if arrived {
-        return Ok(());
-    }
-    Err(broken(
-        Invariant::Out2,
-        seen,
-        change,
-        &format!("is removed without having arrived: {:?}", entry.body),
-    ))
-}
-
-/// Nothing is quarantined but what a person spoilt.
-fn check_parked(seen: &Seen<'_>, change: &Change, logs: &Logs) -> Result<(), Violation> {
-    if change.before.is_some() {
-        return Ok(());
-    }
-    let key = String::from_utf8_lossy(&change.key).into_owned();
-    // Subjects have no spaces: in a key, one stands for the colon that would end it.
-    let subject = key.rsplit(':').next().unwrap_or_default().replace(' ', ":");
-    if logs.is_poisoned(&subject) {
-        return Ok(());
-    }
-    let row = String::from_utf8_lossy(change.after.as_deref().unwrap_or_default()).into_owned();
-    let invariant = if row.contains("version_gap") { Invariant::Gate2 } else { Invariant::Qrn1 };
-    Err(broken(invariant, seen, change, &format!("quarantined for no reason of ours: {row}")))
 }

@@ -1,5 +1,6 @@
 //! Timers: each that is set fires once and not early, or is cancelled by the saga that set it.
 
+use super::quarantine::let_go;
 use super::{Seen, Violation};
 use cloudlysis_core::outbox::{Body, Entry, Origin, Row};
 use cloudlysis_core::saga::Instance;
@@ -28,8 +29,14 @@ fn timer(row: Option<&Vec<u8>>) -> Option<Timer> {
 impl Timers {
     pub(super) fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
         let mut sent = BTreeMap::new();
-        for change in changes.iter().filter(|change| change.table == Table::Outbox && change.before.is_none())
-        {
+        let let_go = let_go(changes);
+        let is_new = |change: &&Change| {
+            let position = keys::parse_outbox(&change.key).map(|(_, position)| position);
+            change.table == Table::Outbox
+                && change.before.is_none()
+                && position.is_none_or(|own| !let_go.contains(&own))
+        };
+        for change in changes.iter().filter(is_new) {
             let entry = change.after.as_deref().and_then(|row| Some(Row::decode(row).ok()?.entry));
             if let Some(Entry {
                 origin: Origin::Reminder { timer_id, .. },

@@ -5,6 +5,7 @@ use super::{MS, World};
 use crate::oracles::{End, Violation};
 use cloudlysis_core::Invariant;
 use cloudlysis_core::gate::Standing;
+use cloudlysis_core::quarantine::Quarantine;
 use cloudlysis_core::runner::Source;
 use cloudlysis_core::saga::Instance;
 use cloudlysis_core::schedule::recurring::Row;
@@ -67,6 +68,9 @@ impl World {
         }
         if runner.outbox().depth() > 0 {
             return Some(format!("{} entries wait in the outbox", runner.outbox().depth()));
+        }
+        if let Ok([lane, ..]) = Quarantine::lanes(&self.nodes.runner.store.committed()).as_deref() {
+            return Some(format!("lane {lane} of the outbox is a dead letter"));
         }
         if runner.effects().open() > 0 {
             return Some(format!("{} effects are open", runner.effects().open()));

@@ -6,11 +6,13 @@
 //! ```
 //!
 //! One request at a time. Who hears no answer asks for something else: nobody knows what became of the request. When
-//! faults have ended they ask for nothing more; what is under way ends by itself.
+//! faults have ended they let go what the outbox gave up on, and ask for nothing more; what is under way ends by itself.
+//! What the outbox gave up on is never dropped: whoever waits for it would wait for ever.
 
 use super::event::{Event, NodeId};
 use super::{MS, World};
 use crate::oracles::Violation;
+use crate::plan::RETRY_MS_LONG;
 use cloudlysis_core::operator::{Reason, Refusal};
 use cloudlysis_core::quarantine::operate::{Operated, Operation as Redrive, Verb};
 use cloudlysis_core::quarantine::selection::{Doing, SelectionId};
@@ -37,14 +39,35 @@ pub struct Wardens {
 
 /// What they see.
 struct HeldBack {
-    free: Vec<QuarantinedKey>,
+    keys: Vec<QuarantinedKey>,
     waiting: Vec<SelectionId>,
     under_way: Vec<SelectionId>,
 }
 
+fn is_lane(own: &QuarantinedKey) -> bool {
+    own.key.starts_with("deadletter:outbox:")
+}
+
+impl HeldBack {
+    fn free(&self) -> impl Iterator<Item = &QuarantinedKey> {
+        self.keys.iter().filter(|own| own.selection.is_none())
+    }
+
+    /// What is next when there are no faults any more.
+    fn last_request(&self) -> Option<Verb> {
+        self.keys.iter().find(|own| is_lane(own))?;
+        if let Some(selection) = self.waiting.first().copied() {
+            return Some(Verb::Replay { selection, per_second: 1_000, migrate: false });
+        }
+        let key = self.free().find(|own| is_lane(own)).and_then(|own| QuarantineKey::parse(&own.key))?;
+        let which = Which { key: Some(key), ..Which::default() };
+        Some(Verb::Select { which, after: String::new(), reason: reason() })
+    }
+}
+
 impl World {
     pub(super) fn begin_wardens(&mut self) {
-        if self.plan.operators {
+        if self.plan.operators || self.plan.outbox.retry_ms_max < RETRY_MS_LONG {
             self.ward_later();
         }
     }
@@ -62,11 +85,7 @@ impl World {
             let open = selections.iter().filter(|(_, own)| !own.has_ended());
             open.filter(|(_, own)| own.is_under_way() == under_way).map(|(id, _)| *id).collect()
         };
-        Ok(HeldBack {
-            free: keys.into_iter().filter(|own| own.selection.is_none()).collect(),
-            waiting: with(false),
-            under_way: with(true),
-        })
+        Ok(HeldBack { keys, waiting: with(false), under_way: with(true) })
     }
 
     fn draw_redrive(&mut self, held: &HeldBack) -> Option<Verb> {
@@ -78,7 +97,7 @@ impl World {
             let selection = *dice.pick(&held.waiting);
             return Some(match dice.below(8) {
                 0 => Verb::Unselect { selection },
-                1 | 2 => Verb::Discard { selection },
+                1 | 2 if !held.keys.iter().any(is_lane) => Verb::Discard { selection },
                 _ => Verb::Replay {
                     selection,
                     per_second: *dice.pick(&PER_SECOND),
@@ -86,13 +105,14 @@ impl World {
                 },
             });
         }
-        if held.free.is_empty() {
+        let free: Vec<&QuarantinedKey> = held.free().collect();
+        if free.is_empty() {
             return None;
         }
-        let own = dice.pick(&held.free).clone();
+        let own = *dice.pick(&free);
         let key = QuarantineKey::parse(&own.key)?;
         let what = dice.below(6);
-        if what < 3 {
+        if what < 3 && !is_lane(own) {
             let rows = self.nodes.runner.store.committed();
             let first = Quarantine::messages(&rows, &key, 0, 1).ok()?.first()?.position;
             // What nobody could read becomes an event that nobody waits for.
@@ -109,9 +129,13 @@ impl World {
 
     pub(super) fn on_warded(&mut self) -> Result<(), Violation> {
         let patient = self.wardens.waiting.is_some_and(|(_, since)| self.now_ns < since + PATIENCE_NS);
-        if self.healed_at.is_none() && !patient && self.is_up(NodeId::Runner) {
+        if !patient && self.is_up(NodeId::Runner) {
             let held = self.held_back().map_err(|halt| Violation::of_halt(NodeId::Runner, &halt))?;
-            if let Some(verb) = self.draw_redrive(&held) {
+            let verb = match self.healed_at {
+                None => self.draw_redrive(&held),
+                Some(_) => held.last_request(),
+            };
+            if let Some(verb) = verb {
                 let ticket = self.operators.draw_ticket();
                 self.wardens.waiting = Some((ticket, self.now_ns));
                 let operation = Operation::Quarantine(Redrive { tenant: None, verb });

@@ -1,6 +1,7 @@
 //! A relay on a bench, with a log of how its entries ended, and an outside that keeps what reached it.
 
 mod exhaustive;
+mod given_up;
 mod properties;
 mod script;
 mod tenants;
@@ -39,6 +40,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxNeverHeld, script::while_it_is_held_nothing_leaves_and_nothing_counts_as_stored),
     (Quirk::OutboxCrowdedOut, tenants::a_tenant_with_much_to_send_does_not_hold_back_the_first_of_another),
     (Quirk::OutboxKeepsItsTurn, tenants::tenants_take_turns),
+    (Quirk::OutboxLaneRunsOn, given_up::what_is_behind_an_entry_that_was_given_up_on_waits_with_it),
     (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
 ];
 
@@ -55,9 +57,11 @@ const LIMITS: Limits = Limits {
     attempt_timeout_ms: 5_000,
     backoff_ms: 100,
     backoff_ms_max: 1_000,
+    retry_ms_max: 20_000,
 };
 
-/// A relay, and a table that keeps how each entry ended, in order: what a parent would do with a settlement.
+/// A relay, a table that keeps how each entry ended, in order, and one that keeps what was given up on: what a parent
+/// would do.
 #[derive(Clone, PartialEq, Debug)]
 struct Relay(Outbox);
 
@@ -67,6 +71,10 @@ enum Input {
     Outbox(super::Input),
     /// The owner holds the relay, or no longer does.
     Held(bool),
+    /// What was given up on in this lane is let go again.
+    LetGo(String),
+    /// What was given up on in this lane is dropped.
+    Dropped(String),
     Tick(Tick),
 }
 
@@ -84,7 +92,9 @@ impl Machine for Relay {
     type Durable = (u64, u64);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        Ok(Self(Outbox::recover(config, incarnation, view)?))
+        let mut outbox = Outbox::recover(config, incarnation, view)?;
+        kept(view).keys().for_each(|(lane, _)| outbox.keeps(lane));
+        Ok(Self(outbox))
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
@@ -104,12 +114,32 @@ impl Machine for Relay {
                 self.0.hold(held);
                 Ok(())
             }
-            Input::Tick(Tick) => self.0.tick(now, cx),
+            Input::LetGo(lane) => {
+                let kept = kept(cx.view()).into_iter().filter(|((own, _), _)| *own == lane);
+                let kept: Vec<(u64, Entry)> = kept.map(|((_, at), entry)| (at, entry)).collect();
+                kept.iter().for_each(|(at, _)| cx.delete(Table::Parked, &kept_key(&lane, *at)));
+                self.0.let_go(now, &lane, &kept, cx);
+                Ok(())
+            }
+            Input::Dropped(lane) => {
+                let kept = kept(cx.view()).into_keys().filter(|(own, _)| *own == lane);
+                kept.for_each(|(_, at)| cx.delete(Table::Parked, &kept_key(&lane, at)));
+                self.0.freed(&lane);
+                Ok(())
+            }
+            Input::Tick(Tick) => {
+                self.0.tick(now, cx)?;
+                while let Some(own) = self.0.give_up(cx)? {
+                    let row = serde_json::to_vec(&own.entry).expect("serialises");
+                    cx.put(Table::Parked, &kept_key(&own.lane, own.position), &row);
+                }
+                Ok(())
+            }
         }
     }
 
     fn deadline(&self) -> Option<(Mono, Timer)> {
-        self.0.deadline()
+        if self.0.any_given_up() { Some((Mono::ZERO, Timer::Retry)) } else { self.0.deadline() }
     }
 
     fn durable(&self) -> (u64, u64) {
@@ -119,6 +149,20 @@ impl Machine for Relay {
     fn check(&self, view: &dyn View) -> Result<(), Halt> {
         self.0.check(view)
     }
+}
+
+fn kept_key(lane: &str, position: u64) -> Vec<u8> {
+    [lane.as_bytes(), b"|", &keys::position(position)].concat()
+}
+
+/// What was given up on, by lane and position.
+fn kept(view: &dyn View) -> BTreeMap<(String, u64), Entry> {
+    let read = |(key, row): (Vec<u8>, Vec<u8>)| {
+        let (lane, position) = key.split_last_chunk::<8>().expect("a position");
+        let lane = String::from_utf8(lane[..lane.len() - 1].to_vec()).expect("text");
+        ((lane, u64::from_be_bytes(*position)), serde_json::from_slice(&row).expect("an entry"))
+    };
+    rows(view, Table::Parked).into_iter().map(read).collect()
 }
 
 /// The name under which a test knows an entry.

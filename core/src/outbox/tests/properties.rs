@@ -2,7 +2,7 @@
 
 use super::{
     Bench, Config, Effect, Entry, Input, LIMITS, Landed, Outside, Relay, about, command, config, enqueued,
-    headers, message, name, not_now, result_of, settled, subject, token, unknown, waiting,
+    headers, kept, message, name, not_now, result_of, settled, subject, token, unknown, waiting,
 };
 use crate::outbox::Limits;
 use proptest::prelude::*;
@@ -56,6 +56,10 @@ enum Op {
     FailCommit {
         landed: Landed,
     },
+    /// An operator lets a lane go that was given up on.
+    LetGo {
+        nth: Index,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -77,6 +81,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::SpuriousTick),
         2 => Just(Op::Crash),
         2 => landed.prop_map(|landed| Op::FailCommit { landed }),
+        1 => nth().prop_map(|nth| Op::LetGo { nth }),
     ]
 }
 
@@ -142,7 +147,7 @@ impl World {
     }
 
     pub(super) fn released(&mut self, effects: Vec<Effect>) {
-        let (waiting, settled) = (waiting(&self.bench), settled(&self.bench));
+        let (waiting, settled) = (self.unsettled(), settled(&self.bench));
         for effect in &effects {
             let subject = subject(effect);
             let of = waiting.iter().find(|(_, entry)| about(entry) == subject);
@@ -156,6 +161,20 @@ impl World {
         }
         self.requests.extend(effects);
         self.judge(&waiting, &settled);
+    }
+
+    /// What waits, in the outbox or because it was given up on.
+    fn unsettled(&self) -> BTreeMap<u64, Entry> {
+        let mut all = waiting(&self.bench);
+        for ((_, position), entry) in kept(&self.bench.store) {
+            assert_eq!(all.insert(position, entry), None, "INV-OUT-8: entry {position} is kept, and waits");
+        }
+        all
+    }
+
+    /// Lanes that were given up on.
+    fn kept_lanes(&self) -> BTreeSet<String> {
+        kept(&self.bench.store).into_keys().map(|(lane, _)| lane).collect()
     }
 
     /// Nothing lost, nothing twice, and every end is the truth.
@@ -271,6 +290,12 @@ impl World {
             }
             Op::Crash => self.bench.crash(),
             Op::FailCommit { landed } => self.fail_commit = Some(*landed),
+            Op::LetGo { nth } => {
+                let lanes: Vec<String> = self.kept_lanes().into_iter().collect();
+                if !lanes.is_empty() {
+                    self.turn(vec![Input::LetGo(nth.get(&lanes).clone())]);
+                }
+            }
         }
     }
 
@@ -285,7 +310,11 @@ impl World {
                 self.answer(0, false);
             }
             self.wait(1_000);
+            for lane in self.kept_lanes() {
+                self.turn(vec![Input::LetGo(lane)]);
+            }
         }
+        assert_eq!(self.kept_lanes(), BTreeSet::new());
         assert_eq!(waiting(&self.bench), BTreeMap::new());
         assert_eq!(settled(&self.bench).len(), self.entries.len());
         let reached = self.outside.order.len() + self.foreign.len();

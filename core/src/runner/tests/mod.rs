@@ -1,5 +1,6 @@
 //! A runner on a bench, its three streams, and an outside of aggregates and services: the whole path in one world.
 
+mod dead_letter;
 mod definitions;
 mod occurrence;
 mod operating;
@@ -32,6 +33,10 @@ use std::collections::BTreeMap;
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::RetentionTooSoon, retention::what_has_ended_is_kept_so_long_and_no_longer),
+    (
+        Quirk::OutboxGivesUpForGood,
+        dead_letter::what_nobody_answers_is_a_dead_letter_and_goes_on_when_it_is_replayed,
+    ),
     (Quirk::RetentionForgetsEffect, retention::what_has_ended_is_kept_so_long_and_no_longer),
 ];
 
@@ -61,6 +66,7 @@ const OUTBOX_LIMITS: outbox::Limits = outbox::Limits {
     attempt_timeout_ms: 5_000,
     backoff_ms: 100,
     backoff_ms_max: 1_000,
+    retry_ms_max: 3_600_000,
 };
 
 /// Cannot react to a cancelled order.
@@ -127,6 +133,8 @@ struct Outside {
     log: Vec<String>,
     /// Answers are worth nothing unless something holds them: calls that reached it, repetitions included.
     calls: u64,
+    /// Aggregates do nothing, and say so to nobody.
+    is_mute: bool,
 }
 
 impl Outside {
@@ -141,6 +149,9 @@ impl Outside {
     }
 
     fn submit(&mut self, command: &Command) -> Outcome<CommandAccepted, CommandRefused> {
+        if self.is_mute {
+            return Outcome::Unknown;
+        }
         let order = command.payload["order"].as_str().unwrap_or(command.id.as_str());
         let what = format!("{}/{order} {}", command.tenant, command.name);
         if self.does(command.command_id.as_str(), what, "soldout reserve") {

@@ -59,7 +59,7 @@ fn world(names: &[&str], hand_over: HandOver) -> World {
 
 impl World {
     /// Time passes, and everything is carried to and fro.
-    fn wait(&mut self, ms: u64) {
+    pub(super) fn wait(&mut self, ms: u64) {
         let effects = self.bench.advance(ms);
         self.carry(effects);
     }

@@ -5,12 +5,12 @@ use super::{
 };
 use crate::operator::{Reason, Refusal};
 use crate::quarantine::operate::{self, Operated, Verb};
-use crate::quarantine::selection::Selection;
+use crate::quarantine::selection::{Selection, SelectionId};
 use crate::quarantine::{Quarantine, QuarantineKey, Which};
 use crate::saga;
 use serde_json::Value;
 
-fn reason() -> Reason {
+pub(super) fn reason() -> Reason {
     Reason::parse("mended").expect("a reason")
 }
 
@@ -33,7 +33,7 @@ impl World {
         self
     }
 
-    fn do_with_held(&mut self, verb: Verb) -> Result<Operated, Refusal> {
+    pub(super) fn do_with_held(&mut self, verb: Verb) -> Result<Operated, Refusal> {
         let ticket = self.answered.len() as u64;
         let operation = Operation::Quarantine(operate::Operation { tenant: None, verb });
         let effects = self.bench.turn([Input::Asked { ticket, operation: Box::new(operation) }]);
@@ -51,9 +51,17 @@ impl World {
     }
 
     fn replay_with(&mut self, migrate: bool) -> Selection {
+        self.select_all(|selection| Verb::Replay { selection, per_second: 1_000, migrate })
+    }
+
+    pub(super) fn discard_all(&mut self) -> Selection {
+        self.select_all(|selection| Verb::Discard { selection })
+    }
+
+    fn select_all(&mut self, then: impl FnOnce(SelectionId) -> Verb) -> Selection {
         let verb = Verb::Select { which: Which::default(), after: String::new(), reason: reason() };
         let Ok(Operated::Selection { id, .. }) = self.do_with_held(verb) else { panic!("nothing to select") };
-        self.do_with_held(Verb::Replay { selection: id, per_second: 1_000, migrate }).expect("begins");
+        self.do_with_held(then(id)).expect("begins");
         let effects = self.bench.advance(10_000);
         self.carry(effects);
         Quarantine::selections(&self.bench.store).expect("reads").remove(&id).expect("on record")
