@@ -7,6 +7,7 @@
 //! | [`crashes`] | SIGKILL at the moments that hurt, brought about on purpose |
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM, and a drain on request |
+//! | [`rolling`] | a rolling restart under load, and SIGKILL after a drain |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`reload`] | new manifests while the node runs |
 //! | [`timers`] | timers and signals of sagas |
@@ -37,6 +38,7 @@ mod orders;
 mod providers;
 mod quarantine;
 mod reload;
+mod rolling;
 mod schedules;
 mod secrets;
 mod separate;
@@ -107,6 +109,7 @@ on_both_brokers!(
     crashes::killed_during_a_call,
     crashes::killed_during_redelivery,
     broker_away::without_its_broker_a_node_waits_quietly_and_then_goes_on,
+    rolling::every_process_is_restarted_under_load_and_nothing_is_lost_or_in_doubt,
     drain::a_terminated_process_drains_and_the_next_one_goes_on,
     drain::a_call_under_way_is_waited_for,
     drain::a_drained_process_stays_and_says_so_until_it_is_terminated,

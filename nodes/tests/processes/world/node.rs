@@ -60,6 +60,13 @@ impl Node {
         self.address.set(announced(&mut self.process).await);
     }
 
+    /// From now on it is started where it listens now: others know it by this address.
+    pub(crate) fn stay(&mut self) {
+        let address = self.address.get().trim_start_matches("http://").to_owned();
+        let listen = self.arguments.iter().position(|own| own == "--listen").expect("it listens");
+        self.arguments[listen + 1] = address;
+    }
+
     /// A client of what it serves; it follows restarts.
     pub(crate) fn shop(&self) -> Shop {
         Shop::at(self.address.clone())
