@@ -1,13 +1,14 @@
 //! Building nodes: store, machine, partition, services.
 
 use super::CommandError;
-use crate::admin::dlq;
+use crate::admin::dlq::DeadLetters;
 use crate::admin::drain::Drainable;
-use crate::admin::effects::{self, Effects};
-use crate::admin::redrive::{self, Redrive};
-use crate::admin::reload::{self, Read, Reloads};
-use crate::admin::sagas::{self, Sagas};
-use crate::admin::schedules::{self, Schedules};
+use crate::admin::effects::Effects;
+use crate::admin::redrive::Redrive;
+use crate::admin::reload::{Read, Reloader, Reloads};
+use crate::admin::sagas::Sagas;
+use crate::admin::schedules::Schedules;
+use crate::admin::{self, http};
 use crate::aggregate::Commands;
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::projection::{ProjectionEdge, Queries};
@@ -211,7 +212,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
-    let admin = dlq::router("projection", snapshots);
+    let admin = http::dead_letters("projection", DeadLetters { snapshots });
     Ok(finish(&common.settings, partition, (services, admin), info))
 }
 
@@ -264,16 +265,27 @@ pub(super) fn runner_watched(
         "effects": names(effects.keys()),
         "schedules": names(schedules.keys()),
     });
-    let shown = Schedules {
-        application: application.clone(),
-        snapshots: snapshots.clone(),
-        operator: operator.clone(),
+    let (decides, carries_out) = match mode {
+        Mode::Combined(_) => (true, true),
+        Mode::Sagas => (true, false),
+        Mode::Effects => (false, true),
     };
-    let instances = Sagas {
-        application: application.clone(),
-        snapshots: snapshots.clone(),
-        broker: common.broker.clone(),
-        operator: operator.clone(),
+    let operated = admin::Runner {
+        sagas: decides.then(|| Sagas {
+            application: application.clone(),
+            snapshots: snapshots.clone(),
+            broker: common.broker.clone(),
+            operator: operator.clone(),
+        }),
+        schedules: decides.then(|| Schedules {
+            application: application.clone(),
+            snapshots: snapshots.clone(),
+            operator: operator.clone(),
+        }),
+        effects: carries_out.then(|| Effects { snapshots: snapshots.clone(), broker: common.broker.clone() }),
+        dead_letters: DeadLetters { snapshots: snapshots.clone() },
+        redrive: Redrive { snapshots: snapshots.clone(), operator },
+        reloads: None,
     };
     let seed = seed(&store);
     let store_id = store.store_id().to_owned();
@@ -309,20 +321,11 @@ pub(super) fn runner_watched(
         connection: connection.clone(),
         secrets: common.secrets.clone(),
         partition: partition.reloads.clone(),
-        snapshots: snapshots.clone(),
+        snapshots,
         deadline: common.settings.time(Key::DrainDeadlineMs),
     });
-    let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
-    let halves = match mode {
-        Mode::Combined(_) => {
-            sagas::router(instances).merge(schedules::router(shown)).merge(effects::router(ledger))
-        }
-        Mode::Sagas => sagas::router(instances).merge(schedules::router(shown)),
-        Mode::Effects => effects::router(ledger),
-    };
-    let redrive = Redrive { snapshots: snapshots.clone(), operator };
-    let admin = dlq::router("runner", snapshots).merge(redrive::router(redrive)).merge(halves);
-    let admin = reloads.map_or(admin.clone(), |reloads| admin.merge(reload::router(reloads)));
+    let operated = admin::Runner { reloads: reloads.map(Reloader::new), ..operated };
+    let admin = http::runner(operated);
     Ok(finish(&common.settings, partition, (Router::new(), admin), info))
 }
 

@@ -4,7 +4,8 @@ use super::embedded;
 use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say};
-use crate::admin::drain;
+use crate::admin::drain::Process;
+use crate::admin::http;
 use crate::admin::reload::Read;
 use crate::application;
 use crate::cli::{Flags, NodeFlags, Serve};
@@ -114,7 +115,8 @@ async fn serve_partition(
         info: node::info(app, std::slice::from_ref(&node), common.settings.to_json()),
     });
     let deadline = common.settings.time(Key::DrainDeadlineMs);
-    let admin = node.admin.clone().merge(drain::router(vec![node.drainable.clone()], deadline));
+    let process = Process { partitions: [node.drainable.clone()].into(), deadline };
+    let admin = node.admin.clone().merge(http::drain(process));
     let services = node.services.clone().merge(guard.around(admin));
     let router = services.merge(probes.router()).merge(health_service(&probes).await);
     let server = server::serve(listener, router, stopping);
