@@ -138,6 +138,11 @@ impl Fault {
     pub(super) fn unknown(detail: impl Into<String>) -> Self {
         Self::new(Kind::Unknown, "outcome_unknown", detail)
     }
+
+    /// As a gRPC response of its own, for what stands in front of services.
+    pub(crate) fn into_grpc(self) -> Response {
+        Status::from(self).into_http()
+    }
 }
 
 impl From<NotDone> for Fault {

@@ -7,6 +7,9 @@ use cloudlysis_core::{Wall, ns_of_rfc3339};
 use std::fmt::Display;
 use std::time::Duration;
 
+/// The last moment that nanoseconds since 1970 can say, in milliseconds.
+const MOMENT_MS_MAX: u64 = u64::MAX / 1_000_000;
+
 /// What parsing a field gave; what is wrong with it names the field.
 pub(super) fn parsed<T, E: Display>(field: &str, parsed: Result<T, E>) -> Result<T, Fault> {
     parsed.map_err(|error| Fault::invalid(field, error))
@@ -50,6 +53,13 @@ pub(super) fn time(field: &str, text: &str) -> Result<Wall, Fault> {
     read.ok_or_else(|| Fault::invalid(field, expected))
 }
 
+/// A moment, in milliseconds since 1970: as many as can be written.
+pub(super) fn moment(field: &str, ms: Option<u64>) -> Result<Wall, Fault> {
+    let expected =
+        || Fault::invalid(field, format!("expected at most {MOMENT_MS_MAX} milliseconds since 1970"));
+    ms.filter(|ms| *ms <= MOMENT_MS_MAX).map(Wall::from_ms).ok_or_else(expected)
+}
+
 /// How long something may take: what is asked for, or what is usual.
 pub(super) fn deadline(asked_ms: Option<u64>, usual: Duration, ms_max: u64) -> Result<Duration, Fault> {
     match asked_ms {
@@ -62,6 +72,15 @@ pub(super) fn deadline(asked_ms: Option<u64>, usual: Duration, ms_max: u64) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_the_same_however_it_is_said() {
+        let written = time("from", "2026-11-21T05:14:00.123Z").expect("a time");
+        assert_eq!(moment("from", Some(1_795_238_040_123)), Ok(written));
+        assert!(moment("from", Some(MOMENT_MS_MAX)).is_ok());
+        assert!(moment("from", Some(MOMENT_MS_MAX + 1)).is_err() && moment("from", None).is_err());
+        assert!(time("from", "yesterday").is_err());
+    }
 
     #[test]
     fn a_deadline_has_a_limit() {

@@ -1,8 +1,9 @@
-//! What operators ask a node for: verbs, whatever they are asked over.
+//! What operators ask a node for: the same verbs over HTTP and over gRPC.
 //!
 //! ```text
-//! http ─ a request, read ─► sagas, schedules, … ─┬─► committed rows, beside the machine
-//!   ◄─ an answer, or a fault, told ───────────── └─► operator ─► the machine
+//! http ─┐  a request, read                  ┌─ committed rows, beside the machine
+//!       ├─────────────────► sagas, schedules, … ─► operator ─► the machine
+//! grpc ─┘  an answer, or a fault, told ◄────┘
 //! ```
 //!
 //! | module | what it does |
@@ -12,7 +13,7 @@
 //! | [`drain`], [`reload`] | the process as a whole |
 //! | [`operator`] | asks the machine, and waits for what it did |
 //! | [`fault`] | why something was not done, as each protocol says it |
-//! | [`http`] | a translation of all that, and nothing more |
+//! | [`http`], [`grpc`] | translations of all that, and nothing more |
 //!
 //! Where a node has a token, all of it asks for that ([`crate::token`]).
 
@@ -21,6 +22,7 @@ pub mod drain;
 pub mod effects;
 pub mod fault;
 mod fields;
+pub mod grpc;
 pub mod http;
 pub mod operator;
 pub mod redrive;
