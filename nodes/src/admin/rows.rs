@@ -3,12 +3,14 @@
 use super::fault::Fault;
 use cloudlysis_core::{Halt, StoreFault, View};
 use cloudlysis_io_nats::store::Snapshots;
+use serde::Deserialize;
 
 /// Rows in one page unless asked otherwise, and at most.
 pub(super) const PAGE: (usize, usize) = (100, 1_000);
 
 /// Where a page begins, and how long it is.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct PageOf {
     /// Where the page before said that the next one begins; empty for the first.
     pub after: String,

@@ -44,22 +44,11 @@ async fn list(
     Ok(Json(json!({ "keys": page.items, "next": page.next })))
 }
 
-/// Which page of groups.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GroupsOf {
-    #[serde(default)]
-    after: String,
-    #[serde(default)]
-    limit: Option<usize>,
-}
-
 async fn groups(
     State(dead_letters): State<DeadLetters>,
-    page: Result<Query<GroupsOf>, QueryRejection>,
+    page: Result<Query<PageOf>, QueryRejection>,
 ) -> Result<Json<Value>, Fault> {
-    let GroupsOf { after, limit } = query(page)?;
-    let page = dead_letters.groups(&PageOf { after, limit })?;
+    let page = dead_letters.groups(&query(page)?)?;
     Ok(Json(json!({ "groups": page.items, "next": page.next })))
 }
 

@@ -24,16 +24,6 @@ pub(super) fn router(schedules: Schedules) -> Router {
         .with_state(schedules)
 }
 
-/// Which page.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SchedulesOf {
-    #[serde(default)]
-    after: String,
-    #[serde(default)]
-    limit: Option<usize>,
-}
-
 fn told(Shown { key, row, written }: &Shown) -> Value {
     let time = |at: Option<Wall>| at.map(Wall::rfc3339);
     json!({
@@ -62,11 +52,10 @@ fn asked(Asked { key, at, reason, what }: &Asked) -> Value {
 
 async fn list(
     State(schedules): State<Schedules>,
-    page: Result<Query<SchedulesOf>, QueryRejection>,
+    page: Result<Query<PageOf>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Json<Value>, Fault> {
-    let SchedulesOf { after, limit } = query(page)?;
-    let page = schedules.list(tenant(&headers)?.as_ref(), &PageOf { after, limit })?;
+    let page = schedules.list(tenant(&headers)?.as_ref(), &query(page)?)?;
     let rows: Vec<Value> = page.items.iter().map(told).collect();
     Ok(Json(json!({ "schedules": rows, "next": page.next })))
 }
