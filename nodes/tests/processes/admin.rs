@@ -7,10 +7,12 @@ use cloudlysis_core::wire::answer::PublishAnswer;
 use cloudlysis_core::wire::headers::Headers;
 use cloudlysis_nodes::proto::admin::runner_admin_client::RunnerAdminClient;
 use cloudlysis_nodes::proto::admin::runner_admin_server::SERVICE_NAME;
+use cloudlysis_nodes::proto::admin::schedule::asked::What as AskedFor;
 use cloudlysis_nodes::proto::admin::{self as wire, waits_for::What};
 use futures_util::stream;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -204,22 +206,46 @@ async fn what_is_held_back_is_found(world: &World, operator: &mut Admin) {
     let none = operator.list_dead_letters(wire::ListDeadLettersRequest::default()).await;
     assert_eq!(none.expect("a page").into_inner().keys, []);
     let broker = world.broker().await;
-    let stored = broker.publish(SUBJECT.into(), &Headers::default(), "this is no event".into()).await;
-    assert!(matches!(stored, PublishAnswer::Acked { .. }), "{stored:?}");
+    for _ in 0..2 {
+        let stored = broker.publish(SUBJECT.into(), &Headers::default(), "this is no event".into()).await;
+        assert!(matches!(stored, PublishAnswer::Acked { .. }), "{stored:?}");
+    }
     let key = eventually("the runner holds it back", SOON, async || {
         let asked = wire::ListDeadLettersRequest { tenant_id: Some("acme".into()), ..Default::default() };
         let page = operator.clone().list_dead_letters(asked).await;
-        page.map_err(|status| status.to_string())?.into_inner().keys.pop().ok_or_else(|| "none".to_owned())
+        let keys = page.map_err(|status| status.to_string())?.into_inner().keys;
+        keys.iter().find(|own| own.messages == 2).cloned().ok_or_else(|| format!("{keys:?}"))
     })
     .await;
-    assert_eq!((key.tenant_id.as_deref(), key.messages), (Some("acme"), 1));
+    assert_eq!(key.tenant_id.as_deref(), Some("acme"));
     let messages = |key: &str| wire::ShowDeadLettersRequest { key: key.to_owned(), ..Default::default() };
     let shown = operator.show_dead_letters(messages(&key.key)).await.expect("a page").into_inner();
-    let [message] = &shown.messages[..] else { panic!("{shown:?}") };
+    let [message, _] = &shown.messages[..] else { panic!("{shown:?}") };
     assert_eq!((message.subject.as_str(), &message.payload[..]), (SUBJECT, &br#""this is no event""#[..]));
     assert_eq!(refused(operator.show_dead_letters(messages("x")).await), is(Code::NotFound, "key_not_found"));
 
-    let (reason, group) = ("it was a test".to_owned(), Some(key.group));
+    let edit = wire::EditDeadLetterRequest {
+        key: key.key.clone(),
+        position: message.position,
+        payload: b"{}".to_vec(),
+        reason: "it was a test".into(),
+        tenant_id: None,
+    };
+    assert!(operator.edit_dead_letter(edit).await.expect("edited").into_inner().changed);
+    let edited = operator.show_dead_letters(messages(&key.key)).await.expect("a page").into_inner();
+    assert_eq!((&edited.messages[0].payload[..], edited.messages[0].payload_bytes), (&b"{}"[..], 2));
+    let skip = |position| wire::SkipDeadLetterRequest {
+        key: key.key.clone(),
+        position,
+        reason: "it was a test".into(),
+        tenant_id: None,
+    };
+    let out_of_turn = operator.skip_dead_letter(skip(message.position + 1)).await;
+    assert_eq!(refused(out_of_turn), is(Code::FailedPrecondition, "conflict"));
+    let skipped = operator.skip_dead_letter(skip(message.position)).await.expect("skipped").into_inner();
+    assert_eq!((skipped.messages, skipped.changed), (1, true));
+
+    let (reason, group) = ("it was a test".to_owned(), Some(key.group.clone()));
     let select = wire::SelectDeadLettersRequest { group, reason, ..Default::default() };
     let selected = operator.select_dead_letters(select).await.expect("selected").into_inner();
     let selection = selected.selection.expect("a selection").selection;
@@ -259,4 +285,65 @@ pub(crate) async fn half_a_runner_says_which_half_it_is(world: World) {
     assert_eq!(refused(operator.reload(long).await), is(Code::InvalidArgument, "invalid_deadline_ms"));
     let reloaded = operator.reload(wire::ReloadRequest::default()).await.expect("reloaded").into_inner();
     assert_eq!((reloaded.changed, reloaded.clean), (Vec::new(), None), "nothing has changed");
+}
+
+pub(crate) async fn a_schedule_does_what_it_is_told_over_grpc(world: World) {
+    let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/beacon");
+    let node = world.dev_of(&app, "data").await;
+    let mut operator = admin(&node, None).await;
+    let key = |name: &str| Some(wire::ScheduleKey { tenant_id: "acme".into(), schedule: name.into() });
+    let beats = || key("beats");
+    let why = || "a bad deploy".to_owned();
+    let last = eventually("it fires", SOON, async || {
+        let page = operator.clone().list_schedules(wire::ListSchedulesRequest::default()).await;
+        let schedules = page.map_err(|status| status.to_string())?.into_inner().schedules;
+        let own = schedules.iter().find(|own| own.key == beats());
+        let fired = own.filter(|own| own.when.as_deref() == Some("every 1s")).and_then(|own| own.fired);
+        fired.ok_or_else(|| format!("{schedules:?}"))
+    })
+    .await;
+    let pause = wire::PauseScheduleRequest { key: beats(), reason: why() };
+    assert!(operator.pause_schedule(pause).await.expect("done").into_inner().paused);
+
+    let trigger = wire::TriggerScheduleRequest { key: beats(), reason: why(), idempotency_key: None };
+    let answer = operator.trigger_schedule(trigger.clone()).await;
+    assert_eq!(refused(answer), is(Code::InvalidArgument, "invalid_idempotency_key"));
+    let trigger = wire::TriggerScheduleRequest { idempotency_key: Some("once".into()), ..trigger };
+    let first = eventually("what runs has ended", SOON, async || {
+        let done = operator.clone().trigger_schedule(trigger.clone()).await;
+        done.map(tonic::Response::into_inner).map_err(|status| status.to_string())
+    })
+    .await;
+    let again = operator.trigger_schedule(trigger).await.expect("done").into_inner();
+    assert_eq!((first.changed, again.changed), (true, false));
+    assert!(first.occurrence_id.is_some() && first.occurrence_id == again.occurrence_id, "{again:?}");
+
+    let fill = wire::BackfillScheduleRequest {
+        key: beats(),
+        reason: why(),
+        idempotency_key: Some("fill".into()),
+        from_ms: Some(last.due_ms),
+        to_ms: None,
+    };
+    let answer = operator.backfill_schedule(fill.clone()).await;
+    assert_eq!(refused(answer), is(Code::InvalidArgument, "invalid_to_ms"));
+    let fill = wire::BackfillScheduleRequest { to_ms: Some(last.due_ms), ..fill };
+    assert_eq!(operator.backfill_schedule(fill).await.expect("begun").into_inner().left, 1);
+    let show = |name: &str| wire::ShowScheduleRequest { key: key(name) };
+    let shown = operator.show_schedule(show("beats")).await.expect("a schedule").into_inner();
+    let shown = shown.schedule.unwrap_or_default();
+    assert_eq!(shown.backfill.map(|own| (own.from_ms, own.to_ms)), Some((last.due_ms, last.due_ms)));
+    assert_eq!(shown.paused.map(|own| own.reason), Some(why()));
+    let asked: Vec<_> = shown.asked.iter().map(wire::schedule::Asked::what).collect();
+    assert_eq!(asked, [AskedFor::Trigger, AskedFor::Backfill]);
+
+    let stop = wire::StopBackfillRequest { key: beats(), reason: why() };
+    assert_eq!(operator.stop_backfill(stop).await.expect("stopped").into_inner().dropped, 1);
+    let resume = wire::ResumeScheduleRequest { key: beats() };
+    assert!(!operator.resume_schedule(resume).await.expect("done").into_inner().paused);
+    let shown = operator.show_schedule(show("beats")).await.expect("a schedule").into_inner();
+    let counts = shown.schedule.and_then(|own| own.counts).unwrap_or_default();
+    assert_eq!((counts.triggered, counts.backfilled, counts.dropped), (1, 0, 1));
+    let answer = operator.show_schedule(show("beets")).await;
+    assert_eq!(refused(answer), is(Code::NotFound, "unknown_schedule"));
 }

@@ -136,6 +136,7 @@ on_both_brokers!(
     token::operators_show_a_token_and_probes_need_none,
     token::without_a_token_a_node_is_not_opened_to_others,
     admin::operators_use_grpc_as_they_use_http,
+    admin::a_schedule_does_what_it_is_told_over_grpc,
     admin::half_a_runner_says_which_half_it_is,
     reload::manifests_are_swapped_under_load_or_not_at_all,
     separate::four_processes_ship_an_order,
