@@ -4,7 +4,11 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
-const PROTOS: [&str; 2] = ["aggregate/gateway/v1/command.proto", "projection/gateway/v1/query.proto"];
+const PROTOS: [&str; 3] = [
+    "aggregate/gateway/v1/command.proto",
+    "projection/gateway/v1/query.proto",
+    "runner/admin/v1/admin.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

@@ -11,7 +11,8 @@
 //! | [`broker`] | an embedded NATS server with JetStream |
 //! | [`nats_server`] | a command that stands in for the real `nats-server` |
 //! | [`settings`], [`token`] | what a node is told, and by whom |
-//! | [`probes`] | `/health`, `/ready`, `/metrics`, `/info` |
+//! | [`admin`] | what operators ask for, over HTTP and gRPC |
+//! | [`probes`], [`introspection`] | `/health`, `/ready`, `/metrics`, `/info`; `grpc.health.v1`, reflection |
 //! | [`commands`] | `dev`, `validate`, `serve` |
 
 /// Rows, messages and JSON trees are small, many and short-lived, and end on other threads than they began on: the
@@ -27,6 +28,7 @@ pub mod broker;
 pub mod cli;
 pub mod commands;
 pub mod gateway;
+pub mod introspection;
 pub mod nats_server;
 pub mod partition;
 pub mod probes;
@@ -57,6 +59,15 @@ pub mod proto {
             reason = "generated; documented in the .proto file"
         )]
         tonic::include_proto!("projection.gateway.v1");
+    }
+    /// What operators ask a runner for.
+    pub mod admin {
+        #![allow(
+            missing_docs,
+            clippy::missing_errors_doc,
+            reason = "generated; documented in the .proto files"
+        )]
+        tonic::include_proto!("runner.admin.v1");
     }
     /// For reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

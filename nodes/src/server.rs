@@ -1,6 +1,5 @@
 //! One listener per node: gRPC and HTTP on the same port.
 
-use crate::proto::DESCRIPTORS;
 use crate::token::Guard;
 use axum::Router;
 use axum::serve::{Listener, ListenerExt};
@@ -63,22 +62,6 @@ pub async fn bind(address: &str, openness: &Openness) -> Result<TcpListener, Lis
         }
     }
     Ok(listener)
-}
-
-/// Adds `grpc.reflection` to a node's services.
-#[must_use]
-pub fn with_reflection(routes: Routes) -> Routes {
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(DESCRIPTORS)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1();
-    match reflection {
-        Ok(reflection) => routes.add_service(reflection),
-        Err(error) => {
-            tracing::error!(%error, "no reflection");
-            routes
-        }
-    }
 }
 
 /// gRPC services as routes beside others. Unknown methods become plain 404s, which gRPC clients read as unimplemented.

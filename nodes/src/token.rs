@@ -1,12 +1,12 @@
-//! The token that operators show a node, and what stands in front of `/admin`.
+//! The token that operators show a node, and what stands in front of `/admin` and its gRPC twin.
 //!
 //! A node keeps a digest of its token, and compares digests in a time that says nothing about where they differ. Probes
 //! and metrics are open: who watches a node need not be able to stop it.
 
-use crate::gateway::problem::Problem;
+use crate::admin::fault::{Fault, Kind};
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
@@ -114,13 +114,19 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
+/// Whether the answer is to be a status of gRPC: its clients cannot read a problem.
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
 async fn ask(State(guard): State<Guard>, headers: HeaderMap, request: Request, next: Next) -> Response {
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if guard.admits(shown) {
         return next.run(request).await;
     }
-    let detail = "this needs the token of the node, as `Authorization: Bearer …`";
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorised", detail).into_response()
+    let detail = "this needs the token of the node, as `authorization: Bearer <token>`";
+    let fault = Fault::new(Kind::Unauthenticated, "unauthorised", detail);
+    if is_grpc(&headers) { fault.into_grpc() } else { fault.into_response() }
 }
 
 #[cfg(test)]

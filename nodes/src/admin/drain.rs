@@ -3,18 +3,12 @@
 //! The process stays: its probes answer, `/ready` says `draining`, and SIGTERM ends it, at once if nothing is left to
 //! wait for. Asking twice is asking once: the first deadline counts, and everybody gets the same report.
 
-use crate::gateway::problem::Problem;
+use super::fault::{Fault, Kind};
+use super::fields;
 use crate::partition::{Status, Stop};
 use crate::shutdown;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
 use cloudlysis_core::drain::Report;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -46,58 +40,62 @@ impl Drainable {
 
 /// The partitions of a process, in the order in which they are drained, and how long they have unless somebody says.
 #[derive(Clone, Debug)]
-struct Process {
-    partitions: Arc<[Drainable]>,
-    deadline: Duration,
+pub struct Process {
+    /// The first need the last.
+    pub partitions: Arc<[Drainable]>,
+    /// How long they have.
+    pub deadline: Duration,
 }
 
-/// The route.
-pub fn router(partitions: Vec<Drainable>, deadline: Duration) -> Router {
-    let process = Process { partitions: partitions.into(), deadline };
-    Router::new().route("/admin/drain", post(drain)).with_state(process)
+/// What was left of a partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Left {
+    /// Nothing was in flight.
+    pub clean: bool,
+    /// Requests under way whose answer is not known.
+    pub in_flight: usize,
+    /// Durable work that leaves after the next start.
+    pub waiting: u64,
 }
 
-/// What may be said about a drain.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    #[serde(default)]
-    deadline_ms: Option<u64>,
+/// How a process was drained.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Drained {
+    /// What was left of all of them.
+    #[serde(flatten)]
+    pub all: Left,
+    /// What was left of each.
+    pub nodes: BTreeMap<&'static str, Left>,
 }
 
-async fn drain(State(process): State<Process>, body: Bytes) -> Result<Response, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail);
-    let Wanted { deadline_ms } = match body.is_empty() {
-        true => Wanted::default(),
-        false => serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?,
-    };
-    if let Some(given) = deadline_ms.filter(|given| *given > DEADLINE_MS_MAX) {
-        return Err(bad(format!("deadline_ms is {given}; at most {DEADLINE_MS_MAX} is allowed")));
-    }
-    let within = deadline_ms.map_or(process.deadline, Duration::from_millis);
-    let deadline = Instant::now() + within;
-    tracing::info!(deadline_ms = within.as_millis(), "an operator drains this process");
-    // A caller that goes away does not keep the partitions behind the first from being told.
-    let drained = tokio::spawn(async move { all(&process.partitions, deadline).await });
-    match drained.await.unwrap_or_else(|_| Err("the drain".to_owned())) {
-        Ok(report) => Ok(Json(report).into_response()),
-        Err(who) => {
+impl Process {
+    /// Drains it, within so many milliseconds.
+    ///
+    /// # Errors
+    /// When the deadline is too long, or a partition does not report.
+    pub async fn drain(&self, deadline_ms: Option<u64>) -> Result<Drained, Fault> {
+        let within = fields::deadline(deadline_ms, self.deadline, DEADLINE_MS_MAX)?;
+        let (partitions, deadline) = (Arc::clone(&self.partitions), Instant::now() + within);
+        tracing::info!(deadline_ms = within.as_millis(), "an operator drains this process");
+        // A caller that goes away does not keep the partitions behind the first from being told.
+        let drained = tokio::spawn(async move { drain_all(&partitions, deadline).await });
+        drained.await.unwrap_or_else(|_| Err("the drain".to_owned())).map_err(|who| {
             let detail = format!("{who} does not report; its log says why");
-            Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "drain_without_report", detail))
-        }
+            Fault::new(Kind::Failed, "drain_without_report", detail)
+        })
     }
 }
 
 /// Drains one after the other: the first need the last. Who does not answer is named.
-async fn all(partitions: &[Drainable], deadline: Instant) -> Result<Value, String> {
-    let (mut nodes, mut clean, mut in_flight, mut waiting) = (BTreeMap::new(), true, 0, 0);
+async fn drain_all(partitions: &[Drainable], deadline: Instant) -> Result<Drained, String> {
+    let (mut nodes, mut all) = (BTreeMap::new(), Left { clean: true, in_flight: 0, waiting: 0 });
     for partition in partitions {
         let Some(report) = partition.drain(deadline).await else { return Err(partition.name.to_owned()) };
-        clean &= report.clean;
-        in_flight += report.left.in_flight;
-        waiting += report.left.waiting;
-        let own = json!({ "clean": report.clean, "in_flight": report.left.in_flight, "waiting": report.left.waiting });
-        nodes.insert(partition.name, own);
+        let Report { clean, left } = report;
+        all.clean &= clean;
+        all.in_flight += left.in_flight;
+        all.waiting += left.waiting;
+        nodes.insert(partition.name, Left { clean, in_flight: left.in_flight, waiting: left.waiting });
     }
-    Ok(json!({ "clean": clean, "in_flight": in_flight, "waiting": waiting, "nodes": nodes }))
+    Ok(Drained { all, nodes })
 }

@@ -1,14 +1,12 @@
 //! Operators' requests on their way through a runner's machine, and back.
 //!
 //! ```text
-//! HTTP ─► Operator ── Asked ─► partition's channel ─► turn, commit ─► edge ── Answered ─► Operator ─► HTTP
+//! caller ─► Operator ── Asked ─► partition's channel ─► turn, commit ─► edge ── Answered ─► Operator ─► caller
 //! ```
 //!
 //! Who waits is known by ticket. A machine that is recovered forgets its questions, and so does a caller who goes away or
 //! waits too long: then nobody knows, and the request may be made again.
 
-use crate::gateway::problem::Problem;
-use axum::http::StatusCode;
 use cloudlysis_core::operator::Refusal;
 use cloudlysis_core::quarantine::operate as quarantine;
 use cloudlysis_core::runner::Input;
@@ -88,37 +86,6 @@ pub enum NotDone {
     Busy,
     /// It was asked, and did not answer.
     Unknown,
-}
-
-impl From<NotDone> for Problem {
-    fn from(why: NotDone) -> Self {
-        match why {
-            NotDone::Refused(refusal) => {
-                let (status, code, retry) = match &refusal {
-                    Refusal::Invalid { field, .. } => {
-                        let code = format!("invalid_{field}");
-                        return Self::new(StatusCode::BAD_REQUEST, &code, refusal.to_string());
-                    }
-                    Refusal::NotFound { .. } => (StatusCode::NOT_FOUND, "not_found", false),
-                    Refusal::Finished { .. } => (StatusCode::CONFLICT, "already_finished", false),
-                    Refusal::Conflict { .. } => (StatusCode::CONFLICT, "conflict", false),
-                    Refusal::Draining => (StatusCode::SERVICE_UNAVAILABLE, "node_draining", true),
-                };
-                let problem = Self::new(status, code, refusal.to_string());
-                if retry { problem.retryable(1_000) } else { problem }
-            }
-            NotDone::Busy => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "node_busy",
-                "the node takes no requests at present",
-            )
-            .retryable(1_000),
-            NotDone::Unknown => {
-                let detail = "nobody knows whether it is done; asking again is harmless";
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "outcome_unknown", detail).retryable(1_000)
-            }
-        }
-    }
 }
 
 /// Asks a runner's machine on behalf of operators.

@@ -8,17 +8,12 @@
 //! A machine is brought to its new definitions as a start brings it to them. It is drained first, so that a call under
 //! way is not left without its answer. Settings are not read again: they belong to a start.
 
-use super::unreadable;
+use super::fault::{Fault, Kind};
+use super::{fields, rows};
 use crate::application::ApplicationError;
-use crate::gateway::problem::Problem;
 use crate::partition::Reload;
 use crate::runner::Application;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Json, Router};
+use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::audit;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::runner::Mode;
@@ -28,8 +23,7 @@ use cloudlysis_core::{Halt, View};
 use cloudlysis_io_nats::connect::Connection;
 use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::store::Snapshots;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -73,35 +67,55 @@ impl fmt::Debug for Reloads {
     }
 }
 
-/// The route.
-pub fn router(reloads: Reloads) -> Router {
-    let one_at_a_time = Arc::new(Mutex::new(()));
-    Router::new().route("/admin/reload", post(reload)).with_state((reloads, one_at_a_time))
-}
-
-/// What may be said about a reload.
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Wanted {
-    #[serde(default)]
-    deadline_ms: Option<u64>,
+/// Reloads a runner, once at a time.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    reloads: Reloads,
+    one_at_a_time: Arc<Mutex<()>>,
 }
 
 /// How a manifest differs from the one before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
-enum Difference {
+pub enum Difference {
+    /// It was not there.
     Added,
+    /// It is another one.
     Changed,
+    /// It is not there any more.
     Removed,
 }
 
 /// A manifest that differs.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-struct Change {
-    kind: &'static str,
-    name: Name,
-    change: Difference,
+pub struct Change {
+    /// Of which kind: `saga`, `schedule`, `effect`, `aggregate`, `projection`, or `app`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: Name,
+    /// How.
+    pub change: Difference,
+}
+
+/// What a reload changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Reloaded {
+    /// What is in force.
+    pub changed: Vec<Change>,
+    /// What other nodes take at their next start.
+    pub elsewhere: Vec<Change>,
+    /// What the drain left; nothing was drained where nothing changed.
+    #[serde(flatten)]
+    pub drained: Option<Drained>,
+}
+
+/// What the drain of a reload left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Drained {
+    /// Nothing was in flight.
+    pub clean: bool,
+    /// Requests under way whose answer is not known.
+    pub in_flight: usize,
 }
 
 fn differences<D: PartialEq>(
@@ -140,8 +154,8 @@ impl Reloads {
     }
 
     /// What only a start, or nobody, may change.
-    fn refuse(&self, old: &App, new: &App, changes: &[Change]) -> Result<(), Problem> {
-        let no = |detail: String| Err(Problem::new(StatusCode::CONFLICT, "not_reloadable", detail));
+    fn refuse(&self, old: &App, new: &App, changes: &[Change]) -> Result<(), Fault> {
+        let no = |detail: String| Err(Fault::new(Kind::Refused, "not_reloadable", detail));
         if old.name != new.name {
             return no(format!(
                 "`app` was `{}` and is `{}`: that is another application",
@@ -154,7 +168,7 @@ impl Reloads {
                 "effect" => has_open_effect(view, name),
                 _ => Ok(false),
             };
-            if self.snapshots.read(is_open).map_err(unreadable)?.map_err(unreadable)? {
+            if rows::read(&self.snapshots, is_open)? {
                 return no(format!("{kind} `{name}` is removed, but some of it is open: let it end first"));
             }
         }
@@ -188,38 +202,40 @@ fn has_open_effect(view: &dyn View, effect: &Name) -> Result<bool, Halt> {
     }
 }
 
-async fn reload(
-    State((reloads, one_at_a_time)): State<(Reloads, Arc<Mutex<()>>)>,
-    body: Bytes,
-) -> Result<Response, Problem> {
-    let bad = |detail: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", detail);
-    let Wanted { deadline_ms } = match body.is_empty() {
-        true => Wanted::default(),
-        false => serde_json::from_slice(&body).map_err(|error| bad(error.to_string()))?,
-    };
-    if let Some(given) = deadline_ms.filter(|given| *given > DEADLINE_MS_MAX) {
-        return Err(bad(format!("deadline_ms is {given}; at most {DEADLINE_MS_MAX} is allowed")));
+impl Reloader {
+    /// Reloads with these.
+    #[must_use]
+    pub fn new(reloads: Reloads) -> Self {
+        Self { reloads, one_at_a_time: Arc::new(Mutex::new(())) }
     }
-    let Ok(turn) = one_at_a_time.try_lock_owned() else {
-        return Err(Problem::new(StatusCode::CONFLICT, "reload_under_way", "another reload is under way"));
-    };
-    let within = deadline_ms.map_or(reloads.deadline, Duration::from_millis);
-    // A caller that goes away does not leave a reload half told.
-    let done = tokio::spawn(async move {
-        let done = reloads.run(within).await;
-        drop(turn);
-        done
-    });
-    done.await.unwrap_or_else(|_| Err(unreadable("the reload ended early; the log says why")))
+
+    /// Reads the manifests and takes them, all or none; what is in flight has so many milliseconds.
+    ///
+    /// # Errors
+    /// When they are not taken, or nobody knows.
+    pub async fn reload(&self, deadline_ms: Option<u64>) -> Result<Reloaded, Fault> {
+        let within = fields::deadline(deadline_ms, self.reloads.deadline, DEADLINE_MS_MAX)?;
+        let Ok(turn) = Arc::clone(&self.one_at_a_time).try_lock_owned() else {
+            return Err(Fault::new(Kind::Refused, "reload_under_way", "another reload is under way"));
+        };
+        let reloads = self.reloads.clone();
+        // A caller that goes away does not leave a reload half told.
+        let done = tokio::spawn(async move {
+            let done = reloads.run(within).await;
+            drop(turn);
+            done
+        });
+        done.await.unwrap_or_else(|_| Err(Fault::unreadable("the reload ended early; the log says why")))
+    }
 }
 
 impl Reloads {
-    async fn run(self, within: Duration) -> Result<Response, Problem> {
+    async fn run(self, within: Duration) -> Result<Reloaded, Fault> {
         let reads = self.clone();
         let compared = tokio::task::spawn_blocking(move || {
             let new = (reads.read)().map_err(|error| {
-                let code = "invalid_manifests";
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, format!("nothing was changed: {error}"))
+                let detail = format!("nothing was changed: {error}");
+                Fault::new(Kind::Unusable, "invalid_manifests", detail)
             })?;
             let old = Arc::clone(&reads.current.borrow().app);
             let (changed, elsewhere) = reads.compare(&old, &new);
@@ -227,37 +243,33 @@ impl Reloads {
             for (effect, definition) in &new.effects {
                 reads.secrets.check(definition.secret_headers()).map_err(|fault| {
                     let detail = format!("nothing was changed: effect `{effect}`, {fault}");
-                    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "missing_secret", detail)
+                    Fault::new(Kind::Unusable, "missing_secret", detail)
                 })?;
             }
-            let next =
-                Application::new(Arc::new(new), &reads.connection, &reads.secrets).map_err(unreadable)?;
-            Ok::<_, Problem>((next, changed, elsewhere))
+            let next = Application::new(Arc::new(new), &reads.connection, &reads.secrets)
+                .map_err(Fault::unreadable)?;
+            Ok::<_, Fault>((next, changed, elsewhere))
         });
         let (next, changed, elsewhere) =
-            compared.await.map_err(|_| unreadable("the manifests could not be compared"))??;
+            compared.await.map_err(|_| Fault::unreadable("the manifests could not be compared"))??;
         if changed.is_empty() {
-            return Ok(Json(json!({ "changed": [], "elsewhere": elsewhere })).into_response());
+            return Ok(Reloaded { changed, elsewhere, drained: None });
         }
         let (done, over) = oneshot::channel();
         let current = self.current.clone();
         let swap = Box::new(move || drop(current.send_replace(next)));
         let order = Reload { deadline: Instant::now() + within, swap, done };
         let stopped = "the node is draining, or its partition stopped; nothing was changed";
-        let no = || Problem::new(StatusCode::CONFLICT, "not_running", stopped);
+        let no = || Fault::new(Kind::Refused, "not_running", stopped);
         self.partition.try_send(order).map_err(|_| no())?;
         let report = match tokio::time::timeout(within + SLACK, over).await {
             Ok(report) => report.map_err(|_| no())?,
-            Err(_) => return Err(unreadable("the partition does not answer; its log says why")),
+            Err(_) => return Err(Fault::unreadable("the partition does not answer; its log says why")),
         };
         tracing::info!(?changed, in_flight = report.left.in_flight, "reloaded");
-        let body = json!({
-            "changed": changed,
-            "elsewhere": elsewhere,
-            "clean": report.clean,
-            "in_flight": report.left.in_flight,
-        });
-        Ok(Json(body).into_response())
+        let Report { clean, left } = report;
+        let drained = Some(Drained { clean, in_flight: left.in_flight });
+        Ok(Reloaded { changed, elsewhere, drained })
     }
 }
 

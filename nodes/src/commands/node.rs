@@ -1,18 +1,20 @@
 //! Building nodes: store, machine, partition, services.
 
 use super::CommandError;
-use crate::admin::dlq;
-use crate::admin::drain::Drainable;
-use crate::admin::effects::{self, Effects};
-use crate::admin::redrive::{self, Redrive};
-use crate::admin::reload::{self, Read, Reloads};
-use crate::admin::sagas::{self, Sagas};
-use crate::admin::schedules::{self, Schedules};
+use crate::admin::dlq::DeadLetters;
+use crate::admin::drain::{Drainable, Process};
+use crate::admin::effects::Effects;
+use crate::admin::redrive::Redrive;
+use crate::admin::reload::{Read, Reloader, Reloads};
+use crate::admin::sagas::Sagas;
+use crate::admin::schedules::Schedules;
+use crate::admin::{self, grpc, http};
 use crate::aggregate::Commands;
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::projection::{ProjectionEdge, Queries};
-use crate::proto::command::command_service_server::CommandServiceServer;
-use crate::proto::query::query_service_server::QueryServiceServer;
+use crate::proto::admin::runner_admin_server;
+use crate::proto::command::command_service_server::{self, CommandServiceServer};
+use crate::proto::query::query_service_server::{self, QueryServiceServer};
 use crate::runner::{Application, RunnerEdge, Targets, Watcher};
 use crate::server;
 use crate::settings::{Key, Settings};
@@ -60,12 +62,32 @@ pub(super) struct Node {
     pub(super) status: watch::Receiver<Status>,
     /// What other nodes use.
     pub(super) services: Router,
-    /// What operators use.
-    pub(super) admin: Router,
+    /// The gRPC services among these, and of operators.
+    pub(super) grpc_services: &'static [&'static str],
+    admin: Admin,
     pub(super) info: Value,
-    pub(super) drainable: Drainable,
+    drainable: Drainable,
     drain_deadline: Duration,
     join: Box<dyn FnOnce() + Send>,
+}
+
+/// What operators use of a node.
+#[derive(Default)]
+struct Admin {
+    http: Router,
+    /// What they may ask over gRPC, too.
+    runner: Option<admin::Runner>,
+}
+
+/// What operators use of a process: what each node has of its own, and the drain of all of them, in this order.
+pub(super) fn operated(nodes: &[&Node], drain_deadline: Duration) -> Router {
+    let partitions = nodes.iter().map(|node| node.drainable.clone()).collect();
+    let process = Process { partitions, deadline: drain_deadline };
+    let shared = http::drain(process.clone());
+    nodes.iter().fold(shared, |all, Node { admin: Admin { http, runner }, .. }| {
+        let grpc = runner.clone().map(|runner| grpc::router(runner, process.clone()));
+        all.merge(http.clone()).merge(grpc.unwrap_or_default())
+    })
 }
 
 impl Node {
@@ -134,7 +156,8 @@ fn follow_connection<I: Send + 'static>(broker: &Broker, inputs: &mpsc::Sender<I
 fn finish<I: Send + 'static>(
     settings: &Settings,
     partition: Partition<I>,
-    (services, admin): (Router, Router),
+    (services, grpc_services): (Router, &'static [&'static str]),
+    admin: Admin,
     info: Value,
 ) -> Node {
     let (name, status) = (settings.node().name(), partition.status.clone());
@@ -142,6 +165,7 @@ fn finish<I: Send + 'static>(
         name,
         status: status.clone(),
         services,
+        grpc_services,
         admin,
         info,
         drainable: Drainable { name, stop: partition.stop.clone(), status },
@@ -180,7 +204,13 @@ pub(super) fn aggregate_and_commands(
     let partition =
         partition::start::<aggregate::Aggregate, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
     let services = server::grpc(Routes::new(CommandServiceServer::new(commands.clone())));
-    let node = finish(&common.settings, partition, (services, Router::new()), info);
+    let node = finish(
+        &common.settings,
+        partition,
+        (services, &[command_service_server::SERVICE_NAME]),
+        Admin::default(),
+        info,
+    );
     Ok((node, commands))
 }
 
@@ -211,8 +241,9 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
-    let admin = dlq::router("projection", snapshots);
-    Ok(finish(&common.settings, partition, (services, admin), info))
+    let admin = Admin { http: http::dead_letters("projection", DeadLetters { snapshots }), runner: None };
+    let services = (services, &[query_service_server::SERVICE_NAME][..]);
+    Ok(finish(&common.settings, partition, services, admin, info))
 }
 
 /// Every secret that an effect needs is there, before anything of a runner starts.
@@ -264,16 +295,27 @@ pub(super) fn runner_watched(
         "effects": names(effects.keys()),
         "schedules": names(schedules.keys()),
     });
-    let shown = Schedules {
-        application: application.clone(),
-        snapshots: snapshots.clone(),
-        operator: operator.clone(),
+    let (decides, carries_out) = match mode {
+        Mode::Combined(_) => (true, true),
+        Mode::Sagas => (true, false),
+        Mode::Effects => (false, true),
     };
-    let instances = Sagas {
-        application: application.clone(),
-        snapshots: snapshots.clone(),
-        broker: common.broker.clone(),
-        operator: operator.clone(),
+    let operated = admin::Runner {
+        sagas: decides.then(|| Sagas {
+            application: application.clone(),
+            snapshots: snapshots.clone(),
+            broker: common.broker.clone(),
+            operator: operator.clone(),
+        }),
+        schedules: decides.then(|| Schedules {
+            application: application.clone(),
+            snapshots: snapshots.clone(),
+            operator: operator.clone(),
+        }),
+        effects: carries_out.then(|| Effects { snapshots: snapshots.clone(), broker: common.broker.clone() }),
+        dead_letters: DeadLetters { snapshots: snapshots.clone() },
+        redrive: Redrive { snapshots: snapshots.clone(), operator },
+        reloads: None,
     };
     let seed = seed(&store);
     let store_id = store.store_id().to_owned();
@@ -309,21 +351,13 @@ pub(super) fn runner_watched(
         connection: connection.clone(),
         secrets: common.secrets.clone(),
         partition: partition.reloads.clone(),
-        snapshots: snapshots.clone(),
+        snapshots,
         deadline: common.settings.time(Key::DrainDeadlineMs),
     });
-    let ledger = Effects { snapshots: snapshots.clone(), broker: common.broker.clone() };
-    let halves = match mode {
-        Mode::Combined(_) => {
-            sagas::router(instances).merge(schedules::router(shown)).merge(effects::router(ledger))
-        }
-        Mode::Sagas => sagas::router(instances).merge(schedules::router(shown)),
-        Mode::Effects => effects::router(ledger),
-    };
-    let redrive = Redrive { snapshots: snapshots.clone(), operator };
-    let admin = dlq::router("runner", snapshots).merge(redrive::router(redrive)).merge(halves);
-    let admin = reloads.map_or(admin.clone(), |reloads| admin.merge(reload::router(reloads)));
-    Ok(finish(&common.settings, partition, (Router::new(), admin), info))
+    let operated = admin::Runner { reloads: reloads.map(Reloader::new), ..operated };
+    let admin = Admin { http: http::runner(operated.clone()), runner: Some(operated) };
+    let services = (Router::new(), &[runner_admin_server::SERVICE_NAME][..]);
+    Ok(finish(&common.settings, partition, services, admin, info))
 }
 
 /// A channel to another node; it connects when it is first used, and again whenever it must.

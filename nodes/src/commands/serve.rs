@@ -4,7 +4,6 @@ use super::embedded;
 use super::node::{self, Common, Node};
 use super::validate::contents;
 use super::{CommandError, say};
-use crate::admin::drain;
 use crate::admin::reload::Read;
 use crate::application;
 use crate::cli::{Flags, NodeFlags, Serve};
@@ -13,8 +12,7 @@ use crate::probes::{self, Probes};
 use crate::server::{ListenError, Openness};
 use crate::settings::{Key, NodeKind, Settings};
 use crate::token::Guard;
-use crate::{server, shutdown, telemetry};
-use axum::Router;
+use crate::{introspection, server, shutdown, telemetry};
 use cloudlysis_core::manifest::App;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
@@ -26,7 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::service::Routes;
 
 /// Pause between attempts to agree with the broker about the streams.
 const STREAMS_PAUSE: Duration = Duration::from_secs(1);
@@ -114,9 +111,9 @@ async fn serve_partition(
         info: node::info(app, std::slice::from_ref(&node), common.settings.to_json()),
     });
     let deadline = common.settings.time(Key::DrainDeadlineMs);
-    let admin = node.admin.clone().merge(drain::router(vec![node.drainable.clone()], deadline));
-    let services = node.services.clone().merge(guard.around(admin));
-    let router = services.merge(probes.router()).merge(health_service(&probes).await);
+    let admin = guard.around(node::operated(&[&node], deadline));
+    let about = introspection::router(&probes, node.grpc_services).await;
+    let router = node.services.clone().merge(admin).merge(probes.router()).merge(about);
     let server = server::serve(listener, router, stopping);
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));
     shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
@@ -186,9 +183,9 @@ async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), Comman
         metrics,
         info: node::info(app, &[], settings.to_json()),
     });
-    let grpc = server::grpc(server::with_reflection(gateway::services(&upstreams)));
-    let router =
-        gateway::router(upstreams).merge(probes.router()).merge(grpc).merge(health_service(&probes).await);
+    let grpc = server::grpc(gateway::services(&upstreams));
+    let about = introspection::router(&probes, gateway::GRPC_SERVICES).await;
+    let router = gateway::router(upstreams).merge(probes.router()).merge(grpc).merge(about);
     let server = server::serve(listener, router, stopping);
     say(&format!("cloudlysis {} gateway   http://{address}", env!("CARGO_PKG_VERSION")));
     shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
@@ -196,22 +193,4 @@ async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), Comman
     // Requests under way may finish; the deadline of any of them is not longer than this.
     drop(tokio::time::timeout(settings.time(Key::CommandDeadlineMs), server).await);
     Ok(())
-}
-
-/// `grpc.health.v1`, following readiness.
-async fn health_service(probes: &Probes) -> Router {
-    let (reporter, service) = tonic_health::server::health_reporter();
-    let probes = probes.clone();
-    tokio::spawn(async move {
-        loop {
-            let status = if probes.not_ready().is_empty() {
-                tonic_health::ServingStatus::Serving
-            } else {
-                tonic_health::ServingStatus::NotServing
-            };
-            reporter.set_service_status("", status).await;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    });
-    server::grpc(Routes::new(service))
 }

@@ -8,6 +8,17 @@ use cloudlysis_core::wire::id::TenantId;
 /// Whose request it is.
 pub(crate) const TENANT_HEADER: &str = "x-tenant-id";
 
+/// What a request belongs to. A correlation id and a trace are begun here when the caller brought none.
+pub(crate) fn of(headers: &HeaderMap) -> Context {
+    let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let mut context = Context::extract(get, &uuid::Uuid::now_v7().to_string());
+    if context.traceparent.is_none() {
+        let trace_id = uuid::Uuid::now_v7().simple().to_string();
+        context.traceparent = TraceParent::from_trace_id(&trace_id).ok();
+    }
+    context
+}
+
 /// Who asks, and what it belongs to.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestContext {
@@ -16,12 +27,11 @@ pub(crate) struct RequestContext {
 }
 
 impl RequestContext {
-    /// Reads the headers. A correlation id and a trace are begun here when the caller brought none.
+    /// Reads the headers.
     ///
     /// # Errors
     /// A problem when the tenant id is not one.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Self, Problem> {
-        let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let tenant = match headers.get(TENANT_HEADER) {
             None => TenantId::default_tenant(),
             Some(raw) => raw
@@ -33,12 +43,7 @@ impl RequestContext {
                     Problem::new(StatusCode::BAD_REQUEST, "invalid_tenant_id", detail)
                 })?,
         };
-        let mut context = Context::extract(get, &uuid::Uuid::now_v7().to_string());
-        if context.traceparent.is_none() {
-            let trace_id = uuid::Uuid::now_v7().simple().to_string();
-            context.traceparent = TraceParent::from_trace_id(&trace_id).ok();
-        }
-        Ok(Self { tenant, context })
+        Ok(Self { tenant, context: of(headers) })
     }
 
     /// The trace id, for logs.

@@ -17,7 +17,7 @@ mod queries;
 mod relay;
 
 use crate::proto::command::command_service_client::CommandServiceClient;
-use crate::proto::command::command_service_server::CommandServiceServer;
+use crate::proto::command::command_service_server::{self, CommandServiceServer};
 use crate::proto::query::query_service_client::QueryServiceClient;
 use crate::telemetry;
 use axum::Router;
@@ -34,6 +34,9 @@ use tonic::transport::Channel;
 
 /// Largest request body: a payload at its limit and the fields around it.
 const BODY_BYTES_MAX: usize = PAYLOAD_BYTES_MAX + (16 << 10);
+
+/// The gRPC services of a gateway.
+pub const GRPC_SERVICES: &[&str] = &[command_service_server::SERVICE_NAME];
 
 /// The nodes behind a gateway.
 #[derive(Clone, Debug)]
@@ -80,7 +83,7 @@ pub fn router(upstreams: Upstreams) -> Router {
         .with_state(gateway)
 }
 
-/// The gRPC services of a gateway.
+/// These services.
 #[must_use]
 pub fn services(upstreams: &Upstreams) -> Routes {
     let upstream = CommandServiceClient::new(upstreams.aggregate.clone());

@@ -19,12 +19,14 @@
 //! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
 //! | [`token`] | who may ask for what |
+//! | [`admin`] | operators over gRPC |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
 //!
 //! Whatever needs a broker runs on two at once: on the real `nats-server`, and on our own in its place. Some run on the
 //! broker that `dev` brings along, too.
 
+mod admin;
 mod audit;
 mod broker_away;
 mod clients;
@@ -136,6 +138,9 @@ on_both_brokers!(
     figures::a_bench_of_sagas_says_what_they_cost,
     token::operators_show_a_token_and_probes_need_none,
     token::without_a_token_a_node_is_not_opened_to_others,
+    admin::operators_use_grpc_as_they_use_http,
+    admin::a_schedule_does_what_it_is_told_over_grpc,
+    admin::half_a_runner_says_which_half_it_is,
     reload::manifests_are_swapped_under_load_or_not_at_all,
     separate::four_processes_ship_an_order,
     separate::sagas_and_effects_as_two_processes_carry_out_a_workload,

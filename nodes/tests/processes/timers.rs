@@ -5,7 +5,7 @@ use crate::world::{LATER, Node, SOON, World, cloudlysis, eventually, note};
 use serde_json::{Value, json};
 
 /// Rings once, and goes on until it is told to stop.
-const ALARM: &str = "
+pub(crate) const ALARM: &str = "
 saga: alarm
 correlate: { order.order_placed: event.aggregate_id }
 starts_on: [order.order_placed]
