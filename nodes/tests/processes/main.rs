@@ -8,10 +8,12 @@
 //! | [`broker_away`] | SIGKILL of the broker |
 //! | [`drain`] | SIGTERM, and a drain on request |
 //! | [`rolling`] | a rolling restart under load, and SIGKILL after a drain |
+//! | [`dead_letters`] | what nobody answers, and letting it go |
 //! | [`quarantine`] | what cannot be applied holds back only its own key |
 //! | [`reload`] | new manifests while the node runs |
 //! | [`timers`] | timers and signals of sagas |
 //! | [`schedules`] | what is due again and again |
+//! | [`metrics`] | what `/metrics` says |
 //! | [`figures`] | what a bench prints |
 //! | [`providers`] | effects that are not HTTP calls |
 //! | [`secrets`] | secrets of effects reach their service and nothing else |
@@ -31,11 +33,13 @@ mod audit;
 mod broker_away;
 mod clients;
 mod crashes;
+mod dead_letters;
 mod drain;
 mod figures;
 mod ids;
 mod kill;
 mod manifests;
+mod metrics;
 mod orders;
 mod providers;
 mod quarantine;
@@ -111,6 +115,8 @@ on_both_brokers!(
     crashes::killed_during_a_call,
     crashes::killed_during_redelivery,
     broker_away::without_its_broker_a_node_waits_quietly_and_then_goes_on,
+    dead_letters::a_command_that_nobody_answers_is_a_dead_letter_until_it_is_replayed,
+    metrics::a_running_shop_says_what_is_documented,
     rolling::every_process_is_restarted_under_load_and_nothing_is_lost_or_in_doubt,
     drain::a_terminated_process_drains_and_the_next_one_goes_on,
     drain::a_call_under_way_is_waited_for,

@@ -1,7 +1,8 @@
 //! Logs and metrics.
 //!
-//! Logs are JSON lines on standard error, filtered by `RUST_LOG`. Metrics are rendered by `/metrics`; names follow
-//! `cloudlysis_<what>_<unit>`, and no label has an unbounded set of values: tenants and ids go into logs.
+//! Logs are lines on standard error, filtered by `RUST_LOG`. Metrics are rendered by `/metrics`; [`catalogue`] has them all.
+
+pub mod catalogue;
 
 use cloudlysis_core::MarkCounts;
 use cloudlysis_core::effect::Standing;
@@ -45,6 +46,7 @@ pub fn logs(format: LogFormat) {
 pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     const SECONDS: [f64; 12] = [0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
     let handle = PrometheusBuilder::new().set_buckets(&SECONDS)?.install_recorder()?;
+    catalogue::describe();
     gauge!("cloudlysis_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
