@@ -7,7 +7,7 @@ use crate::time::{Now, Wall};
 use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand, EffectResult, Occurrence, SagaRef, WorkflowEvent};
 use crate::wire::headers::{self, Headers};
-use crate::wire::id::{CommandId, Name, TenantId};
+use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 use crate::wire::stream::PlatformStream;
 use crate::wire::subject::Route;
 use serde::{Deserialize, Serialize};
@@ -179,7 +179,7 @@ impl Entry {
         match &self.origin {
             Origin::Command(WorkRef { tenant, saga, .. })
             | Origin::EffectCommand(WorkRef { tenant, saga, .. }) => {
-                format!("s:{}:{}:{}", tenant.token(), saga.saga, saga.correlation.token())
+                lane_of_instance(tenant, &saga.saga, &saga.correlation)
             }
             Origin::EffectResult { tenant, command_id } => {
                 format!("e:{}:{}", tenant.token(), command_id.token())
@@ -222,6 +222,12 @@ impl Entry {
             Body::Message { stream: Destination::Events, .. } => Target::Events,
         }
     }
+}
+
+/// The lane of what a saga instance asks for.
+#[must_use]
+pub fn lane_of_instance(tenant: &TenantId, saga: &Name, correlation: &EntityId) -> String {
+    format!("s:{}:{saga}:{}", tenant.token(), correlation.token())
 }
 
 /// Where entries go: what figures are kept by.

@@ -49,7 +49,7 @@ mod relay;
 pub(crate) mod tests;
 mod turns;
 
-pub use entry::{Body, Destination, Entry, Origin, Row, Target, WorkRef};
+pub use entry::{Body, Destination, Entry, Origin, Row, Target, WorkRef, lane_of_instance};
 pub use given_up::GivenUp;
 
 use crate::cx::Cx;

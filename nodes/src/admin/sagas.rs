@@ -11,6 +11,7 @@ use super::rows::{self, PAGE, PageOf};
 use crate::runner::Application;
 use cloudlysis_core::Outcome;
 use cloudlysis_core::manifest::{SagaDef, Trigger};
+use cloudlysis_core::outbox::lane_of_instance;
 use cloudlysis_core::quarantine::{Page, Quarantine, QuarantineKey, QuarantinedKey};
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::saga::look::{self, Listed, WaitsFor, Which};
@@ -142,9 +143,15 @@ impl Sagas {
     pub fn show(&self, key: Key) -> Result<Shown, Fault> {
         let (instance, definition) = self.find(&key)?;
         let quarantined = rows::read(&self.snapshots, |view| {
-            match QuarantineKey::instance(&key.tenant, &key.saga, &key.correlation) {
-                Some(key) => Quarantine::find(view, &key),
-                None => Ok(None),
+            let Key { tenant, saga, correlation } = &key;
+            let held = QuarantineKey::instance(tenant, saga, correlation);
+            let held = held.map(|key| Quarantine::find(view, &key)).transpose()?.flatten();
+            match held {
+                Some(held) => Ok(Some(held)),
+                // What it asked for may be a dead letter.
+                None => {
+                    Quarantine::find(view, &QuarantineKey::lane(&lane_of_instance(tenant, saga, correlation)))
+                }
             }
         })?;
         let waits_for = definition.map(|own| look::waits_for(&own, &instance)).unwrap_or_default();

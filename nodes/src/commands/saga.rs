@@ -131,8 +131,10 @@ fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
             what.get("at").and_then(Value::as_u64).map(cloudlysis_core::Wall::from_ms).unwrap_or_default();
         say(&format!("  {} by an operator at {}: {}", text("verb"), at.rfc3339(), text("reason")));
     }
-    if let Some(cause) = shown["quarantined"].as_object() {
-        say(&format!("  quarantined: {}", cause.get("cause").unwrap_or(&Value::Null)));
+    if let held @ Value::Object(_) = &shown["quarantined"] {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let (key, cause) = (text(&held["key"]), &held["cause"]);
+        say(&format!("  held back: {key}: {}: {}", text(&cause["kind"]), text(&cause["detail"])));
     }
     for what in shown["waits_for"].as_array().into_iter().flatten() {
         let text = |field: &str| what[field].as_str().unwrap_or_default();

@@ -1,0 +1,79 @@
+//! What nobody answers is given up on, and goes on when an operator says so.
+
+use crate::world::shop::Command;
+use crate::world::{LATER, Node, SOON, World, cloudlysis, eventually};
+use serde_json::Value;
+
+/// The broker reserves the room it promises.
+const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
+/// Gives up within seconds.
+const IMPATIENT: [&str; 6] = [
+    "--set",
+    "outbox.retry_ms_max=1000",
+    "--set",
+    "outbox.backoff_ms_max=200",
+    "--set",
+    "command_deadline_ms=1000",
+];
+const LANE: &str = "deadletter:outbox:s:acme:checkout:o-1";
+
+/// A command line about a node: exit code, and what it said.
+async fn ask(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
+    let url = node.url();
+    let arguments: Vec<String> =
+        [arguments, &["--node", &url]].concat().into_iter().map(str::to_owned).collect();
+    let mut process = cloudlysis("ask", &arguments, world.dir());
+    let code = process.exit(LATER).await.code();
+    (code, process.out() + &process.log())
+}
+
+pub(crate) async fn a_command_that_nobody_answers_is_a_dead_letter_until_it_is_replayed(world: World) {
+    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
+    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
+    let mut projection = world.serve("projection", "data", &ROOM).await;
+    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
+    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
+    let mut gateway = world.serve_gateway(&upstreams).await;
+    let gateway_url = gateway.url();
+    for node in [&mut aggregate, &mut projection, &mut gateway] {
+        node.stay();
+        node.ready().await;
+    }
+    let shop = gateway.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    shop.accepted(&Command::place("acme", "o-1")).await;
+    aggregate.kill();
+
+    let impatient = [&["--gateway", &gateway_url][..], &ROOM, &IMPATIENT].concat();
+    let mut runner = world.serve("runner", "data", &impatient).await;
+    let runner_shop = runner.shop();
+    let held = eventually("it is given up on", LATER, async || {
+        let (_, body) = runner_shop.get("/admin/runner/dlq").await?;
+        body["keys"].as_array().and_then(|keys| keys.first().cloned()).ok_or_else(|| body.to_string())
+    })
+    .await;
+    assert_eq!((held["key"].as_str(), held["cause"]["kind"].as_str()), (Some(LANE), Some("given_up")));
+    assert_eq!(runner_shop.get("/ready").await.map(|(status, _)| status), Ok(200), "others go on");
+    let (code, why) = ask(&world, &runner, &["saga", "why", "checkout", "o-1", "--tenant", "acme"]).await;
+    assert!(code == Some(0) && why.contains(LANE) && why.contains("given_up"), "{code:?} {why}");
+
+    runner.kill();
+    runner.restart().await;
+    runner.ready().await;
+    aggregate.restart().await;
+    aggregate.ready().await;
+    let reason = ["--reason", "the aggregate is back"];
+    let (code, said) =
+        ask(&world, &runner, &["dlq", "replay", "--key", LANE, reason[0], reason[1], "--json"]).await;
+    let selection: Value = serde_json::from_str(said.lines().next().unwrap_or_default()).expect("JSON");
+    assert_eq!(
+        (code, &selection["released"], &selection["applied"]),
+        (Some(0), &1.into(), &1.into()),
+        "{said}"
+    );
+    shop.order_becomes("acme", "o-1", "shipped").await;
+    let charges = world.services.operations().await.into_iter().filter(|own| own.kind == "charge").count();
+    assert_eq!(charges, 1);
+    runner.terminate();
+    assert!(runner.exit(SOON).await.success(), "{}", runner.log());
+}
