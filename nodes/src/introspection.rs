@@ -1,7 +1,7 @@
 //! What gRPC clients may ask of every listener: which services it has (reflection), and whether they take work (health).
 //!
-//! Health follows `/ready`, under the empty name and under that of each service. Neither asks for a token: they say what
-//! probes say.
+//! Health follows `/ready`, under the empty name and under that of each service: at once when the process is told to end, so
+//! that nobody is sent to one that takes nothing in any more. Neither asks for a token: they say what probes say.
 
 use crate::probes::Probes;
 use crate::proto::DESCRIPTORS;
@@ -22,9 +22,19 @@ pub async fn router(probes: &Probes, services: &[&'static str]) -> Router {
     // Nobody is to be told that a service is unknown because it has not been looked at yet.
     report(&reporter, probes, &names).await;
     let probes = probes.clone();
+    let mut draining = probes.draining();
     tokio::spawn(async move {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            // Whoever drops the sender has ended: then there is only the pause.
+            let told = async {
+                if draining.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = told => {}
+            }
             report(&reporter, &probes, &names).await;
         }
     });

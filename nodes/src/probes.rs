@@ -82,6 +82,12 @@ impl Probes {
         reasons
     }
 
+    /// Whether the process is on its way out, and when that changes.
+    #[must_use]
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.inner.draining.clone()
+    }
+
     /// The routes.
     pub fn router(&self) -> Router {
         Router::new()
