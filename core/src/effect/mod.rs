@@ -37,6 +37,7 @@
 mod attempt;
 pub mod audit;
 mod circuit;
+mod forgotten;
 mod ledger;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -56,6 +57,7 @@ use crate::time::{Mono, Now};
 use crate::wire::envelope::EffectResult;
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
+use forgotten::Forgotten;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -221,6 +223,7 @@ pub struct Effects {
     /// Closed by the step under way, whose rows are still to be seen.
     closed_now: BTreeSet<u64>,
     upstreams: Upstreams,
+    forgotten: Forgotten,
 }
 
 impl Effects {
@@ -255,6 +258,7 @@ impl Effects {
             in_flight: 0,
             live: BTreeMap::new(),
             closed_now: BTreeSet::new(),
+            forgotten: Forgotten::default(),
         })
     }
 
@@ -309,7 +313,7 @@ impl Effects {
         if self.config.quirks.has(Quirk::EffectCursorStays) {
             return self.cursor < self.tail;
         }
-        (self.tracked.len() as u64) + self.upstreams.forgotten() < self.open
+        (self.tracked.len() as u64) + self.forgotten.count() < self.open
     }
 
     fn is_fillable(&self) -> bool {
