@@ -24,7 +24,7 @@ impl Forgotten {
 impl Effects {
     /// How many more may wait in memory.
     pub(super) fn places_to_wait(&self) -> usize {
-        (self.config.limits.tracked_max / 2).saturating_sub(self.upstreams.held())
+        (self.config.limits.tracked_max / 2).saturating_sub(self.upstreams.held() + self.lanes.queued())
     }
 
     /// From here on an effect is on disk only; whether that must be remembered to find it again.
@@ -46,5 +46,6 @@ impl Effects {
             self.cursor = self.cursor.min(from);
         }
         self.upstreams.remembered();
+        self.lanes.remembered();
     }
 }
