@@ -71,6 +71,7 @@ invariants! {
     Eff5 = "INV-EFF-5", "an effect that may happen at most once is not repeated after an attempt without an answer";
     Eff6 = "INV-EFF-6", "no attempt begins when an effect's time is used up";
     Eff7 = "INV-EFF-7", "from when a circuit opens until its upstream answers, one call to it begins at a time";
+    Eff8 = "INV-EFF-8", "no more calls are under way, and no more begin in a second, under a key than its limits allow";
     Sch1 = "INV-SCH-1", "the tables of timers name the same timers";
     Sch2 = "INV-SCH-2", "a timer that was set fires once, or is cancelled";
     Sch3 = "INV-SCH-3", "no timer fires before its time by the wall clock";

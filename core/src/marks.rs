@@ -73,6 +73,10 @@ marks! {
     EffectProbed = "effect_probed", "one call was let through to see whether an upstream answers again";
     EffectHeld = "effect_held", "an effect waited for its upstream to answer again";
     EffectForgotten = "effect_forgotten", "an effect waited for its upstream on disk only, so that others had their turn";
+    EffectLaneFull = "effect_lane_full", "an effect waited because as many calls as may be were under way under its key";
+    EffectLanePaced = "effect_lane_paced", "an effect waited because as many calls as may had begun under its key of late";
+    EffectLaneForgotten = "effect_lane_forgotten", "an effect waited for its turn under its key on disk only";
+    EffectLanesCrowded = "effect_lanes_crowded", "an effect waited because more keys than can be looked after were in use";
     EffectHandedBack = "effect_handed_back", "an effect that was handed over inside a commit gave its result back inside one";
     EffectQueued = "effect_queued", "an effect waited on disk for a place among the running ones";
     ScheduleCrowded = "schedule_crowded", "more timers were due than fire in one step";

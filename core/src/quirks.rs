@@ -71,6 +71,8 @@ quirks! {
     EffectCursorStays = "the effects go on looking for commands where they have looked in vain";
     EffectIgnoreCircuit = "an upstream is called although its circuit is open";
     EffectIgnoreTime = "an effect is tried again although its time is used up";
+    EffectIgnoreLane = "a call begins although as many are under way under its key as may be";
+    EffectIgnoreRate = "a call begins although as many have begun under its key as may in a second";
     AggregateConflictIsForeign = "a conflict after an unknown append is taken for somebody else's";
     AggregateForgetUnanswered = "that an attempt was turned down is taken for the end of an earlier one without an answer";
     AggregateNoExpectation = "an append does not expect the sequence it was decided on";

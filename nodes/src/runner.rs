@@ -309,6 +309,7 @@ impl Edge<Runner> for RunnerEdge {
         );
         telemetry::schedules(machine.recurring());
         telemetry::circuits(effects.held(), effects.circuits());
+        telemetry::limited(effects.queued());
         let quarantine = machine.quarantine();
         telemetry::dead_letters("runner", quarantine.parked(), quarantine.keys());
         for (_, gate) in machine.gates() {

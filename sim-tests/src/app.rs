@@ -11,12 +11,14 @@ use std::sync::{Arc, LazyLock};
 const CHECKOUT: &str = "sagas/checkout.yaml";
 
 /// What is ours: beside the shop's manifests, or in the place of one.
-const OWN: [&str; 5] = [
+const OWN: [&str; 7] = [
     "sagas/alarm.yaml",
     "sagas/round.yaml",
     "schedules/rounds.yaml",
     "schedules/queued_rounds.yaml",
     "effects/send_receipt.yaml",
+    "effects/charge_card.yaml",
+    "effects/ship_parcel.yaml",
 ];
 
 static SHOP: LazyLock<Arc<App>> = LazyLock::new(|| Arc::new(load(&shop_folder(), &OWN, 1)));

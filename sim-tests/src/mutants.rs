@@ -100,6 +100,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::EffectPauseInDoubt, Scenario::Outside, 100, &[Invariant::Eff3]),
     mutant(Quirk::EffectCursorStays, Scenario::Crashes, 100, &[Invariant::Live1]),
     mutant(Quirk::EffectIgnoreCircuit, Scenario::Outside, 100, &[Invariant::Eff7]),
+    mutant(Quirk::EffectIgnoreLane, Scenario::Calm, 300, &[Invariant::Eff8]),
+    mutant(Quirk::EffectIgnoreRate, Scenario::Calm, 300, &[Invariant::Eff8]),
     mutant(Quirk::EffectIgnoreTime, Scenario::Outside, 100, &[Invariant::Eff6]),
     mutant(Quirk::AggregateConflictIsForeign, Scenario::Network, 300, &[Invariant::Agg2]),
     mutant(Quirk::AggregateForgetUnanswered, Scenario::Cluster, 2_000, &[Invariant::Agg2]),

@@ -302,6 +302,7 @@ impl Plan {
             effect: effect::Limits {
                 in_flight_max: *rng.pick(&[1, 3, 64]),
                 tracked_max: *rng.pick(&[2, 8, 256]),
+                lanes_max: *rng.fork("lanes").pick(&[1, 2, 64, 64, 64, 64, 64, 64]),
                 answer_slack_ms: 500,
                 circuit: effect::CircuitLimits {
                     failures_max: *rng.fork("circuit").pick(&[1, 2, 5]),

@@ -1,5 +1,6 @@
 //! Attempts: taking commands in, calling, and what answers do.
 
+use super::lanes::LaneId;
 use super::ledger::{Call, LedgerRow, Phase};
 use super::upstreams::UpstreamId;
 use super::{Answered, Arrival, Effect, Effects, Ended, NotSent, State, TAIL, Tracked};
@@ -20,6 +21,12 @@ use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+/// Why an effect is parked that took too long.
+const OUT_OF_TIME: &str = "its time is used up";
+
+/// Why one is parked that waited for others under its key when its time was over.
+const KEPT_WAITING: &str = "its time is used up: it waited for its turn under the limits of its key";
+
 /// Effects read from disk at once.
 const FILL_MAX: usize = 256;
 
@@ -29,6 +36,14 @@ pub(super) struct Opened {
     tenant: TenantId,
     command_id: CommandId,
     pub(super) row: LedgerRow,
+}
+
+impl Opened {
+    /// What expressions of its manifest read.
+    pub(super) fn command(&self) -> Value {
+        let payload = self.row.call.as_ref().map(|call| &call.payload);
+        json!({ "tenant_id": self.tenant, "command_id": self.command_id, "payload": payload })
+    }
 }
 
 impl Effects {
@@ -86,7 +101,7 @@ impl Effects {
             cx.mark(Mark::EffectStale);
             return Ok(None);
         };
-        let upstream = self.leave_flight(position);
+        let upstream = self.leave_flight(now, position);
         let Some(opened) = self.opened(position, cx.view())? else { return Ok(None) };
         let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {
             return Ok(None);
@@ -192,7 +207,7 @@ impl Effects {
         );
         let until = now.mono.plus_ms(pause);
         if self.ends_at(now, position, &opened.row, retry).is_some_and(|end| until >= end) {
-            self.park_out_of_time(position, opened, cx);
+            self.park_out_of_time(position, opened, OUT_OF_TIME, cx);
             return;
         }
         // How the attempt ended is known and counted: a life that begins in the pause has nothing to be in doubt about.
@@ -217,9 +232,15 @@ impl Effects {
         Some(*tracked.ends_at.get_or_insert(now.mono.plus_ms(left_ms)))
     }
 
-    pub(super) fn park_out_of_time<I>(&mut self, position: u64, opened: Opened, cx: &mut Cx<'_, I, Effect>) {
+    fn park_out_of_time<I>(
+        &mut self,
+        position: u64,
+        opened: Opened,
+        reason: &str,
+        cx: &mut Cx<'_, I, Effect>,
+    ) {
         cx.mark(Mark::EffectOutOfTime);
-        self.park(position, opened, "its time is used up", cx);
+        self.park(position, opened, reason, cx);
     }
 
     fn park<I>(&mut self, position: u64, mut opened: Opened, reason: &str, cx: &mut Cx<'_, I, Effect>) {
@@ -295,13 +316,21 @@ impl Effects {
                 State::Held { .. } => {
                     self.leave_hold(position);
                     if let Some(opened) = self.opened(position, cx.view())? {
-                        self.park_out_of_time(position, opened, cx);
+                        self.park_out_of_time(position, opened, OUT_OF_TIME, cx);
                     }
                 }
-                State::Waiting => {}
+                State::Queued { lane, .. } => {
+                    self.leave_queue(position);
+                    self.stir(now.mono, lane);
+                    if let Some(opened) = self.opened(position, cx.view())? {
+                        self.park_out_of_time(position, opened, KEPT_WAITING, cx);
+                    }
+                }
+                State::Waiting | State::Called { .. } => {}
             }
         }
         self.wake_upstreams(now);
+        self.wake_lanes(now.mono);
         Ok(())
     }
 
@@ -343,12 +372,27 @@ impl Effects {
             if let Some(upstream) = upstream
                 && !self.admits(now, upstream)
             {
+                let lane = self.leave_call(position);
                 self.hold(now, position, upstream, &opened, &definition, cx);
+                lane.into_iter().for_each(|lane| self.stir(now.mono, lane));
                 continue;
             }
-            self.start(now, position, opened, &definition, cx);
+            match &definition.limits {
+                None => self.start(now, position, opened, &definition, None, cx),
+                Some(limits) => match self.lane_for(now, position, &opened, &definition, limits, cx) {
+                    Ok(Some(lane)) => {
+                        self.start(now, position, opened, &definition, Some(lane), cx);
+                        self.stir(now.mono, lane);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        let reason = format!("the key of its limits cannot be worked out: {error}");
+                        self.park(position, opened, &reason, cx);
+                    }
+                },
+            }
             if let Some(upstream) = upstream {
-                // It may have been parked instead.
+                // It may wait in its lane, or have been parked, instead.
                 self.let_probe(upstream);
             }
         }
@@ -361,6 +405,7 @@ impl Effects {
         position: u64,
         mut opened: Opened,
         definition: &Arc<EffectDef>,
+        lane: Option<LaneId>,
         cx: &mut Cx<'_, I, Effect>,
     ) {
         let token = self.tokens.issue();
@@ -382,13 +427,11 @@ impl Effects {
             }
         }
         if self.ends_at(now, position, &opened.row, definition.retry).is_some_and(|end| now.mono >= end) {
-            self.park_out_of_time(position, opened, cx);
+            self.park_out_of_time(position, opened, OUT_OF_TIME, cx);
             return;
         }
         let (tenant, command_id) = (opened.tenant.clone(), opened.command_id.clone());
-        let payload = opened.row.call.as_ref().map(|call| call.payload.clone()).unwrap_or_default();
-        let command = json!({ "tenant_id": tenant, "command_id": command_id, "payload": payload });
-        let request = match definition.request(&command, &mut Gas::new(self.config.gas_max)) {
+        let request = match definition.request(&opened.command(), &mut Gas::new(self.config.gas_max)) {
             Ok(request) => request,
             Err(error) => {
                 self.park(position, opened, &format!("the request cannot be filled in: {error}"), cx);
@@ -401,12 +444,15 @@ impl Effects {
         let give_up_at = now.mono.plus_ms(definition.timeout_ms + self.config.limits.answer_slack_ms);
         let upstream = self.upstream_of(&definition.name);
         let Some(tracked) = self.tracked.get_mut(&position) else { return };
-        tracked.state = State::InFlight { token, give_up_at, upstream };
+        tracked.state = State::InFlight { token, give_up_at, upstream, lane };
         self.in_flight += 1;
         self.live.insert(token, position);
         self.due.insert((give_up_at, position));
         if let Some(upstream) = upstream {
             self.on_called(upstream, token, cx);
+        }
+        if let Some(lane) = lane {
+            self.lanes.began(now.mono, lane);
         }
         cx.emit(Effect::Execute {
             token,
@@ -427,17 +473,25 @@ impl Effects {
     }
 
     /// The upstream whose call it was.
-    fn leave_flight(&mut self, position: u64) -> Option<UpstreamId> {
+    fn leave_flight(&mut self, now: Now, position: u64) -> Option<UpstreamId> {
         let tracked = self.tracked.get_mut(&position)?;
         match tracked.state {
-            State::InFlight { token, give_up_at, upstream } => {
+            State::InFlight { token, give_up_at, upstream, lane } => {
                 self.live.remove(&token);
                 self.due.remove(&(give_up_at, position));
                 self.in_flight -= 1;
                 tracked.state = State::Waiting;
+                if let Some(lane) = lane {
+                    self.lanes.ended(lane);
+                    self.stir(now.mono, lane);
+                }
                 upstream
             }
-            State::Waiting | State::Held { .. } | State::Backoff { .. } => None,
+            State::Waiting
+            | State::Held { .. }
+            | State::Queued { .. }
+            | State::Called { .. }
+            | State::Backoff { .. } => None,
         }
     }
 }

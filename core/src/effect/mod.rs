@@ -18,9 +18,11 @@
 //!
 //! What several effects call is their upstream. After some failures in a row its `circuit` opens, and its effects wait
 //! in the state they are in, without attempts and without a place, until one call shows that it answers (`upstreams`).
+//! So do those of an effect with limits while as many calls as may be are under way, or have begun, under their key
+//! (`lanes`). Their time goes on.
 //!
-//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits, what
-//! the step under way has closed.
+//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits, lanes,
+//! what the step under way has closed.
 //!
 //! - INV-EFF-1: that an attempt started is durable before the attempt is released.
 //! - INV-EFF-2: the idempotency key never changes across attempts.
@@ -29,15 +31,20 @@
 //! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer.
 //! - INV-EFF-6: no attempt begins when an effect's time is used up.
 //! - INV-EFF-7: from when a circuit opens until its upstream answers, one call to it begins at a time.
+//! - INV-EFF-8: no more calls are under way, and no more begin in a second, under a key than its limits allow.
 //!
 //! Limits: `in_flight_max` calls at once; `tracked_max` in memory, the rest waits on disk in order.
 //!
-//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), rate limits, what a result means to a saga.
+//! Not here: how a call is made ([`manifest`](crate::manifest) fills it in), what a result means to a saga.
 
 mod attempt;
 pub mod audit;
+mod bucket;
 mod circuit;
+mod forgotten;
+mod lanes;
 mod ledger;
+mod round;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upstreams;
@@ -56,6 +63,8 @@ use crate::time::{Mono, Now};
 use crate::wire::envelope::EffectResult;
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
+use forgotten::Forgotten;
+use lanes::{LaneId, Lanes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +84,8 @@ pub struct Limits {
     pub in_flight_max: usize,
     /// Effects in memory at once.
     pub tracked_max: usize,
+    /// Keys of effects' limits in memory at once.
+    pub lanes_max: usize,
     /// Added to an effect's own timeout before its answer is given up, in milliseconds.
     pub answer_slack_ms: u64,
     /// When the circuit of an upstream opens.
@@ -177,7 +188,8 @@ pub enum Effect {
 /// What effects wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Timer {
-    /// Another attempt, giving up on an answer, the end of an effect's time, or of an upstream's pause.
+    /// Another attempt, giving up on an answer, the end of an effect's time or of an upstream's pause, or the next call
+    /// under a key.
     Retry,
 }
 
@@ -186,9 +198,13 @@ enum State {
     /// For want of a place.
     Waiting,
     /// Called.
-    InFlight { token: Token, give_up_at: Mono, upstream: Option<UpstreamId> },
+    InFlight { token: Token, give_up_at: Mono, upstream: Option<UpstreamId>, lane: Option<LaneId> },
     /// Until its upstream is called again.
     Held { upstream: UpstreamId },
+    /// Behind others under its key, or until one more may be called under it.
+    Queued { lane: LaneId, ticket: u64 },
+    /// For want of a place, the next under its key.
+    Called { lane: LaneId },
     /// Until the next attempt.
     Backoff { until: Mono },
 }
@@ -221,6 +237,8 @@ pub struct Effects {
     /// Closed by the step under way, whose rows are still to be seen.
     closed_now: BTreeSet<u64>,
     upstreams: Upstreams,
+    lanes: Lanes,
+    forgotten: Forgotten,
 }
 
 impl Effects {
@@ -255,6 +273,8 @@ impl Effects {
             in_flight: 0,
             live: BTreeMap::new(),
             closed_now: BTreeSet::new(),
+            lanes: Lanes::default(),
+            forgotten: Forgotten::default(),
         })
     }
 
@@ -282,10 +302,13 @@ impl Effects {
     pub fn tick<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         self.wake(now, cx)?;
         for _ in 0..LOOKS_MAX {
+            if self.wants_pass() {
+                self.remember();
+            }
             self.fill(cx.view())?;
             self.start_ready(now, cx)?;
-            // What was held made room for others.
-            if !self.is_fillable() {
+            // What waits elsewhere made room for others.
+            if !self.is_fillable() && !self.wants_pass() {
                 break;
             }
         }
@@ -297,11 +320,15 @@ impl Effects {
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
         let startable = !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
-        if self.is_fillable() || startable {
+        if self.is_fillable() || self.wants_pass() || startable {
             return Some((Mono::ZERO, Timer::Retry));
         }
         let due = self.due.first().map(|(at, _)| *at);
-        due.into_iter().chain(self.upstreams.deadline()).min().map(|at| (at, Timer::Retry))
+        due.into_iter()
+            .chain(self.upstreams.deadline())
+            .chain(self.lanes.deadline())
+            .min()
+            .map(|at| (at, Timer::Retry))
     }
 
     /// Whether effects are on disk only. Positions do not tell: those after the last row may be gone.
@@ -309,11 +336,16 @@ impl Effects {
         if self.config.quirks.has(Quirk::EffectCursorStays) {
             return self.cursor < self.tail;
         }
-        (self.tracked.len() as u64) + self.upstreams.forgotten() < self.open
+        (self.tracked.len() as u64) + self.forgotten.count() < self.open
     }
 
     fn is_fillable(&self) -> bool {
         self.is_behind() && self.has_room()
+    }
+
+    /// Whether it is time to look at what was forgotten: not before the last look is over.
+    fn wants_pass(&self) -> bool {
+        self.lanes.wants_pass() && !self.is_behind()
     }
 
     fn has_room(&self) -> bool {
@@ -363,7 +395,8 @@ impl Effects {
                 Some(State::Backoff { .. }) => {
                     invariant!(!started, Eff3, "{position:?} pauses, its row says {phase:?}");
                 }
-                Some(State::Waiting | State::Held { .. }) | None => {}
+                Some(State::Waiting | State::Held { .. } | State::Queued { .. } | State::Called { .. })
+                | None => {}
             }
         }
         let busy = self.tracked.values().filter(|own| matches!(own.state, State::InFlight { .. })).count();
@@ -374,6 +407,7 @@ impl Effects {
             self.live.len()
         );
         invariant!(busy <= self.config.limits.in_flight_max, Eff3, "{busy} in flight");
-        self.check_upstreams()
+        self.check_upstreams()?;
+        self.check_lanes()
     }
 }

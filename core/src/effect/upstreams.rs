@@ -4,9 +4,9 @@
 //! Waiting ── circuit open ─► Held ── pause over, or circuit closed ─► Waiting
 //! ```
 //!
-//! A held effect has no place among the calls. Half of what may be in memory may be held; what is more is forgotten: its
-//! row stays where it is, the cursor goes on to others, and goes back when a circuit lets calls through that nobody in
-//! memory waits for. So an upstream that is away never keeps effects of others from their turn, however many wait for it.
+//! A held effect has no place among the calls, and what is held beyond a bound is [`forgotten`](super::forgotten) until a
+//! circuit lets calls through that nobody in memory waits for. So an upstream that is away never keeps effects of others
+//! from their turn, however many wait for it.
 
 use super::attempt::Opened;
 use super::circuit::{Circuit, Standing};
@@ -51,10 +51,6 @@ pub(super) struct Upstreams {
     of: BTreeMap<Name, UpstreamId>,
     /// Held, in memory, of all.
     held: usize,
-    /// On disk only although the cursor is past them.
-    forgotten: u64,
-    /// The first of them.
-    forgotten_from: Option<u64>,
 }
 
 impl Upstreams {
@@ -71,11 +67,7 @@ impl Upstreams {
             held: BTreeSet::new(),
             forgot: false,
         };
-        Self { list: names.into_iter().map(new).collect(), of, held: 0, forgotten: 0, forgotten_from: None }
-    }
-
-    pub(super) const fn forgotten(&self) -> u64 {
-        self.forgotten
+        Self { list: names.into_iter().map(new).collect(), of, held: 0 }
     }
 
     pub(super) const fn held(&self) -> usize {
@@ -90,6 +82,11 @@ impl Upstreams {
     pub(super) fn deadline(&self) -> Option<Mono> {
         let waited_for = self.list.iter().filter(|own| own.is_waited_for());
         waited_for.filter_map(|own| own.circuit.until()).min()
+    }
+
+    /// Whatever was forgotten is looked at again.
+    pub(super) fn remembered(&mut self) {
+        self.list.iter_mut().for_each(|own| own.forgot = false);
     }
 
     fn get(&mut self, id: UpstreamId) -> &mut Upstream {
@@ -193,16 +190,9 @@ impl Effects {
         definition: &EffectDef,
         cx: &mut Cx<'_, I, Effect>,
     ) {
-        if self.upstreams.held >= self.config.limits.tracked_max / 2 {
+        if self.places_to_wait() == 0 {
             cx.mark(Mark::EffectForgotten);
-            self.tracked.remove(&position);
-            // One that the cursor went back behind is found again anyway.
-            if position < self.cursor {
-                self.upstreams.forgotten += 1;
-                let from = self.upstreams.forgotten_from.unwrap_or(position);
-                self.upstreams.forgotten_from = Some(from.min(position));
-                self.upstreams.get(upstream).forgot = true;
-            }
+            self.upstreams.get(upstream).forgot |= self.forget(position);
             return;
         }
         cx.mark(Mark::EffectHeld);
@@ -226,15 +216,6 @@ impl Effects {
         self.upstreams.get(upstream).held.remove(&position);
     }
 
-    /// The cursor goes back to the first effect that was forgotten.
-    fn remember(&mut self) {
-        if let Some(from) = self.upstreams.forgotten_from.take() {
-            self.cursor = self.cursor.min(from);
-        }
-        self.upstreams.forgotten = 0;
-        self.upstreams.list.iter_mut().for_each(|own| own.forgot = false);
-    }
-
     /// INV-EFF-7, and that what is held is where it belongs.
     pub(super) fn check_upstreams(&self) -> Result<(), Halt> {
         let mut held = 0;
@@ -255,7 +236,7 @@ impl Effects {
             invariant!(begun <= 1, Eff7, "{begun} calls began to {} since its circuit opened", own.name);
         }
         invariant!(held == self.upstreams.held, Eff3, "{held} held, {} counted", self.upstreams.held);
-        let known = self.tracked.len() as u64 + self.upstreams.forgotten;
+        let known = self.tracked.len() as u64 + self.forgotten.count();
         invariant!(known <= self.open, Eff3, "{known} in memory or forgotten, {} open", self.open);
         Ok(())
     }

@@ -13,13 +13,15 @@
 //! upstream: payments                       # default: host and port of the URL, the subject, or else the effect itself
 //! succeeded: [200, 201]                    # default: 200–299
 //! failed: [402]                            # default: 400–499 but 408, 425 and 429
+//! limits: { key: = command.tenant_id, in_flight_max: 4, per_second: 10 }   # default: none
 //! ```
 //!
 //! A status in neither list, and every failure to get one, is tried again, at most `attempts_max` times, and not once
 //! `total_ms_max` have passed since it was asked for; then it waits for a person. Effects of one upstream wait together when
-//! it does not answer ([`effect`](crate::effect)); `builtin` has none. `${var:NAME}` is replaced by the application's
-//! variables before anything is read.
+//! it does not answer ([`effect`](crate::effect)); `builtin` has none. [`limits`](super::limits) hold for its calls, the
+//! repeated ones too. `${var:NAME}` is replaced by the application's variables before anything is read.
 
+use super::limits::EffectLimits;
 use super::provider::{EffectRequest, Provider};
 use super::reader::{Fields, Reader};
 use super::secret::SecretHeader;
@@ -81,6 +83,8 @@ pub struct EffectDef {
     pub delivery: Delivery,
     /// When to try again.
     pub retry: Retry,
+    /// How many calls at once and in a second, under one key.
+    pub limits: Option<EffectLimits>,
     succeeded: Option<Vec<u16>>,
     failed: Option<Vec<u16>>,
 }
@@ -94,12 +98,14 @@ impl EffectDef {
         let timeout_ms = fields.optional("timeout_ms");
         let delivery = fields.optional("delivery");
         let retry = fields.optional("retry");
+        let limits = fields.optional("limits");
         let succeeded = fields.optional("succeeded");
         let failed = fields.optional("failed");
         fields.finish(reader);
         let timeout_ms = timeout_ms.map_or(Some(10_000), |node| reader.integer(node, 1, TIMEOUT_MS_MAX));
         let delivery = delivery.map_or(Some(Delivery::AtLeastOnce), |node| read_delivery(node, reader));
         let retry = read_retry(retry, reader);
+        let limits = limits.map(|node| EffectLimits::read(node, reader));
         let upstream = read_upstream(upstream, name.as_ref(), provider.as_ref(), reader);
         let succeeded = succeeded.map(|node| read_statuses(node, reader));
         let failed = failed.map(|node| read_statuses(node, reader));
@@ -111,6 +117,10 @@ impl EffectDef {
             timeout_ms: timeout_ms?,
             delivery: delivery?,
             retry: retry?,
+            limits: match limits {
+                Some(limits) => Some(limits?),
+                None => None,
+            },
             succeeded,
             failed,
         })

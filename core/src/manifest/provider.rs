@@ -30,7 +30,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 /// What an effect command reads: `command` with `payload`, `command_id` and `tenant_id`.
-const INPUTS: [&str; 1] = ["command"];
+pub(super) const INPUTS: [&str; 1] = ["command"];
 
 /// Longest pause of a built-in answer, in milliseconds.
 const DELAY_MS_MAX: u64 = 60_000;

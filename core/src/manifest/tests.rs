@@ -1,6 +1,6 @@
 //! Manifests as authors write them, and every fault they can have.
 
-use super::{App, Diagnostic, EffectRequest, FilledTarget, FiredBy, SecretName, SourceFile};
+use super::{App, Diagnostic, EffectRequest, FilledTarget, FiredBy, LaneLimits, SecretName, SourceFile};
 use crate::bench::shop_files;
 use crate::program::Gas;
 use crate::time::Wall;
@@ -118,6 +118,33 @@ fn asked(effect: &str, order: &str) -> String {
     }
 }
 
+/// The key under which the limits of an effect hold for an order, or why there is none.
+fn limited_by(key: &str, order: &str) -> String {
+    let mut files = shop_files();
+    files.push(file(
+        "effects/e.yaml",
+        &format!("effect: e\nbuiltin: {{}}\nlimits: {{ {key} in_flight_max: 2 }}\n"),
+    ));
+    let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
+    let limits = effect.limits.as_ref().expect("limits");
+    assert_eq!(limits.each, LaneLimits { in_flight_max: Some(2), rate: None });
+    let command = json!({ "tenant_id": "acme", "payload": { "order": order, "cents": 5 } });
+    limits.key(&command, &mut Gas::new(10_000)).unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn limits_hold_under_a_key_that_is_worked_out() {
+    assert_eq!(limited_by("", "o-1"), "");
+    assert_eq!(limited_by("key: = command.tenant_id,", "o-1"), "acme");
+    assert_eq!(limited_by("key: command.payload.cents,", "o-1"), "5");
+    let order = "key: \"= command.tenant_id + ':' + command.payload.order\",";
+    assert_eq!(limited_by(order, "o-1"), "acme:o-1");
+    assert!(limited_by(order, &"x".repeat(256)).contains("261 bytes, 256 are allowed"));
+    assert!(limited_by("key: = command.payload,", "o-1").contains("not as text or a number"));
+    assert!(limited_by("key: = command.payload.card,", "o-1").contains("card"));
+}
+
 #[test]
 fn each_provider_is_asked_in_its_own_way() {
     let nats = "nats: { subject: \"= 'mail.' + command.payload.order\", headers: { X: = command.tenant_id }, body: [1] }";
@@ -224,6 +251,32 @@ fn what_a_manifest_cannot_say() {
             "effects/e.yaml",
             "effect: e\nbuiltin: {}\nupstream: nobody\n",
             "@nobody: `builtin` calls nobody, so it has no upstream",
+        ),
+        ("effects/e.yaml", "effect: e\nbuiltin: {}\nlimits: {}\n", "`limits` has no limit in it"),
+        (
+            "effects/e.yaml",
+            "effect: e\nbuiltin: {}\nlimits: { in_flight_max: 0 }\n",
+            "@0: expected a whole number from 1 to 10000",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nbuiltin: {}\nlimits: { per_second: 0.5 }\n",
+            "@0.5: expected a whole number from 1 to 10000",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nbuiltin: {}\nlimits: { in_flight_max: 1, burst: 2 }\n",
+            "@2: `burst` is part of a rate: `per_second` is missing",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nbuiltin: {}\nlimits: { key: = event.id, in_flight_max: 1 }\n",
+            "event",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nbuiltin: {}\nlimits: { per_minute: 1, in_flight_max: 1 }\n",
+            "unknown field `per_minute` in this limits (known here: key, in_flight_max, per_second, burst)",
         ),
         (
             "effects/e.yaml",

@@ -215,6 +215,7 @@ fn config(app: &App) -> Config {
         effect_limits: effect::Limits {
             in_flight_max: 512,
             tracked_max: 4_096,
+            lanes_max: 8_192,
             answer_slack_ms: 5_000,
             circuit: effect::CircuitLimits { failures_max: 5, pause_ms: 1_000, pause_ms_max: 30_000 },
         },

@@ -191,6 +191,7 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     OutboxRetryMsMax = "outbox.retry_ms_max", RUNNER, number((1_000, 315_360_000_000)), "86400000", "How long an entry is tried since it was decided; then it is a dead letter, and with it what follows in its lane.";
     EffectsInFlightMax = "effects.in_flight_max", RUNNER, number((1, 100_000)), "128", "Calls to the outside at once.";
     EffectsTrackedMax = "effects.tracked_max", RUNNER, number((1, 1_000_000)), "4096", "Effects in memory at once; at least `effects.in_flight_max`.";
+    EffectsLanesMax = "effects.lanes_max", RUNNER, number((1, 1_000_000)), "8192", "Keys of effects' `limits` in memory at once; if more are in use, they take turns.";
     EffectsAnswerSlackMs = "effects.answer_slack_ms", RUNNER, number((100, 600_000)), "5000", "Added to an effect's own timeout before its answer is given up.";
     // Five in a row are no accident.
     EffectsCircuitFailuresMax = "effects.circuit_failures_max", RUNNER, number((1, 1_000)), "5", "Calls in a row without a usable answer after which an upstream is left alone for a while.";

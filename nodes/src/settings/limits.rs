@@ -134,6 +134,7 @@ impl Settings {
         effect::Limits {
             in_flight_max: self.count(Key::EffectsInFlightMax),
             tracked_max: self.count(Key::EffectsTrackedMax),
+            lanes_max: self.count(Key::EffectsLanesMax),
             answer_slack_ms: self.number(Key::EffectsAnswerSlackMs),
             circuit: effect::CircuitLimits {
                 failures_max: u32::try_from(self.number(Key::EffectsCircuitFailuresMax)).unwrap_or(u32::MAX),

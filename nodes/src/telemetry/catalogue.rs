@@ -79,6 +79,12 @@ pub const CATALOGUE: &[Metric] = &[
     metric("cloudlysis_effects_in_flight", Kind::Gauge, &[], "Calls to the outside under way."),
     metric("cloudlysis_effects_open", Kind::Gauge, &[], "Effects that are neither settled nor parked."),
     metric(
+        "cloudlysis_effects_queued",
+        Kind::Gauge,
+        &[],
+        "Effects in memory that wait under the limits of their key.",
+    ),
+    metric(
         "cloudlysis_gateway_request_duration_seconds",
         Kind::Histogram,
         &["route"],

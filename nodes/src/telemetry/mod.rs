@@ -160,6 +160,11 @@ pub(crate) fn circuits<'e>(held: usize, circuits: impl Iterator<Item = (&'e str,
     }
 }
 
+/// Keys may be many: one figure for all.
+pub(crate) fn limited(queued: usize) {
+    gauge!("cloudlysis_effects_queued").set(queued as f64);
+}
+
 pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {
     let effect = effect.to_owned();
     counter!("cloudlysis_effect_attempts_total", "effect" => effect.clone(), "outcome" => outcome)

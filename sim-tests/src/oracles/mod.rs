@@ -6,7 +6,7 @@
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
 //! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
 //! | [`quarantine`] | everything that leaves a quarantine | INV-QRN-1, INV-QRN-4 |
-//! | [`calls`] | every call that leaves for the outside | INV-EFF-6 |
+//! | [`calls`] | every call that leaves for the outside | INV-EFF-6, INV-EFF-8 |
 //! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
 //! | [`recurring`] | every occurrence of a schedule | INV-CRON-1 to 3, 5 to 7 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
@@ -47,7 +47,7 @@ use cloudlysis_core::aggregate::Reply;
 use cloudlysis_core::effect;
 use cloudlysis_core::wire::envelope::Command;
 use cloudlysis_core::wire::stream::PlatformStream;
-use cloudlysis_core::{Halt, Invariant};
+use cloudlysis_core::{Halt, Invariant, Token};
 use cloudlysis_io_sim::broker::Broker;
 use cloudlysis_io_sim::store::{Change, Committed};
 use forgotten::Forgotten;
@@ -235,6 +235,11 @@ impl Oracles {
         }
         self.calls.on_execute(now_ns, effect)?;
         self.rows.on_execute(rows, effect)
+    }
+
+    /// The answer to a call, or that there is none, is at the runner that made it.
+    pub fn on_returned(&mut self, token: Token) {
+        self.calls.on_returned(token);
     }
 
     /// The wall clock of the runner jumps.

@@ -80,6 +80,7 @@ impl World {
 
     pub(super) fn on_call_returned(&mut self, life: u64, token: Token, outcome: Outcome<Answered, NotSent>) {
         if self.nodes.runner.deaths == life {
+            self.oracles.on_returned(token);
             let input = Input::Effect(effect::Input::Returned { token, outcome });
             self.push::<Runner>(NodeId::Runner, input);
         }

@@ -3,6 +3,7 @@
 mod audit;
 mod circuit;
 mod exhaustive;
+mod lanes;
 mod properties;
 mod script;
 mod time;
@@ -35,6 +36,11 @@ pub(crate) const EXAM: Exam = &[
     ),
     (Quirk::EffectForgetLedger, script::a_command_that_comes_again_is_not_carried_out_again),
     (Quirk::EffectIgnoreCircuit, circuit::an_upstream_that_fails_again_and_again_is_left_alone),
+    (
+        Quirk::EffectIgnoreLane,
+        lanes::no_more_are_under_way_under_a_key_than_may_be_and_the_rest_waits_in_order,
+    ),
+    (Quirk::EffectIgnoreRate, lanes::no_more_begin_in_a_second_under_a_key_than_may),
     (Quirk::EffectIgnoreTime, time::what_is_not_done_in_its_time_is_left_to_a_person),
     (Quirk::EffectCursorStays, script::a_life_that_begins_with_holes_behind_its_last_command_waits_quietly),
 ];
@@ -47,7 +53,8 @@ fn every_fault_of_effects_is_noticed() {
 /// No circuit ever opens.
 const PATIENT: CircuitLimits = CircuitLimits { failures_max: u32::MAX, pause_ms: 1, pause_ms_max: 1 };
 
-const LIMITS: Limits = Limits { in_flight_max: 2, tracked_max: 3, answer_slack_ms: 500, circuit: PATIENT };
+const LIMITS: Limits =
+    Limits { in_flight_max: 2, tracked_max: 3, lanes_max: 4, answer_slack_ms: 500, circuit: PATIENT };
 
 /// Longer than any pause and any attempt of the tests' effects.
 const LONG_MS: u64 = 10_000;
@@ -66,6 +73,33 @@ effect: ping
 http: { method: POST, url: http://outside }
 timeout_ms: 500
 retry: { total_ms_max: 3000, backoff_ms: 200, backoff_ms_max: 200 }
+";
+
+/// Two calls at once on a line.
+const RING: &str = "
+effect: ring
+http: { method: POST, url: http://outside }
+timeout_ms: 500
+retry: { backoff_ms: 100, backoff_ms_max: 100 }
+limits: { key: = command.payload.line, in_flight_max: 2 }
+";
+
+/// Four calls in a second on a line, two of them at one moment.
+const BEAT: &str = "
+effect: beat
+http: { method: POST, url: http://outside }
+timeout_ms: 500
+retry: { backoff_ms: 100, backoff_ms_max: 100 }
+limits: { key: = command.payload.line, per_second: 4, burst: 2 }
+";
+
+/// One call at a time, whoever knocks, and a second for all attempts.
+const KNOCK: &str = "
+effect: knock
+http: { method: POST, url: http://outside }
+timeout_ms: 2000
+retry: { total_ms_max: 1000 }
+limits: { in_flight_max: 1 }
 ";
 
 /// The effects, and a table that keeps their results in order: what a parent would do with them.
@@ -128,7 +162,10 @@ impl Machine for Desk {
 }
 
 fn config() -> Config {
-    let definitions = shop_with(&[("effects/poke.yaml", POKE), ("effects/ping.yaml", PING)]).effects;
+    let own = [("poke", POKE), ("ping", PING), ("ring", RING), ("beat", BEAT), ("knock", KNOCK)];
+    let own = own.map(|(name, text)| (format!("effects/{name}.yaml"), text));
+    let files: Vec<(&str, &str)> = own.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let definitions = shop_with(&files).effects;
     Config { definitions, limits: LIMITS, gas_max: 100_000, seed: 7, quirks: quirks() }
 }
 
@@ -152,6 +189,13 @@ fn command(effect: &str, id: &str) -> EffectCommand {
         timestamp: None,
         context: Context::generate(id),
     }
+}
+
+/// Limited by line.
+fn on_line(effect: &str, line: &str, id: &str) -> EffectCommand {
+    let mut command = command(effect, id);
+    command.payload["line"] = json!(line);
+    command
 }
 
 /// At least once: charge a card.

@@ -2,13 +2,17 @@
 
 use super::{
     Bench, Config, Desk, Effect, EffectCommand, Input, LIMITS, LONG_MS, Landed, LedgerRow, Phase, Table,
-    answer, charge, command, commanded, config, key, not_sent, receipt, results, rows, token, unknown,
+    answer, charge, command, commanded, config, key, not_sent, on_line, receipt, results, rows, token,
+    unknown,
 };
-use crate::effect::{CircuitLimits, Limits};
+use crate::effect::{self, CircuitLimits, Limits};
 use crate::manifest::{Delivery, EffectDef};
+use crate::outcome::Token;
+use crate::time::Now;
 use crate::wire::id::Name;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,6 +26,10 @@ pub(super) enum Kind {
     Poke,
     /// Three seconds.
     Ping,
+    /// Two at once on a line.
+    Ring,
+    /// Four in a second on a line, two at one moment.
+    Beat,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +81,7 @@ pub(super) enum Says {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let kind = prop_oneof![3 => Just(Kind::Charge), 2 => Just(Kind::Receipt), 1 => Just(Kind::Poke), 1 => Just(Kind::Ping)];
+    let kind = prop_oneof![3 => Just(Kind::Charge), 2 => Just(Kind::Receipt), 1 => Just(Kind::Poke), 1 => Just(Kind::Ping), 3 => Just(Kind::Ring), 3 => Just(Kind::Beat)];
     let ids = prop::collection::vec((kind, 0..5_u8), 1..4);
     let says = prop_oneof![6 => Just(Says::Yes), 2 => Just(Says::No), 2 => Just(Says::NotNow)];
     let landed = prop::sample::select(vec![Landed::Yes, Landed::No]);
@@ -100,7 +108,23 @@ fn named(kind: Kind, nth: u8) -> EffectCommand {
         Kind::Receipt => receipt(&format!("receipt-{nth}")),
         Kind::Poke => command("poke", &format!("poke-{nth}")),
         Kind::Ping => command("ping", &format!("ping-{nth}")),
+        Kind::Ring => on_line("ring", line_of(nth), &format!("ring-{nth}")),
+        Kind::Beat => on_line("beat", line_of(nth), &format!("beat-{nth}")),
     }
+}
+
+fn line_of(nth: u8) -> &'static str {
+    if nth.is_multiple_of(3) { "a" } else { "b" }
+}
+
+/// A call that began under a key.
+#[derive(Clone, Debug)]
+struct Begun {
+    lane: (Name, Value),
+    token: Token,
+    at: Now,
+    /// Whether the effects have heard of its end.
+    ended: bool,
 }
 
 /// What the outside did under a key.
@@ -126,6 +150,7 @@ pub(super) struct World {
     /// Calls that the adapter definitely did not make and never will: by key.
     forbidden: BTreeSet<String>,
     fail_commit: Option<Landed>,
+    begun: Vec<Begun>,
 }
 
 impl World {
@@ -140,6 +165,7 @@ impl World {
             commands: BTreeMap::new(),
             forbidden: BTreeSet::new(),
             fail_commit: None,
+            begun: Vec::new(),
         }
     }
 
@@ -153,6 +179,11 @@ impl World {
     }
 
     pub(super) fn turn(&mut self, inputs: Vec<Input>) {
+        for input in &inputs {
+            if let Input::Effect(effect::Input::Returned { token, .. }) = input {
+                self.begun.iter_mut().filter(|own| own.token == *token).for_each(|own| own.ended = true);
+            }
+        }
         let effects = match self.fail_commit.take() {
             Some(landed) => self.bench.turn_without_answer(landed, inputs),
             None => self.bench.turn(inputs),
@@ -175,9 +206,32 @@ impl World {
                 let passed_ms = self.bench.now.wall.ms_since(row.since);
                 assert!(passed_ms < total_ms, "INV-EFF-6: {} begins after {passed_ms} ms", key(effect));
             }
+            self.begins(effect, &row);
         }
         self.calls.extend(effects);
         self.judge();
+    }
+
+    /// INV-EFF-8.
+    fn begins(&mut self, effect: &Effect, row: &LedgerRow) {
+        let Some(limits) = &self.definitions[&row.effect].limits else { return };
+        let line = row.call.as_ref().map(|call| call.payload["line"].clone()).unwrap_or_default();
+        let (now, lane) = (self.bench.now, (row.effect.clone(), line));
+        self.begun.push(Begun { lane: lane.clone(), token: token(effect), at: now, ended: false });
+        let of_lane = || self.begun.iter().filter(|own| own.lane == lane);
+        let given_up_ms = self.definitions[&row.effect].timeout_ms + LIMITS.answer_slack_ms;
+        let under_way = |own: &&Begun| {
+            let is_of_this_life = own.token.incarnation == token(effect).incarnation;
+            is_of_this_life && !own.ended && now.mono.ms_since(own.at.mono) < given_up_ms
+        };
+        let at_once = of_lane().filter(under_way).count() as u64;
+        assert!(
+            limits.each.in_flight_max.is_none_or(|max| at_once <= max),
+            "INV-EFF-8: {at_once} in {lane:?}"
+        );
+        let last_second = of_lane().filter(|own| now.wall.ms_since(own.at.wall) < 1_000).count() as u64;
+        let kept = limits.each.rate.is_none_or(|rate| last_second < rate.per_second + rate.burst);
+        assert!(kept, "INV-EFF-8: {last_second} in a second in {lane:?}");
     }
 
     fn row(&self, key: &str) -> LedgerRow {
@@ -321,7 +375,8 @@ impl World {
             match self.row(key).phase {
                 Phase::Settled { .. } => {}
                 Phase::Parked { .. } => {
-                    assert_ne!(command.effect.as_str(), "charge_card", "it may be tried for ever");
+                    let for_ever = ["charge_card", "ring", "beat"].contains(&command.effect.as_str());
+                    assert!(!for_ever, "{key} may be tried for ever");
                     let row = self.row(key);
                     let out_of_time = self.definitions[&command.effect].retry.total_ms_max.is_some();
                     assert!(row.ambiguous > 0 || row.attempts == 3 || out_of_time, "{key} needs no person");
@@ -348,12 +403,15 @@ fn limits() -> impl Strategy<Value = Limits> {
             pause_ms_max: 2_000
         }),
     ];
-    (1..4_usize, 1..6_usize, circuit).prop_map(|(in_flight_max, tracked_max, circuit)| Limits {
-        in_flight_max,
-        tracked_max,
-        circuit,
-        ..LIMITS
-    })
+    (1..5_usize, 1..9_usize, 1..5_usize, circuit).prop_map(
+        |(in_flight_max, tracked_max, lanes_max, circuit)| Limits {
+            in_flight_max,
+            tracked_max,
+            lanes_max,
+            circuit,
+            ..LIMITS
+        },
+    )
 }
 
 proptest! {
