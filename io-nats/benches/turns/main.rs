@@ -211,6 +211,7 @@ fn config(app: &App) -> Config {
             attempt_timeout_ms: 40_000,
             backoff_ms: 50,
             backoff_ms_max: 5_000,
+            retry_ms_max: 86_400_000,
         },
         effect_limits: effect::Limits {
             in_flight_max: 512,
