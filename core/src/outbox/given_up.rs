@@ -125,7 +125,8 @@ impl Outbox {
             cx.put(Table::Outbox, &keys::outbox(entry.tenant(), *position), &Row::encode(entry, now.wall));
             self.load(entry.target()).depth += 1;
             self.turns.stored(entry.tenant(), *position);
-            self.track(*position, entry, now.wall);
+            self.turns.tracked_alone(entry.tenant(), *position);
+            self.line_up(*position, entry, now.wall);
         }
         match self.lanes.get_mut(lane) {
             Some(queue) => queue.extend(later),

@@ -220,12 +220,14 @@ impl Outbox {
         if room == 0 {
             return Ok(());
         }
-        let cursor = self.turns.share(tenant).map_or(0, |share| share.cursor);
+        let Some(share) = self.turns.share(tenant) else { return Ok(()) };
+        let cursor = share.cursor;
         let mut found = Vec::new();
         let mut broken = None;
         view.scan(Table::Outbox, &keys::outbox(tenant, cursor), &mut |key, row| {
             match parse_key(key).and_then(|own| Ok((own, Row::decode(row)?))) {
                 Ok(((own, _), _)) if own != *tenant => return ControlFlow::Break(()),
+                Ok(((_, position), _)) if share.ahead.contains(&position) => {}
                 Ok(((_, position), row)) => found.push((position, row)),
                 Err(halt) => {
                     broken = Some(halt);
@@ -248,9 +250,14 @@ impl Outbox {
     }
 
     pub(super) fn track(&mut self, position: u64, entry: &Entry, enqueued_at: Wall) {
+        self.turns.tracked_up_to(entry.tenant(), position);
+        self.line_up(position, entry, enqueued_at);
+    }
+
+    /// The entry is the last of its lane in memory.
+    pub(super) fn line_up(&mut self, position: u64, entry: &Entry, enqueued_at: Wall) {
         let tenant = entry.tenant();
         let lane: Arc<str> = entry.lane().into();
-        self.turns.tracked_up_to(tenant, position);
         let queue = self.lanes.entry(Arc::clone(&lane)).or_default();
         let is_head = queue.is_empty() || self.config.quirks.has(Quirk::OutboxIgnoreLane);
         queue.push_back(position);

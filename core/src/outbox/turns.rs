@@ -26,8 +26,10 @@ pub(super) struct Share {
     pub(super) depth: u64,
     /// Rows in memory.
     pub(super) tracked: usize,
-    /// Positions below are tracked or gone; the rest is on disk only.
+    /// Positions below are tracked or gone; the rest is on disk only, but for those ahead.
     pub(super) cursor: u64,
+    /// Positions from the cursor on that are tracked or gone: let go before what comes before them was read.
+    pub(super) ahead: BTreeSet<u64>,
     in_flight: usize,
     /// Lane heads that wait for a place.
     ready: BTreeSet<u64>,
@@ -107,9 +109,26 @@ impl Turns {
 
     /// The row is in memory; everything of the tenant up to it is, or is gone.
     pub(super) fn tracked_up_to(&mut self, tenant: &TenantId, position: u64) {
+        if let Some(share) = self.shares.get_mut(tenant) {
+            share.cursor = position + 1;
+            share.ahead = share.ahead.split_off(&share.cursor);
+        }
+        self.count_tracked(tenant);
+    }
+
+    /// The row is in memory, whatever there is of the tenant before it on disk only.
+    pub(super) fn tracked_alone(&mut self, tenant: &TenantId, position: u64) {
+        if let Some(share) = self.shares.get_mut(tenant)
+            && position >= share.cursor
+        {
+            share.ahead.insert(position);
+        }
+        self.count_tracked(tenant);
+    }
+
+    fn count_tracked(&mut self, tenant: &TenantId) {
         let Some(share) = self.shares.get_mut(tenant) else { return };
         share.tracked += 1;
-        share.cursor = share.cursor.max(position + 1);
         self.tracked += 1;
         self.left_out.remove(tenant);
         if share.tracked as u64 == share.depth && !self.quirks.has(Quirk::OutboxCursorStays) {

@@ -226,8 +226,9 @@ impl World {
         node.start(self.now_ns)?;
         if !node.connected {
             node.connected = self.broker.is_up();
+            // A machine that is built anew in a living process may still be told of the connection it lost before.
+            node.inbox.push(M::connection_changed(node.connected));
             if !node.connected {
-                node.inbox.push(M::connection_changed(false));
                 self.reconnect_later(id);
             }
         }

@@ -331,6 +331,7 @@ fn limits() -> impl Strategy<Value = Limits> {
             in_flight_tenant_max,
             tracked_max,
             tracked_tenant_max,
+            retry_ms_max: 2_000,
             ..LIMITS
         },
     )
