@@ -142,6 +142,7 @@ pub(crate) async fn resetting(s: &mut Script<impl Side>) {
     s.durable("RW", "c", |_| {}).await;
     let taken = s.fetch("RW", "c", 3).await;
     s.ack(&taken[0], "").await;
+    s.until_messages("RW", 2).await;
     s.reset("RW", "c", Some(1)).await;
     s.fetch("RW", "c", 3).await;
     s.state("RW").await;
