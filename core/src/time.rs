@@ -66,6 +66,12 @@ impl Wall {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// Reads what [`rfc3339`](Self::rfc3339) writes, or another producer; `None` when it is no such time after 1970.
+    #[must_use]
+    pub fn of_rfc3339(text: &str) -> Option<Self> {
+        Some(Self(ns_of_rfc3339(text)? / 1_000_000))
+    }
+
     /// RFC 3339 in UTC with milliseconds, as every envelope carries it: `2026-11-21T05:14:00.123Z`.
     #[must_use]
     pub fn rfc3339(self) -> String {

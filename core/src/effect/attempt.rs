@@ -2,8 +2,9 @@
 
 use super::lanes::LaneId;
 use super::ledger::{Call, LedgerRow, Phase};
+use super::opened::Opened;
 use super::upstreams::UpstreamId;
-use super::{Answered, Arrival, Effect, Effects, Ended, NotSent, State, TAIL, Tracked};
+use super::{Answered, Arrival, Effect, Effects, Ended, NotSent, State};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -12,13 +13,12 @@ use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
 use crate::program::Gas;
 use crate::quirks::Quirk;
-use crate::store::{Table, View};
+use crate::store::Table;
 use crate::time::{Mono, Now};
 use crate::wire::envelope::{EffectCommand, EffectOutcome, EffectResult, PAYLOAD_BYTES_MAX};
-use crate::wire::id::{CommandId, TenantId};
+use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys::{self, EndedKind};
 use serde_json::{Value, json};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Why an effect is parked that took too long.
@@ -26,25 +26,6 @@ const OUT_OF_TIME: &str = "its time is used up";
 
 /// Why one is parked that waited for others under its key when its time was over.
 const KEPT_WAITING: &str = "its time is used up: it waited for its turn under the limits of its key";
-
-/// Effects read from disk at once.
-const FILL_MAX: usize = 256;
-
-/// An open effect, read back.
-pub(super) struct Opened {
-    key: Vec<u8>,
-    tenant: TenantId,
-    command_id: CommandId,
-    pub(super) row: LedgerRow,
-}
-
-impl Opened {
-    /// What expressions of its manifest read.
-    pub(super) fn command(&self) -> Value {
-        let payload = self.row.call.as_ref().map(|call| &call.payload);
-        json!({ "tenant_id": self.tenant, "command_id": self.command_id, "payload": payload })
-    }
-}
 
 impl Effects {
     /// A command arrived.
@@ -64,7 +45,7 @@ impl Effects {
             cx.mark(Mark::EffectDuplicate);
             return Ok(());
         }
-        let row = LedgerRow {
+        let row = Box::new(LedgerRow {
             effect: command.effect.clone(),
             phase: Phase::Open,
             attempts: 0,
@@ -76,18 +57,44 @@ impl Effects {
                 context: command.context.clone(),
                 arrival,
             }),
-        };
+        });
+        let (tenant, command_id) = (command.tenant.clone(), command.command_id.clone());
+        let mut opened = Opened { key, tenant, command_id, row, bytes: 0 };
         let position = self.tail;
         if self.open >= self.config.limits.tracked_max as u64 {
             cx.mark(Mark::EffectQueued);
         }
+        let is_next = !self.is_behind() && self.has_room();
         self.tail += 1;
         self.open += 1;
-        cx.put(Table::Effect, &key, &row.encode());
-        cx.put(Table::EffectOpen, &keys::position(position), &key);
-        cx.put(Table::Meta, TAIL, &keys::position(self.tail));
-        // It starts with the tick at the end of this turn, which sees the row and shares its commit.
+        cx.put(Table::EffectOpen, &keys::position(position), &opened.key);
+        if !is_next {
+            opened.write(cx);
+            return Ok(());
+        }
+        self.cursor = self.tail;
+        self.track(position, opened.tenant.clone(), opened.command_id.clone());
+        match self.starts_at_once(now, &opened.row.effect) {
+            Some(definition) => self.call(now, position, opened, &definition, None, cx),
+            // It starts with the tick at the end of this turn, which shares its commit.
+            None => {
+                opened.write(cx);
+                self.keep(position, opened);
+                self.ready.insert(position);
+            }
+        }
+        self.closed_now.clear();
         Ok(())
+    }
+
+    /// What an effect that comes now is called by, if nothing is before it and nothing keeps it waiting.
+    fn starts_at_once(&mut self, now: Now, effect: &Name) -> Option<Arc<EffectDef>> {
+        if !self.ready.is_empty() || self.in_flight >= self.config.limits.in_flight_max {
+            return None;
+        }
+        let definition = self.config.definitions.get(effect).filter(|own| own.limits.is_none())?.clone();
+        let upstream = self.upstream_of(effect);
+        upstream.is_none_or(|upstream| self.admits(now, upstream)).then_some(definition)
     }
 
     pub(super) fn on_returned<I>(
@@ -154,17 +161,6 @@ impl Effects {
         None
     }
 
-    pub(super) fn opened(&self, position: u64, view: &dyn View) -> Result<Option<Opened>, Halt> {
-        let Some(Tracked { tenant, command_id, .. }) = self.tracked.get(&position) else { return Ok(None) };
-        let key = keys::effect(tenant, command_id);
-        let row = view.get(Table::Effect, &key)?.ok_or_else(|| Halt::Corrupt {
-            table: Table::Effect,
-            detail: format!("open effect {position} has no row"),
-        })?;
-        let row = LedgerRow::decode(row)?;
-        Ok(Some(Opened { key, tenant: tenant.clone(), command_id: command_id.clone(), row }))
-    }
-
     /// An attempt that may have happened: counted, and repeated only if it may be.
     fn unanswered<I>(
         &mut self,
@@ -214,7 +210,8 @@ impl Effects {
         if !self.config.quirks.has(Quirk::EffectPauseInDoubt) {
             opened.row.phase = Phase::Open;
         }
-        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        opened.write(cx);
+        self.keep(position, opened);
         if let Some(tracked) = self.tracked.get_mut(&position) {
             tracked.state = State::Backoff { until };
             self.due.insert((until, position));
@@ -246,7 +243,7 @@ impl Effects {
     fn park<I>(&mut self, position: u64, mut opened: Opened, reason: &str, cx: &mut Cx<'_, I, Effect>) {
         cx.mark(Mark::EffectParked);
         opened.row.phase = Phase::Parked { reason: reason.to_owned() };
-        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        opened.write(cx);
         self.close(position, cx);
     }
 
@@ -262,7 +259,7 @@ impl Effects {
     ) -> Ended {
         let call = opened.row.call.take();
         opened.row.phase = Phase::Settled { outcome };
-        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        opened.write(cx);
         if !self.config.quirks.has(Quirk::RetentionForgetsEffect) {
             cx.put(Table::Ended, &keys::ended(EndedKind::Effect, now.wall, &opened.key), b"");
         }
@@ -289,13 +286,6 @@ impl Effects {
             timestamp: Some(now.wall.rfc3339()),
         };
         Ended { result, arrival }
-    }
-
-    fn close<I>(&mut self, position: u64, cx: &mut Cx<'_, I, Effect>) {
-        cx.delete(Table::EffectOpen, &keys::position(position));
-        self.open -= 1;
-        self.closed_now.insert(position);
-        self.tracked.remove(&position);
     }
 
     pub(super) fn wake<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
@@ -334,32 +324,6 @@ impl Effects {
         Ok(())
     }
 
-    pub(super) fn fill(&mut self, view: &dyn View) -> Result<(), Halt> {
-        while self.is_behind() && self.has_room() {
-            let room = (self.config.limits.tracked_max - self.tracked.len()).min(FILL_MAX);
-            let mut found = Vec::new();
-            view.scan(Table::EffectOpen, &keys::position(self.cursor), &mut |key, row| {
-                found.push((keys::parse_position(key), row.to_vec()));
-                if found.len() < room { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            })?;
-            let Some((last, _)) = found.last() else { return Ok(()) };
-            let corrupt =
-                || Halt::Corrupt { table: Table::EffectOpen, detail: "a row cannot be read".into() };
-            self.cursor = last.ok_or_else(corrupt)? + 1;
-            for (position, key) in found {
-                let position = position.ok_or_else(corrupt)?;
-                if self.tracked.contains_key(&position) || self.closed_now.contains(&position) {
-                    continue;
-                }
-                let (tenant, command_id) = keys::parse_effect(&key).ok_or_else(corrupt)?;
-                self.tracked
-                    .insert(position, Tracked { tenant, command_id, state: State::Waiting, ends_at: None });
-                self.ready.insert(position);
-            }
-        }
-        Ok(())
-    }
-
     pub(super) fn start_ready<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         while self.in_flight < self.config.limits.in_flight_max {
             let Some(position) = self.ready.pop_first() else { break };
@@ -374,29 +338,46 @@ impl Effects {
             {
                 let lane = self.leave_call(position);
                 self.hold(now, position, upstream, &opened, &definition, cx);
+                self.keep(position, opened);
                 lane.into_iter().for_each(|lane| self.stir(now.mono, lane));
                 continue;
             }
             match &definition.limits {
-                None => self.start(now, position, opened, &definition, None, cx),
+                None => self.call(now, position, opened, &definition, None, cx),
                 Some(limits) => match self.lane_for(now, position, &opened, &definition, limits, cx) {
                     Ok(Some(lane)) => {
-                        self.start(now, position, opened, &definition, Some(lane), cx);
+                        self.call(now, position, opened, &definition, Some(lane), cx);
                         self.stir(now.mono, lane);
                     }
-                    Ok(None) => {}
+                    Ok(None) => {
+                        self.keep(position, opened);
+                        upstream.into_iter().for_each(|upstream| self.let_probe(upstream));
+                    }
                     Err(error) => {
                         let reason = format!("the key of its limits cannot be worked out: {error}");
                         self.park(position, opened, &reason, cx);
+                        upstream.into_iter().for_each(|upstream| self.let_probe(upstream));
                     }
                 },
             }
-            if let Some(upstream) = upstream {
-                // It may wait in its lane, or have been parked, instead.
-                self.let_probe(upstream);
-            }
         }
         Ok(())
+    }
+
+    /// Starts it; if it is parked instead, another one may go and see whether its upstream answers.
+    fn call<I>(
+        &mut self,
+        now: Now,
+        position: u64,
+        opened: Opened,
+        definition: &Arc<EffectDef>,
+        lane: Option<LaneId>,
+        cx: &mut Cx<'_, I, Effect>,
+    ) {
+        self.start(now, position, opened, definition, lane, cx);
+        if let Some(upstream) = self.upstream_of(&definition.name) {
+            self.let_probe(upstream);
+        }
     }
 
     fn start<I>(
@@ -440,7 +421,7 @@ impl Effects {
         };
         opened.row.attempts += 1;
         opened.row.phase = Phase::Started { incarnation: token.incarnation };
-        cx.put(Table::Effect, &opened.key, &opened.row.encode());
+        opened.write(cx);
         let give_up_at = now.mono.plus_ms(definition.timeout_ms + self.config.limits.answer_slack_ms);
         let upstream = self.upstream_of(&definition.name);
         let Some(tracked) = self.tracked.get_mut(&position) else { return };
@@ -463,6 +444,7 @@ impl Effects {
             request,
             timeout_ms: definition.timeout_ms,
         });
+        self.keep(position, opened);
     }
 
     /// INV-EFF-2: what names the effect, nothing about the attempt. Ids are unique per tenant only, and the outside may

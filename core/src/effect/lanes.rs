@@ -28,8 +28,8 @@
 //!
 //! Not here: what is waited for with an upstream ([`upstreams`](super::upstreams)).
 
-use super::attempt::Opened;
 use super::bucket::Bucket;
+use super::opened::Opened;
 use super::round::Round;
 use super::{Effect, Effects, State};
 use crate::cx::Cx;

@@ -21,8 +21,8 @@
 //! So do those of an effect with limits while as many calls as may be are under way, or have begun, under their key
 //! (`lanes`). Their time goes on.
 //!
-//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Lost on purpose: attempts, pauses, circuits, lanes,
-//! what the step under way has closed.
+//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Derived: rows of those in memory. Lost on purpose:
+//! attempts, pauses, circuits, lanes, what the step under way has closed.
 //!
 //! - INV-EFF-1: that an attempt started is durable before the attempt is released.
 //! - INV-EFF-2: the idempotency key never changes across attempts.
@@ -44,6 +44,7 @@ mod circuit;
 mod forgotten;
 mod lanes;
 mod ledger;
+mod opened;
 mod round;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -58,7 +59,7 @@ use crate::invariant;
 use crate::manifest::{EffectDef, EffectRequest};
 use crate::outcome::{Outcome, Token, Tokens};
 use crate::quirks::{Quirk, Quirks};
-use crate::store::{Table, View};
+use crate::store::{Table, View, try_scan};
 use crate::time::{Mono, Now};
 use crate::wire::envelope::EffectResult;
 use crate::wire::id::{CommandId, Name, TenantId};
@@ -71,8 +72,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use upstreams::{UpstreamId, Upstreams};
-
-pub(super) const TAIL: &[u8] = b"effect_tail";
 
 /// How often one tick looks for effects that may be called, a window of them at a time.
 const LOOKS_MAX: usize = 16;
@@ -209,13 +208,15 @@ enum State {
     Backoff { until: Mono },
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 struct Tracked {
     tenant: TenantId,
     command_id: CommandId,
     state: State,
     /// When its time is used up, if that is limited; known from the first look at its row in this life on.
     ends_at: Option<Mono>,
+    /// Derived: its row, unless it is large or is in the hands of a step.
+    row: Option<Box<LedgerRow>>,
 }
 
 /// The effects of one partition. See the module text.
@@ -223,7 +224,7 @@ struct Tracked {
 pub struct Effects {
     config: Config,
     tokens: Tokens,
-    /// Durable: the position of the next open effect.
+    /// Derived: the position of the next open effect, after every one that is open.
     tail: u64,
     /// Derived: rows of the open index.
     open: u64,
@@ -248,18 +249,14 @@ impl Effects {
     /// When a row cannot be read.
     pub fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let corrupt = || Halt::Corrupt { table: Table::EffectOpen, detail: "a key is not a position".into() };
-        let mut open = 0;
-        let mut first = None;
-        view.scan(Table::EffectOpen, b"", &mut |key, _| {
+        let (mut open, mut first, mut tail) = (0, None, 0);
+        try_scan(view, Table::EffectOpen, b"", &mut |key, _| {
+            let position = keys::parse_position(key).ok_or_else(corrupt)?;
             open += 1;
-            first = first.or(Some(keys::parse_position(key)));
-            ControlFlow::Continue(())
+            first = first.or(Some(position));
+            tail = position + 1;
+            Ok(ControlFlow::Continue(()))
         })?;
-        let first = first.map(|first| first.ok_or_else(corrupt)).transpose()?;
-        let tail = match view.get(Table::Meta, TAIL)? {
-            Some(row) => keys::parse_position(row).ok_or_else(corrupt)?,
-            None => 0,
-        };
         Ok(Self {
             upstreams: Upstreams::of(&config.definitions),
             config,
@@ -366,8 +363,8 @@ impl Effects {
 
     /// What a recovered machine must agree with.
     #[must_use]
-    pub const fn durable(&self) -> (u64, u64) {
-        (self.tail, self.open)
+    pub const fn durable(&self) -> u64 {
+        self.open
     }
 
     /// Its invariants.
@@ -387,6 +384,9 @@ impl Effects {
             let open = matches!(phase, Some(Phase::Open | Phase::Started { .. }));
             invariant!(open, Eff4, "open index {position:?} points at {phase:?}");
             let tracked = position.and_then(|position| self.tracked.get(&position));
+            let kept = tracked.and_then(|own| own.row.as_deref());
+            let agrees = kept.is_none_or(|kept| Some(kept) == ledger.as_ref());
+            invariant!(agrees, Eff1, "{position:?} is {kept:?} in memory, its row says {ledger:?}");
             let started = matches!(phase, Some(Phase::Started { .. }));
             match tracked.map(|own| &own.state) {
                 Some(State::InFlight { .. }) => {

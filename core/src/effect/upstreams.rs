@@ -8,8 +8,8 @@
 //! circuit lets calls through that nobody in memory waits for. So an upstream that is away never keeps effects of others
 //! from their turn, however many wait for it.
 
-use super::attempt::Opened;
 use super::circuit::{Circuit, Standing};
+use super::opened::Opened;
 use super::{Effect, Effects, State};
 use crate::cx::Cx;
 use crate::halt::Halt;

@@ -231,8 +231,8 @@ pub struct Durable {
     pub checkpoints: BTreeMap<Source, Checkpoint>,
     /// Tail and depth of the outbox.
     pub outbox: (u64, u64),
-    /// Tail and open effects.
-    pub effects: (u64, u64),
+    /// Open effects.
+    pub effects: u64,
     /// Timers that have not fired.
     pub timers: u64,
     /// How far each schedule is.

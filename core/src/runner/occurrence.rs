@@ -64,6 +64,8 @@ impl Runner {
                     saga,
                     correlation,
                     cause: format!("schedule/{id}"),
+                    // So few begin with a schedule that the order of their work on disk does not matter.
+                    at: None,
                     event: json!({
                         "type": format!("schedule.{schedule}"),
                         "schedule": schedule,

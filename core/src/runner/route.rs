@@ -12,7 +12,7 @@ use crate::program::Gas;
 use crate::quarantine::{Cause, Parked, QuarantineKey};
 use crate::saga::{self, Asked, Happened, Incoming, Reacted, Sagas, TimerFired, Wanted, WorkEnded};
 use crate::store::View;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 use crate::wire::envelope::{
     DecodeError, EffectCommand, EffectOutcome, EffectResult, EventMessage, Occurrence, WorkflowEvent,
 };
@@ -115,9 +115,10 @@ impl Runner {
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<(), Cause>, Halt> {
         let mut happened = Vec::new();
-        for (at, event) in message.events.iter().enumerate() {
+        let at = message.timestamp.as_deref().and_then(Wall::of_rfc3339);
+        for (nth, event) in message.events.iter().enumerate() {
             let trigger = (message.aggregate.clone(), event.kind.clone());
-            let version = message.version + at as u64;
+            let version = message.version + nth as u64;
             for saga in self.sagas.in_use() {
                 let name = &saga.name;
                 let Some(correlate) = saga.correlate.get(&trigger) else { continue };
@@ -151,13 +152,14 @@ impl Runner {
                 let cause = if message.version > 0 {
                     format!("event/{}/{}/{version}", message.aggregate, message.id.token())
                 } else {
-                    format!("seq/{stream_seq}/{at}")
+                    format!("seq/{stream_seq}/{nth}")
                 };
                 happened.push(Happened {
                     tenant: message.tenant.clone(),
                     saga: name.clone(),
                     correlation,
                     cause,
+                    at,
                     starts: saga.starts_on.contains(&trigger) && self.sagas.is_today(saga),
                     trigger: Trigger::Event { aggregate: trigger.0.clone(), event: trigger.1.clone() },
                     event: seen,
@@ -365,6 +367,8 @@ fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
                 saga,
                 correlation,
                 cause: format!("signal/{id}"),
+                // No instance begins with it.
+                at: None,
                 trigger: Trigger::Signal { signal },
                 starts: false,
                 event: seen,

@@ -122,11 +122,11 @@ impl Sagas {
         saga: &Name,
         instance: &Instance,
         cx: &mut Cx<'_, I, E>,
-    ) -> Result<&Arc<SagaDef>, Halt> {
+    ) -> Result<Arc<SagaDef>, Halt> {
         if self.config.quirks.has(Quirk::SagaFollowsManifest)
             && let Some(today) = self.config.definitions.get(saga)
         {
-            return Ok(today);
+            return Ok(Arc::clone(today));
         }
         let own = self.by_hash.get(&instance.definition).ok_or_else(|| Halt::Corrupt {
             table: Table::SagaDefinition,
@@ -138,7 +138,7 @@ impl Sagas {
         if !self.is_today(own) {
             cx.mark(Mark::SagaPinned);
         }
-        Ok(own)
+        Ok(Arc::clone(own))
     }
 
     /// The definition has one user more.
@@ -165,14 +165,18 @@ impl Sagas {
         Ok(())
     }
 
-    /// INV-SAGA-8: every definition in use is kept, with the number of its users.
+    /// INV-SAGA-8: every definition in use is kept, with the number of its users. INV-SAGA-4: what is in memory is what the
+    /// rows say.
     ///
     /// # Errors
     /// [`Halt::Broken`] when it does not hold.
     pub fn check(&self, view: &dyn View) -> Result<(), Halt> {
         let mut running = BTreeMap::<String, u64>::new();
-        try_scan(view, Table::Saga, b"", &mut |_, row| {
+        try_scan(view, Table::Saga, b"", &mut |key, row| {
             let instance = Instance::decode(row)?;
+            let kept = self.kept.get(key);
+            let agrees = kept.is_none_or(|kept| *kept == instance);
+            invariant!(agrees, Saga4, "{} is {kept:?} in memory, its row says {instance:?}", text(key)?);
             if !instance.status.is_final() {
                 *running.entry(instance.definition).or_default() += 1;
             }

@@ -1,6 +1,7 @@
 //! The row of an instance.
 
 use super::hold::Paused;
+use super::transition::Happened;
 use crate::halt::Halt;
 use crate::manifest::SagaDef;
 use crate::store::Table;
@@ -15,6 +16,9 @@ use serde_json::Value;
 pub struct Instance {
     /// The definition it reacts by: the one it began under, or was migrated to.
     pub definition: String,
+    /// When what it began with happened, if that is known; ids of what it asks for begin with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_at: Option<Wall>,
     /// Where it stands.
     pub status: Status,
     /// What its programs keep.
@@ -128,16 +132,17 @@ pub enum WorkState {
 
 impl Instance {
     /// One that begins now.
-    pub(super) fn begin(definition: &SagaDef, context: &Context) -> Self {
+    pub(super) fn begin(definition: &SagaDef, with: &Happened) -> Self {
         Self {
             definition: definition.hash.clone(),
+            began_at: with.at,
             status: Status::Running,
             state: Value::Null,
             works: Vec::new(),
             timers: Vec::new(),
             intervention: None,
             paused: None,
-            context: context.clone(),
+            context: with.context.clone(),
         }
     }
 

@@ -26,7 +26,7 @@
 //! An instance reacts by the definition it began under (`definitions`).
 //!
 //! Durable: `saga`, `saga_cause`, `saga_held`, `saga_definition`, `saga_pinned`. Derived on recovery: the definitions in use.
-//! Lost on purpose: nothing.
+//! Derived: instances that reacted last (`kept`). Lost on purpose: nothing.
 //!
 //! - INV-SAGA-1: a cause is applied to an instance at most once.
 //! - INV-SAGA-2: a finished instance absorbs every later event.
@@ -46,6 +46,7 @@ mod compensate;
 mod definitions;
 mod hold;
 mod instance;
+mod kept;
 pub mod look;
 mod operate;
 #[cfg(test)]

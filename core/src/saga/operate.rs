@@ -12,7 +12,6 @@ use crate::marks::Mark;
 use crate::operator::{Reason, Refusal};
 use crate::quarantine::Cause;
 use crate::quirks::Quirk;
-use crate::store::Table;
 use crate::time::Now;
 use crate::wire::id::{EntityId, Name, TenantId};
 use crate::wire::keys;
@@ -130,7 +129,7 @@ impl Sagas {
     /// # Errors
     /// When a table cannot be read.
     pub fn operate<I, E>(
-        &self,
+        &mut self,
         now: Now,
         operation: &Operation,
         cx: &mut Cx<'_, I, E>,
@@ -138,10 +137,9 @@ impl Sagas {
         let Operation { tenant, saga, correlation, verb } = operation;
         let what = || format!("instance `{correlation}` of saga `{saga}`");
         let key = keys::saga(tenant, saga, correlation);
-        let Some(row) = cx.view().get(Table::Saga, &key)? else {
+        let Some(mut instance) = self.take(&key, cx.view())? else {
             return Ok(Commanded::Refused(Refusal::NotFound { what: what() }));
         };
-        let mut instance = Instance::decode(row)?;
         if instance.status.is_final() {
             if !ended_it(verb, &instance) {
                 return Ok(Commanded::Refused(Refusal::Finished { what: what() }));
@@ -150,7 +148,8 @@ impl Sagas {
             return Ok(Commanded::Done { operated, asked: Box::default(), released: Vec::new() });
         }
         let definition = self.definition_of(saga, &instance, cx)?;
-        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause: BY_OPERATOR };
+        let subject =
+            Subject { tenant, saga, correlation, key: &key, definition: &definition, cause: BY_OPERATOR };
         let done = match verb {
             Verb::Pause { reason } => Ok(pause(now, reason, &mut instance)),
             Verb::Resume => self.resume(&subject, &mut instance, cx),
@@ -171,11 +170,11 @@ impl Sagas {
             },
         };
         let Change { changed, mut asked, released } = done?;
+        let (status, paused) = (instance.status.as_str(), instance.paused.is_some());
         if changed {
             asked.finished = subject.finished(&instance);
-            self.write(now, &subject, Was::Running, &instance, None, cx)?;
+            self.write(now, &subject, Was::Running, instance, None, cx)?;
         }
-        let (status, paused) = (instance.status.as_str(), instance.paused.is_some());
         let operated = Operated { status, paused, changed, released: released.len() };
         Ok(Commanded::Done { operated, asked: Box::new(asked), released })
     }

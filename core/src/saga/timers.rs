@@ -16,7 +16,6 @@ use crate::program::contract::{TimerDue, TimerItem};
 use crate::quarantine::Cause;
 use crate::quirks::Quirk;
 use crate::schedule::Timer;
-use crate::store::Table;
 use crate::time::{Now, Wall};
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 use crate::wire::keys;
@@ -46,18 +45,17 @@ impl Sagas {
     /// # Errors
     /// When a table cannot be read.
     pub fn on_timer_fired<I, E>(
-        &self,
+        &mut self,
         now: Now,
         fired: &TimerFired,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<Reacted, Halt> {
         let TimerFired { tenant, saga, correlation, timer, id, due_at } = fired;
         let key = keys::saga(tenant, saga, correlation);
-        let Some(row) = cx.view().get(Table::Saga, &key)? else {
+        let Some(mut instance) = self.take(&key, cx.view())? else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
         };
-        let mut instance = Instance::decode(row)?;
         if instance.status.is_final() && !instance.timers.iter().any(|own| own.id == *id) {
             cx.mark(Mark::TimerStale);
             return Ok(Reacted::Applied(Asked::default()));
@@ -65,7 +63,8 @@ impl Sagas {
         let was = Was::of(&instance);
         let cause = format!("timer/{id}");
         let definition = self.definition_of(saga, &instance, cx)?;
-        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause: &cause };
+        let subject =
+            Subject { tenant, saga, correlation, key: &key, definition: &definition, cause: &cause };
         let pending = instance.timers.iter().position(|own| own.id == *id);
         match pending {
             Some(_) if self.holds(&instance) => {
@@ -91,7 +90,7 @@ impl Sagas {
         match self.react(now, &subject, &mut instance, &trigger, &event, cx) {
             Ok(mut asked) => {
                 asked.finished = subject.finished(&instance);
-                self.write(now, &subject, was, &instance, None, cx)?;
+                self.write(now, &subject, was, instance, None, cx)?;
                 Ok(Reacted::Applied(asked))
             }
             Err(cause) => Ok(Reacted::Poisoned(cause)),
@@ -117,7 +116,7 @@ impl Instance {
                 let detail = format!("more than {TIMERS_MAX} timers at once");
                 return Err(Cause { kind: "too_many_timers".into(), detail });
             }
-            let id = CommandId::derive(&[
+            let parts = [
                 subject.tenant.as_str(),
                 subject.saga.as_str(),
                 subject.correlation.as_str(),
@@ -125,7 +124,8 @@ impl Instance {
                 "timer",
                 &at.to_string(),
                 item.name.as_str(),
-            ]);
+            ];
+            let id = CommandId::derive_at(self.began_at, &parts);
             let due = match item.due {
                 TimerDue::AfterMs(ms) => Wall::from_ms(now.wall.as_ms().saturating_add(ms)),
                 TimerDue::At(at) => at,

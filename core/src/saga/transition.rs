@@ -3,6 +3,7 @@
 use super::definitions::{self, ByHash};
 use super::hold::Incoming;
 use super::instance::{Instance, Status, Work, WorkState};
+use super::kept::Kept;
 use super::{Asked, Ending, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -14,7 +15,7 @@ use crate::program::{Gas, ProgramError};
 use crate::quarantine::Cause;
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View, scan_prefix};
-use crate::time::Now;
+use crate::time::{Now, Wall};
 use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand, SagaRef};
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
@@ -52,6 +53,9 @@ pub struct Happened {
     pub correlation: EntityId,
     /// Names what happened, for good.
     pub cause: String,
+    /// When, by the stamp that it carries: the same however often it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Wall>,
     /// What the program is chosen by.
     pub trigger: Trigger,
     /// Whether an instance may begin with it.
@@ -77,12 +81,14 @@ pub struct WorkEnded {
     pub payload: Value,
 }
 
-/// The sagas of one partition. A plain set of definitions: all state is in the tables.
+/// The sagas of one partition: all state is in the tables.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Sagas {
     pub(super) config: SagaConfig,
     /// Derived: definitions in use.
     pub(super) by_hash: ByHash,
+    /// Derived: rows of instances that reacted last.
+    pub(super) kept: Kept,
 }
 
 /// What an instance was before a transition.
@@ -132,7 +138,7 @@ impl Sagas {
     /// [`Fence`](crate::halt::Fence) when one of those cannot be read, or there are too many.
     pub fn recover(config: SagaConfig, view: &dyn View) -> Result<Self, Halt> {
         let by_hash = definitions::recover(&config.definitions, view)?;
-        Ok(Self { config, by_hash })
+        Ok(Self { config, by_hash, kept: Kept::default() })
     }
 
     /// Today's definitions: those that instances begin under.
@@ -146,7 +152,7 @@ impl Sagas {
     /// # Errors
     /// When a table cannot be read.
     pub fn on_event<I, E>(
-        &self,
+        &mut self,
         now: Now,
         happened: &Happened,
         cx: &mut Cx<'_, I, E>,
@@ -154,11 +160,11 @@ impl Sagas {
         let Happened { tenant, saga, correlation, cause, .. } = happened;
         let key = keys::saga(tenant, saga, correlation);
         let cause_key = keys::saga_cause(tenant, saga, correlation, cause);
-        let row = cx.view().get(Table::Saga, &key)?;
-        let began = row.is_none();
-        let mut instance = match (row, self.config.definitions.get(saga)) {
-            (Some(row), _) => Instance::decode(row)?,
-            (None, Some(today)) if happened.starts => Instance::begin(today, &happened.context),
+        let known = self.take(&key, cx.view())?;
+        let began = known.is_none();
+        let mut instance = match (known, self.config.definitions.get(saga)) {
+            (Some(instance), _) => instance,
+            (None, Some(today)) if happened.starts => Instance::begin(today, happened),
             (None, _) => {
                 cx.mark(Mark::SagaUncorrelated);
                 return Ok(Reacted::Applied(Asked::default()));
@@ -175,7 +181,7 @@ impl Sagas {
             return Ok(Reacted::Applied(Asked::default()));
         }
         let definition = self.definition_of(saga, &instance, cx)?;
-        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause };
+        let subject = Subject { tenant, saga, correlation, key: &key, definition: &definition, cause };
         if self.holds(&instance) {
             let held = Incoming::Happened(Box::new(happened.clone()));
             return self.hold(&subject, instance, held, cx);
@@ -187,21 +193,22 @@ impl Sagas {
         };
         asked.finished = subject.finished(&instance);
         cx.put(Table::SagaCause, &cause_key, b"");
-        self.write(now, &subject, was, &instance, Some(&cause_key), cx)?;
+        self.write(now, &subject, was, instance, Some(&cause_key), cx)?;
         Ok(Reacted::Applied(asked))
     }
 
     /// Stages the row; `staged` is the mark of a cause that this very step put.
     pub(super) fn write<I, E>(
-        &self,
+        &mut self,
         now: Now,
         subject: &Subject<'_>,
         was: Was,
-        instance: &Instance,
+        instance: Instance,
         staged: Option<&[u8]>,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<(), Halt> {
-        cx.put(Table::Saga, subject.key, &instance.encode());
+        let row = instance.encode();
+        cx.put(Table::Saga, subject.key, &row);
         match (was, instance.status.is_final()) {
             (Was::NotThere | Was::Ended, false) => self.pin(subject.definition, cx)?,
             (Was::Running, true) => {
@@ -216,6 +223,7 @@ impl Sagas {
         if instance.status.is_final() {
             forget_causes(subject, staged, cx)?;
         }
+        self.kept.keep(subject.key, instance, row.len());
         Ok(())
     }
 
@@ -224,7 +232,7 @@ impl Sagas {
     /// # Errors
     /// When a table cannot be read.
     pub fn on_work_ended<I, E>(
-        &self,
+        &mut self,
         now: Now,
         ended: &WorkEnded,
         cx: &mut Cx<'_, I, E>,
@@ -232,11 +240,10 @@ impl Sagas {
         let WorkEnded { tenant, saga: SagaRef { saga, correlation, work: name }, work_id, outcome, payload } =
             ended;
         let key = keys::saga(tenant, saga, correlation);
-        let Some(row) = cx.view().get(Table::Saga, &key)? else {
+        let Some(mut instance) = self.take(&key, cx.view())? else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
         };
-        let mut instance = Instance::decode(row)?;
         let Some(at) = instance.works.iter().position(|work| work.id == *work_id) else {
             cx.mark(Mark::SagaUncorrelated);
             return Ok(Reacted::Applied(Asked::default()));
@@ -254,7 +261,8 @@ impl Sagas {
         }
         let cause = format!("work/{work_id}");
         let definition = self.definition_of(saga, &instance, cx)?;
-        let subject = Subject { tenant, saga, correlation, key: &key, definition, cause: &cause };
+        let subject =
+            Subject { tenant, saga, correlation, key: &key, definition: &definition, cause: &cause };
         if self.holds(&instance) {
             let held = Incoming::WorkEnded(Box::new(ended.clone()));
             return self.hold(&subject, instance, held, cx);
@@ -285,7 +293,7 @@ impl Sagas {
         match asked {
             Ok(mut asked) => {
                 asked.finished = subject.finished(&instance);
-                self.write(now, &subject, Was::Running, &instance, None, cx)?;
+                self.write(now, &subject, Was::Running, instance, None, cx)?;
                 Ok(Reacted::Applied(asked))
             }
             Err(cause) => Ok(Reacted::Poisoned(cause)),
@@ -360,14 +368,15 @@ impl Sagas {
         }
         let mut wanted = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
-            let id = CommandId::derive(&[
+            let parts = [
                 subject.tenant.as_str(),
                 subject.saga.as_str(),
                 subject.correlation.as_str(),
                 subject.cause,
                 &at.to_string(),
                 item.name.as_str(),
-            ]);
+            ];
+            let id = CommandId::derive_at(instance.began_at, &parts);
             let saga = SagaRef {
                 saga: subject.saga.clone(),
                 correlation: subject.correlation.clone(),

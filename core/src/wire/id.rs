@@ -10,6 +10,7 @@
 //! The limits leave room for the longest composed key within LMDB's 511 bytes; `keys` has the sum as a test.
 
 use super::token;
+use crate::time::Wall;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
@@ -240,6 +241,16 @@ impl CommandId {
     pub fn derive(parts: &[&str]) -> Self {
         Self(format!("w-{}", derive_hex(parts)).into())
     }
+
+    /// As [`derive`](Self::derive), of something that began at a moment which belongs to `parts`: ids of what began at
+    /// about the same time are neighbours in every ordered table, so that one page holds what is written together.
+    #[must_use]
+    pub fn derive_at(began_at: Option<Wall>, parts: &[&str]) -> Self {
+        match began_at {
+            Some(at) => Self(format!("w-{:012x}{}", at.as_ms(), derive_hex(parts)).into()),
+            None => Self::derive(parts),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -282,6 +293,16 @@ mod tests {
         assert_ne!(derive_hex(&["a", ""]), derive_hex(&["a"]));
         assert_eq!(CommandId::derive(&["a", "b"]), CommandId::derive(&["a", "b"]));
         assert!(CommandId::parse(CommandId::derive(&["a"]).as_str()).is_ok());
+    }
+
+    #[test]
+    fn derived_ids_are_in_the_order_in_which_things_began() {
+        let at = |ms| CommandId::derive_at(Some(Wall::from_ms(ms)), &["a"]);
+        let in_order = [0, 9, 10, 255, 1_795_238_040_123, 253_402_300_799_999, u64::MAX].map(at);
+        assert!(in_order.is_sorted(), "{in_order:?}");
+        assert!(in_order.iter().all(|id| CommandId::parse(id.as_str()).is_ok()));
+        assert_eq!(CommandId::derive_at(None, &["a"]), CommandId::derive(&["a"]));
+        assert_ne!(at(7), CommandId::derive_at(Some(Wall::from_ms(7)), &["b"]));
     }
 
     #[test]

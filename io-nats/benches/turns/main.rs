@@ -25,6 +25,8 @@ const TURNS: [usize; 3] = [1, 32, 256];
 /// Rows that a saga puts or removes over its life, and the bytes of one, as counted when this was written.
 const ROWS: usize = 16;
 const ROW_BYTES: usize = 400;
+/// When the first turn is, in milliseconds since 1970.
+const BEGUN_AT_MS: u64 = 1_795_231_870_000;
 
 const FILES: [(&str, &str); 5] = [
     ("app.yaml", include_str!("../../../nodes/src/bench/saga/app.yaml")),
@@ -91,7 +93,7 @@ impl World {
         self.at_ms += 1;
         let now = Now {
             mono: Mono::from_ns(self.at_ms * 1_000_000),
-            wall: Wall::from_ms(1_795_231_870_000 + self.at_ms),
+            wall: Wall::from_ms(BEGUN_AT_MS + self.at_ms),
         };
         let released = self.driver.turn(&mut self.store, now, inputs).expect("a turn");
         released.into_effects().into_iter().filter_map(|effect| self.answer(effect)).collect()
@@ -164,7 +166,7 @@ impl World {
                 kind: Name::parse("placed").expect("a name"),
                 payload: serde_json::json!({ "cents": 900 }),
             }],
-            timestamp: None,
+            timestamp: Some(Wall::from_ms(BEGUN_AT_MS + self.at_ms).rfc3339()),
             context: Context::generate(&order),
         };
         let delivery = Delivery {

@@ -168,7 +168,7 @@ fn what_is_parked_when_a_pause_ends_is_not_found_again() {
     let circuit = CircuitLimits { failures_max: 1, pause_ms: super::time::TOTAL_MS, pause_ms_max: 10_000 };
     let mut bench = Bench::<Desk>::new(Config { limits: Limits { circuit, ..LIMITS }, ..config() });
     let call = only(bench.turn([commanded(command("ping", "w-1"))]));
-    bench.turn([commanded(command("ping", "w-2")), not_sent(&call, false)]);
+    bench.turn([not_sent(&call, false), commanded(command("ping", "w-2"))]);
     // One of them is held, the other is forgotten; the end of their time and of the pause is one moment.
     bench.advance(500);
     assert_eq!((bench.machine().0.held(), bench.marked(Mark::EffectForgotten)), (1, 1));
@@ -207,4 +207,26 @@ fn nobody_waits_where_nobody_is_called_twice() {
         [SHOP, "outside:80", "poke"],
         "a URL that is worked out stands for its effect alone"
     );
+}
+
+#[test]
+pub(super) fn what_is_found_again_with_holes_behind_it_leaves_nothing_to_read() {
+    let mut bench = fragile(LIMITS);
+    opened(&mut bench);
+    bench.turn([commanded(charge("w-1")), commanded(charge("w-2"))]);
+    assert_eq!((bench.machine().0.held(), bench.marked(Mark::EffectForgotten)), (1, 1));
+    let poke = only(bench.turn([commanded(command("poke", "p-1"))]));
+    bench.turn([answer(&poke, 200)]);
+    let mut calls = bench.advance(CIRCUIT.pause_ms);
+    while let Some(call) = calls.pop() {
+        calls.extend(bench.turn([answer(&call, 200)]));
+        assert_ne!(
+            bench.deadline(),
+            Some((crate::Mono::ZERO, super::Timer::Retry)),
+            "there is nothing to read"
+        );
+        calls.extend(bench.advance(200));
+    }
+    assert_eq!(ends(&bench).len(), 4);
+    assert_eq!(bench.deadline(), None);
 }

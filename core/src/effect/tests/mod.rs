@@ -42,7 +42,7 @@ pub(crate) const EXAM: Exam = &[
     ),
     (Quirk::EffectIgnoreRate, lanes::no_more_begin_in_a_second_under_a_key_than_may),
     (Quirk::EffectIgnoreTime, time::what_is_not_done_in_its_time_is_left_to_a_person),
-    (Quirk::EffectCursorStays, script::a_life_that_begins_with_holes_behind_its_last_command_waits_quietly),
+    (Quirk::EffectCursorStays, circuit::what_is_found_again_with_holes_behind_it_leaves_nothing_to_read),
 ];
 
 #[test]
@@ -124,7 +124,7 @@ impl Machine for Desk {
     type Input = Input;
     type Effect = Effect;
     type Timer = Timer;
-    type Durable = (u64, u64);
+    type Durable = u64;
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         Ok(Self(Effects::recover(config, incarnation, view)?))
@@ -152,7 +152,7 @@ impl Machine for Desk {
         self.0.deadline()
     }
 
-    fn durable(&self) -> (u64, u64) {
+    fn durable(&self) -> u64 {
         self.0.durable()
     }
 

@@ -261,22 +261,6 @@ fn a_pause_leaves_its_place_to_others() {
 }
 
 #[test]
-pub(super) fn a_life_that_begins_with_holes_behind_its_last_command_waits_quietly() {
-    let mut bench = bench();
-    let calls = bench.turn(["w-1", "w-2"].map(|id| commanded(charge(id))));
-    bench.turn([answer(&calls[1], 200)]);
-    bench.crash();
-    only(bench.settle());
-    assert_ne!(bench.deadline(), Some((Mono::ZERO, Timer::Retry)), "there is nothing to read from disk");
-    assert_eq!(words(&bench.turn([commanded(charge("w-3"))])), ["charge_card acme:w-3 #1"]);
-    assert_eq!(
-        bench.store.row(Table::EffectOpen, &keys::position(2)).map(<[u8]>::len),
-        Some(keys::effect(&super::tenant(), &"w-3".parse().expect("an id")).len()),
-        "positions are never used again"
-    );
-}
-
-#[test]
 pub(super) fn the_answer_to_an_earlier_attempt_changes_nothing() {
     let mut bench = bench();
     let call = only(bench.turn([commanded(charge("w-1"))]));

@@ -18,7 +18,7 @@ use crate::manifest::{Trigger, WorkOutcome};
 use crate::outbox::{Body, Entry, Origin};
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
-use crate::time::{Mono, Now};
+use crate::time::{Mono, Now, Wall};
 use crate::wire::context::Context;
 use crate::wire::envelope::SagaRef;
 use crate::wire::id::TenantId;
@@ -140,7 +140,7 @@ impl Machine for Desk {
 }
 
 impl Desk {
-    fn operate(&self, now: Now, operation: &Operation, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
+    fn operate(&mut self, now: Now, operation: &Operation, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
         match self.0.operate(now, operation, cx)? {
             Commanded::Refused(refusal) => cx.emit(format!("refused: {refusal}")),
             Commanded::Done { operated, asked, released } => {
@@ -235,6 +235,7 @@ fn happened(saga: &str, order: &str, event: &str, cause: &str) -> Input {
         saga,
         correlation,
         cause: cause.to_owned(),
+        at: Some(Wall::from_ms(1_795_000_000_000)),
         trigger: Trigger::Event { aggregate, event: kind },
         starts: event == "order_placed",
         event: json!({ "type": format!("order.{event}"), "aggregate_id": order, "payload": payload }),

@@ -242,8 +242,8 @@ fn instances_of_two_tenants_do_not_know_each_other() {
 fn an_instance_that_cannot_be_read_halts() {
     let mut bench = charged();
     let key =
-        keys::saga(&super::tenant(), &"checkout".parse().expect("a name"), &"o-1".parse().expect("an id"));
+        keys::saga(&super::tenant(), &"checkout".parse().expect("a name"), &"o-2".parse().expect("an id"));
     bench.store.rows.insert((Table::Saga, key), Value::Null.to_string().into_bytes());
-    let halt = bench.try_turn([cancelled("o-1")]).expect_err("not an instance");
+    let halt = bench.try_turn([cancelled("o-2")]).expect_err("not an instance");
     assert!(matches!(halt, Halt::Corrupt { table: Table::Saga, .. }), "{halt}");
 }

@@ -60,6 +60,7 @@ fn signal(name: &str, id: &str, payload: serde_json::Value) -> Input {
         saga,
         correlation,
         cause: format!("signal/{id}"),
+        at: None,
         trigger: Trigger::Signal { signal },
         starts: false,
         event: json!({ "type": format!("signal.{name}"), "signal": name, "payload": payload }),
