@@ -23,8 +23,8 @@
 //! that something is stored counts for nothing. What is stored is evidence of the log it is stored in, and evidence of
 //! another log must not take the place of what was known (docs/decisions/0007).
 //!
-//! Durable: `outbox` rows, the tail. Derived on recovery: how many rows there are, of whom. Lost on purpose: attempts,
-//! pauses, whose turn it is.
+//! Durable: `outbox` rows, the tail. Derived on recovery: how many rows there are, of whom; said by the owner: lanes of which
+//! it keeps entries. Lost on purpose: attempts, pauses, whose turn it is.
 //!
 //! - INV-OUT-1: the entries of one lane leave in order, one at a time.
 //! - INV-OUT-2: a row is removed only on a definite answer, or in the commit in which its owner keeps it.

@@ -284,6 +284,9 @@ impl World {
             Op::Oversleep { ms } => self.bench.oversleep(*ms),
             Op::SpuriousTick => {
                 self.turn(Vec::new());
+                // What that turn made room for is due at once.
+                let effects = self.bench.settle();
+                self.released(effects);
                 let before = self.bench.machine().clone();
                 self.turn(vec![crate::Tick.into()]);
                 assert_eq!(self.bench.machine(), &before);
