@@ -58,7 +58,7 @@ pub enum Due {
 pub struct Released {
     /// Its place in the order of its key.
     pub position: u64,
-    /// Where it came from; empty when it reached a saga instance from inside.
+    /// Where it came from: a stream, or `outbox`; empty when it reached a saga instance from inside.
     pub stream: String,
     /// Its sequence there.
     pub stream_seq: u64,

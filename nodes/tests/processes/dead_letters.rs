@@ -1,11 +1,9 @@
 //! What nobody answers is given up on, and goes on when an operator says so.
 
 use crate::world::shop::Command;
-use crate::world::{LATER, Node, SOON, World, cloudlysis, eventually};
+use crate::world::{Fleet, LATER, Node, SOON, World, cloudlysis, eventually};
 use serde_json::Value;
 
-/// The broker reserves the room it promises.
-const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
 /// Gives up within seconds.
 const IMPATIENT: [&str; 6] = [
     "--set",
@@ -28,24 +26,13 @@ async fn ask(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, St
 }
 
 pub(crate) async fn a_command_that_nobody_answers_is_a_dead_letter_until_it_is_replayed(world: World) {
-    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
-    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
-    let mut projection = world.serve("projection", "data", &ROOM).await;
-    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
-    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve_gateway(&upstreams).await;
-    let gateway_url = gateway.url();
-    for node in [&mut aggregate, &mut projection, &mut gateway] {
-        node.stay();
-        node.ready().await;
-    }
-    let shop = gateway.shop();
+    let mut fleet = Fleet::start(&world).await;
+    let shop = fleet.gateway.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
     shop.accepted(&Command::place("acme", "o-1")).await;
-    aggregate.kill();
+    fleet.aggregate.kill();
 
-    let impatient = [&["--gateway", &gateway_url][..], &ROOM, &IMPATIENT].concat();
-    let mut runner = world.serve("runner", "data", &impatient).await;
+    let mut runner = fleet.runner(&world, &IMPATIENT).await;
     let runner_shop = runner.shop();
     let held = eventually("it is given up on", LATER, async || {
         let (_, body) = runner_shop.get("/admin/runner/dlq").await?;
@@ -60,8 +47,8 @@ pub(crate) async fn a_command_that_nobody_answers_is_a_dead_letter_until_it_is_r
     runner.kill();
     runner.restart().await;
     runner.ready().await;
-    aggregate.restart().await;
-    aggregate.ready().await;
+    fleet.aggregate.restart().await;
+    fleet.aggregate.ready().await;
     let reason = ["--reason", "the aggregate is back"];
     let (code, said) =
         ask(&world, &runner, &["dlq", "replay", "--key", LANE, reason[0], reason[1], "--json"]).await;

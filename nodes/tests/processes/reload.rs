@@ -2,7 +2,7 @@
 
 use crate::audit::Books;
 use crate::workload::{Dice, Workload};
-use crate::world::{Node, SOON, World, cloudlysis, note};
+use crate::world::{Fleet, Node, SOON, World, cloudlysis, note};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -34,20 +34,9 @@ pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World)
     let workload = Workload::roll(ORDERS, &mut dice);
     let folder = world.application_with(&[]);
     let app = folder.to_str().expect("a path that is text");
-    let room = ["--events-gib", "1", "--workflow-gib", "1"];
-    let bootstrap = [&["--bootstrap"][..], &room].concat();
-    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
-    let mut projection = world.serve("projection", "data", &room).await;
-    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
-    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve_gateway(&upstreams).await;
-    let gateway_url = gateway.url();
-    let further = [&["--gateway", &gateway_url][..], &room].concat();
-    let mut runner = world.serve_of(app, "runner", "data", &further).await;
-    for node in [&mut aggregate, &mut projection, &mut gateway, &mut runner] {
-        node.ready().await;
-    }
-    let shop = gateway.shop();
+    let fleet = Fleet::start(&world).await;
+    let mut runner = fleet.runner_of(app, &world, &[]).await;
+    let shop = fleet.gateway.shop();
     workload.stock_up(&shop).await;
     let (receipt, saga, main) = (
         folder.join("effects/send_receipt.yaml"),
@@ -95,7 +84,7 @@ pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World)
         assert_eq!(reload(&world, &runner).await, (Some(0), json!({ "changed": [], "elsewhere": [] })));
     };
     let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), reloads);
-    let (views, sagas) = (projection.shop(), runner.shop());
+    let (views, sagas) = (fleet.projection.shop(), runner.shop());
     let holders = [("projection", &views), ("runner", &sagas)];
     let books = Books::close_each(&world, &world.broker().await, &shop, &holders).await;
     note(&format!("{repeated} answers repeated; {books}"));

@@ -4,7 +4,7 @@
 
 use crate::audit::Books;
 use crate::workload::{Dice, Workload};
-use crate::world::{Node, SOON, World, note};
+use crate::world::{Fleet, Node, SOON, World, note};
 use serde_json::json;
 use std::time::Instant;
 use tokio::sync::watch;
@@ -12,8 +12,6 @@ use tokio::sync::watch;
 /// Sagas, unless `CLOUDLYSIS_SAGAS` says otherwise.
 const ORDERS: usize = 120;
 const CUSTOMERS: usize = 6;
-/// The broker reserves the room it promises.
-const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
 
 /// Stops a process in good order, and starts it again where it was.
 async fn roll(node: &mut Node) {
@@ -42,27 +40,17 @@ pub(crate) async fn every_process_is_restarted_under_load_and_nothing_is_lost_or
     let given = std::env::var("CLOUDLYSIS_SAGAS").ok().and_then(|count| count.parse().ok());
     let orders: usize = given.unwrap_or(ORDERS);
     let workload = Workload::roll(orders, &mut dice);
-    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
-    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
-    let mut projection = world.serve("projection", "data", &ROOM).await;
-    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
-    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve_gateway(&upstreams).await;
-    let gateway_url = gateway.url();
-    let half = |mode| [&["--gateway", &gateway_url, "--mode", mode][..], &ROOM].concat();
-    let mut sagas = world.serve("runner", "data", &half("saga")).await;
-    let mut effects = world.serve("runner", "data", &half("effect")).await;
-    for node in [&mut aggregate, &mut projection, &mut gateway, &mut sagas, &mut effects] {
-        node.stay();
-        node.ready().await;
-    }
-    let shop = gateway.shop();
+    let mut fleet = Fleet::start(&world).await;
+    let mut sagas = fleet.runner(&world, &["--mode", "saga"]).await;
+    let mut effects = fleet.runner(&world, &["--mode", "effect"]).await;
+    let shop = fleet.gateway.shop();
     workload.stock_up(&shop).await;
     let (placed, mut watched) = watch::channel(0);
     let started = Instant::now();
-    let (views, sagas_shop, effects_shop) = (projection.shop(), sagas.shop(), effects.shop());
+    let (views, sagas_shop, effects_shop) = (fleet.projection.shop(), sagas.shop(), effects.shop());
     let restarts = async {
-        let all = [&mut aggregate, &mut projection, &mut gateway, &mut sagas, &mut effects];
+        let Fleet { aggregate, projection, gateway } = &mut fleet;
+        let all = [aggregate, projection, gateway, &mut sagas, &mut effects];
         for (nth, node) in all.into_iter().enumerate() {
             watched.wait_for(|placed| *placed >= orders * (nth + 1) / 8).await.expect("orders are placed");
             roll(node).await;

@@ -3,29 +3,19 @@
 use crate::audit::Books;
 use crate::workload::{Dice, Workload};
 use crate::world::shop::Command;
-use crate::world::{SOON, World, cloudlysis, note};
+use crate::world::{Fleet, SOON, World, cloudlysis, note};
 use tokio::sync::watch;
 
 const ORDERS: usize = 60;
 const CUSTOMERS: usize = 6;
 
-/// The broker reserves the room it promises.
-const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
-
 pub(crate) async fn four_processes_ship_an_order(world: World) {
-    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
-    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
-    let mut projection = world.serve("projection", "data", &ROOM).await;
-    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
-    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve_gateway(&upstreams).await;
-    let mut runner =
-        world.serve("runner", "data", &[&["--gateway", &gateway.url()][..], &ROOM].concat()).await;
-    for node in [&mut aggregate, &mut projection, &mut gateway, &mut runner] {
-        node.ready().await;
+    let fleet = Fleet::start(&world).await;
+    let mut runner = fleet.runner(&world, &[]).await;
+    for node in [&fleet.aggregate, &fleet.projection, &fleet.gateway, &runner] {
         assert_eq!(node.shop().get("/health").await.map(|(status, _)| status), Ok(200));
     }
-    let shop = gateway.shop();
+    let shop = fleet.gateway.shop();
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
     shop.accepted(&Command::place("acme", "o-1")).await;
     shop.order_becomes("acme", "o-1", "shipped").await;
@@ -35,7 +25,7 @@ pub(crate) async fn four_processes_ship_an_order(world: World) {
     shop.accepted(&Command::place("acme", "o-2")).await;
     runner.restart().await;
     shop.order_becomes("acme", "o-2", "shipped").await;
-    for mut node in [runner, gateway, projection, aggregate] {
+    for mut node in [runner, fleet.gateway, fleet.projection, fleet.aggregate] {
         node.terminate();
         let status = node.exit(SOON).await;
         assert!(status.success(), "{status}\n{}", node.log());
@@ -47,20 +37,10 @@ pub(crate) async fn sagas_and_effects_as_two_processes_carry_out_a_workload(worl
     let (seed, mut dice) = Dice::new();
     note(&format!("CLOUDLYSIS_SEED={seed}"));
     let workload = Workload::roll(ORDERS, &mut dice);
-    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
-    let mut aggregate = world.serve("aggregate", "data", &bootstrap).await;
-    let mut projection = world.serve("projection", "data", &ROOM).await;
-    let (aggregate_url, projection_url) = (aggregate.url(), projection.url());
-    let upstreams = ["--aggregate", &aggregate_url, "--projection", &projection_url];
-    let mut gateway = world.serve_gateway(&upstreams).await;
-    let gateway_url = gateway.url();
-    let half = |mode| [&["--gateway", &gateway_url, "--mode", mode][..], &ROOM].concat();
-    let mut sagas = world.serve("runner", "data", &half("saga")).await;
-    let mut effects = world.serve("runner", "data", &half("effect")).await;
-    for node in [&mut aggregate, &mut projection, &mut gateway, &mut sagas, &mut effects] {
-        node.ready().await;
-    }
-    let shop = gateway.shop();
+    let fleet = Fleet::start(&world).await;
+    let mut sagas = fleet.runner(&world, &["--mode", "saga"]).await;
+    let mut effects = fleet.runner(&world, &["--mode", "effect"]).await;
+    let shop = fleet.gateway.shop();
     workload.stock_up(&shop).await;
     let (placed, mut watched) = watch::channel(0);
     let kills = async {
@@ -71,7 +51,7 @@ pub(crate) async fn sagas_and_effects_as_two_processes_carry_out_a_workload(worl
         }
     };
     let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), kills);
-    let (views, sagas_shop, effects_shop) = (projection.shop(), sagas.shop(), effects.shop());
+    let (views, sagas_shop, effects_shop) = (fleet.projection.shop(), sagas.shop(), effects.shop());
     let holders = [("projection", &views), ("runner", &sagas_shop), ("runner", &effects_shop)];
     let books = Books::close_each(&world, &world.broker().await, &shop, &holders).await;
     note(&format!("{repeated} answers repeated; {books}"));

@@ -6,6 +6,7 @@
 
 use super::answers::Answers;
 use super::logs::subject_of;
+use super::outbox::{parked_of, position_of};
 use super::views::Views;
 use super::{Seen, Violation};
 use crate::app::shop;
@@ -44,10 +45,15 @@ pub struct Departed {
 }
 
 impl Departed {
-    /// What the runner removed from its outbox: it is said to have arrived.
-    pub(super) fn on_changes(&mut self, changes: &[Change], answers: &Answers) {
-        let removed = changes.iter().filter(|own| own.table == Table::Outbox && own.after.is_none());
-        for entry in removed.filter_map(|own| Some(Row::decode(own.before.as_deref()?).ok()?.entry)) {
+    /// What the runner removed from its outbox and does not keep: it is said to have arrived.
+    pub(super) fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change], answers: &Answers) {
+        for own in changes.iter().filter(|own| own.table == Table::Outbox && own.after.is_none()) {
+            let Some(Row { entry, .. }) = own.before.as_deref().and_then(|row| Row::decode(row).ok()) else {
+                continue;
+            };
+            if parked_of(seen, &entry).is_ok_and(|parked| parked.contains(&position_of(own))) {
+                continue;
+            }
             match entry.body {
                 Body::Message { stream, subject, .. } => {
                     let stream = match stream {

@@ -173,7 +173,7 @@ impl Oracles {
     /// What does not hold.
     pub fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
         if seen.node == NodeId::Runner {
-            self.departed.on_changes(changes, &self.answers);
+            self.departed.on_changes(seen, changes, &self.answers);
         }
         if self.suspended {
             return Ok(());

@@ -2,6 +2,7 @@
 
 use super::logs::Logs;
 use super::{Seen, Violation};
+use cloudlysis_core::quarantine::{QuarantineKey, Subject};
 use cloudlysis_core::store::scan_prefix;
 use cloudlysis_core::{Halt, Invariant, Table};
 use cloudlysis_io_sim::store::Change;
@@ -121,14 +122,11 @@ pub(super) fn check_parked(change: &Change, logs: &Logs) -> Result<(), Violation
         return Ok(());
     }
     let key = String::from_utf8_lossy(&change.key).into_owned();
-    // What the outbox gave up on: it says so itself.
-    if key.starts_with("deadletter:outbox:") {
-        return Ok(());
-    }
-    // Subjects have no spaces: in a key, one stands for the colon that would end it.
-    let subject = key.rsplit(':').next().unwrap_or_default().replace(' ', ":");
-    if logs.is_poisoned(&subject) {
-        return Ok(());
+    match QuarantineKey::parse(&key).and_then(|key| key.subject()) {
+        // What the outbox gave up on: it says so itself.
+        Some(Subject::Lane { .. }) => return Ok(()),
+        Some(Subject::Source { subject, .. }) if logs.is_poisoned(&subject) => return Ok(()),
+        Some(Subject::Source { .. } | Subject::Instance { .. }) | None => {}
     }
     let row = String::from_utf8_lossy(change.after.as_deref().unwrap_or_default()).into_owned();
     let invariant = if row.contains("version_gap") { Invariant::Gate2 } else { Invariant::Qrn1 };

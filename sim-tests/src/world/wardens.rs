@@ -16,7 +16,7 @@ use crate::plan::RETRY_MS_LONG;
 use cloudlysis_core::operator::{Reason, Refusal};
 use cloudlysis_core::quarantine::operate::{Operated, Operation as Redrive, Verb};
 use cloudlysis_core::quarantine::selection::{Doing, SelectionId};
-use cloudlysis_core::quarantine::{Quarantine, QuarantineKey, QuarantinedKey, Which};
+use cloudlysis_core::quarantine::{Quarantine, QuarantineKey, QuarantinedKey, Subject, Which};
 use cloudlysis_core::runner::operate::{Done, Operation};
 use cloudlysis_core::runner::{Input, Runner};
 use cloudlysis_core::{Halt, Invariant};
@@ -45,7 +45,7 @@ struct HeldBack {
 }
 
 fn is_lane(own: &QuarantinedKey) -> bool {
-    own.key.starts_with("deadletter:outbox:")
+    matches!(QuarantineKey::parse(&own.key).and_then(|key| key.subject()), Some(Subject::Lane { .. }))
 }
 
 impl HeldBack {

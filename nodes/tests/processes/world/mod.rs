@@ -1,5 +1,6 @@
 //! A broker, the shop's services and a folder for everybody's files; nodes are started in it as a test likes.
 
+mod fleet;
 mod link;
 mod node;
 mod services;
@@ -8,6 +9,7 @@ pub(crate) mod shop;
 #[path = "../../../../io-nats/tests/nats_server/mod.rs"]
 mod nats_server;
 
+pub(crate) use fleet::{Fleet, ROOM};
 pub(crate) use link::{Link, Lost};
 pub(crate) use nats_server::patience::eventually;
 pub(crate) use nats_server::process::Process;
