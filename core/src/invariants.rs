@@ -63,6 +63,7 @@ invariants! {
     Saga6 = "INV-SAGA-6", "a paused saga reacts to nothing, and what comes for it is held and applied in order";
     Saga7 = "INV-SAGA-7", "a finished saga waits for nothing: its timers are cancelled, and nothing is held for it";
     Saga8 = "INV-SAGA-8", "an instance reacts by the definition it began under, which is kept until it ends or is migrated";
+    Saga9 = "INV-SAGA-9", "what a restarted saga asks for is not what it asked for before";
     Keep1 = "INV-KEEP-1", "what has ended is indexed once, and removed when it was kept long enough";
     Eff1 = "INV-EFF-1", "that an attempt started is durable before the attempt is released";
     Eff2 = "INV-EFF-2", "the idempotency key never changes across attempts";

@@ -186,6 +186,24 @@ pub enum Saga {
         #[command(flatten)]
         because: Because,
     },
+    /// Have one instance that has ended begin again with its first event. It asks for everything anew; nothing is undone.
+    Restart {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// Which instance.
+        #[command(flatten)]
+        instance: SagaInstance,
+        /// Why.
+        #[command(flatten)]
+        because: Because,
+        /// How often it was restarted before, as `saga show` says: repeated with it, the command restarts once.
+        #[arg(long)]
+        restarts: Option<u32>,
+        /// Only say what it would ask for first.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Let a paused instance go on, with what came meanwhile.
     Resume {
         /// Which node.

@@ -91,6 +91,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaForgetHeld, Scenario::Operators, 100, &[Invariant::Live1]),
     mutant(Quirk::SagaKillLeavesTimers, Scenario::Operators, 100, &[Invariant::Saga7]),
     mutant(Quirk::SagaFollowsManifest, Scenario::Crashes, 300, &[Invariant::Saga8]),
+    mutant(Quirk::SagaRestartRepeats, Scenario::Operators, 300, &[Invariant::Saga9]),
     mutant(Quirk::SagaUnpinsTooSoon, Scenario::Calm, 100, &[Invariant::Saga8]),
     mutant(Quirk::SagaHandOverAhead, Scenario::Calm, 100, &[Invariant::Saga5]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),

@@ -66,6 +66,7 @@ impl Runner {
                     cause: format!("schedule/{id}"),
                     // So few begin with a schedule that the order of their work on disk does not matter.
                     at: None,
+                    stream_seq: None,
                     event: json!({
                         "type": format!("schedule.{schedule}"),
                         "schedule": schedule,

@@ -7,6 +7,7 @@
 //! A refusal is an answer, and means that nothing changed. No answer means that nobody knows: every operation may be asked
 //! for again, and one that is done already is done without changing anything. While the node drains, nothing is done.
 
+use super::route::correlated;
 use super::{Effect, Input, Runner};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -14,17 +15,32 @@ use crate::operator::Refusal;
 use crate::quarantine::{self, Cause, QuarantineKey};
 use crate::saga::{self, Commanded, Incoming, Verb};
 use crate::schedule::recurring;
+use crate::store::View;
 use crate::time::Now;
+use crate::wire::envelope::EventMessage;
 
 /// What an operator asks for, by its subject.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Operation {
     /// Of one saga instance.
     Saga(saga::Operation),
+    /// Of a saga instance that has ended.
+    Restart(Box<Restart>),
     /// Of what is held back.
     Quarantine(quarantine::operate::Operation),
     /// Of one schedule, for one tenant.
     Schedule(recurring::Operation),
+}
+
+/// That an instance is to begin again, and with what.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Restart {
+    /// Which.
+    pub instance: saga::Restart,
+    /// The message with the event it began with.
+    pub message: EventMessage,
+    /// Where that is, on `AGGREGATE_EVENTS`.
+    pub stream_seq: u64,
 }
 
 /// What was done, and how its subject stands now.
@@ -39,7 +55,7 @@ pub enum Done {
 }
 
 /// The answer to an operator.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Answered {
     /// To which question.
     pub ticket: u64,
@@ -60,6 +76,7 @@ impl Runner {
         let answer = match &operation {
             _ if self.drain.is_stopping() => Err(Refusal::Draining),
             Operation::Saga(operation) => self.on_saga_asked(now, operation, cx)?.map(Done::Saga),
+            Operation::Restart(restart) => self.on_restart_asked(now, restart, cx)?.map(Done::Saga),
             Operation::Quarantine(operation) => {
                 self.on_quarantine_asked(now, operation, cx)?.map(Done::Quarantine)
             }
@@ -81,21 +98,62 @@ impl Runner {
             Verb::Pause { .. } | Verb::Resume | Verb::Cancel { .. } => true,
             Verb::Kill { .. } | Verb::Migrate { .. } => false,
         };
-        if let Some(key) = key.as_ref().filter(|_| waits)
-            && self.quarantine.holds(key, cx.view())?
-        {
-            let detail =
-                format!("{} is quarantined: replay or discard what is parked there first", key.display());
-            return Ok(Err(Refusal::Conflict { detail }));
+        if let Some(refusal) = self.held_back(key.filter(|_| waits), cx.view())? {
+            return Ok(Err(refusal));
         }
-        match self.sagas.operate(now, operation, cx)? {
-            Commanded::Refused(refusal) => Ok(Err(refusal)),
+        let commanded = self.sagas.operate(now, operation, cx)?;
+        Ok(self.on_commanded(now, commanded, cx))
+    }
+
+    fn on_restart_asked(
+        &mut self,
+        now: Now,
+        restart: &Restart,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Result<saga::Operated, Refusal>, Halt> {
+        let Restart { instance, message, stream_seq } = restart;
+        let saga::Restart { tenant, saga, correlation, .. } = instance;
+        let key = QuarantineKey::instance(tenant, saga, correlation);
+        if let Some(refusal) = self.held_back(key, cx.view())? {
+            return Ok(Err(refusal));
+        }
+        let definition = self.sagas.definitions().get(saga);
+        let events =
+            definition.into_iter().flat_map(|own| (0..message.events.len()).map(move |nth| (own, nth)));
+        let first = events
+            .filter_map(|(own, nth)| correlated(own, message, nth, *stream_seq, self.config.gas_max).ok()?)
+            .find(|own| own.starts && own.tenant == *tenant && own.correlation == *correlation);
+        let Some(first) = first else {
+            let detail =
+                format!("no instance `{correlation}` of saga `{saga}` begins with message {stream_seq}");
+            return Ok(Err(Refusal::Conflict { detail }));
+        };
+        let commanded = self.sagas.restart(now, instance, &first, cx)?;
+        Ok(self.on_commanded(now, commanded, cx))
+    }
+
+    /// That an instance is quarantined, if it is.
+    fn held_back(&self, key: Option<QuarantineKey>, view: &dyn View) -> Result<Option<Refusal>, Halt> {
+        let Some(key) = key else { return Ok(None) };
+        let detail =
+            || format!("{} is quarantined: replay or discard what is parked there first", key.display());
+        Ok(self.quarantine.holds(&key, view)?.then(|| Refusal::Conflict { detail: detail() }))
+    }
+
+    fn on_commanded(
+        &mut self,
+        now: Now,
+        commanded: Commanded,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<saga::Operated, Refusal> {
+        match commanded {
+            Commanded::Refused(refusal) => Err(refusal),
             Commanded::Done { operated, asked, released } => {
                 self.on_asked_for(now, *asked, cx);
                 for held in released {
                     cx.then(Input::SagaReceived(held));
                 }
-                Ok(Ok(operated))
+                Ok(operated)
             }
         }
     }

@@ -147,6 +147,9 @@ impl Runner {
                     // Never the entry that was just removed, even if the clock was put back.
                     let again = Wall::from_ms(now.wall.as_ms().max(at.as_ms() + 1));
                     cx.put(Table::Ended, &keys::ended(kind, again, row), b"");
+                    let kept = cx.view().get(Table::Saga, row)?;
+                    let kept = kept.map(|kept| Instance::kept_from(kept, again)).transpose()?;
+                    kept.into_iter().for_each(|kept| cx.put(Table::Saga, row, &kept));
                     return Ok(false);
                 }
                 cx.mark(Mark::InstanceRetired);
@@ -172,8 +175,12 @@ impl Runner {
         })?;
         let mut ended = BTreeSet::new();
         try_scan(view, Table::Saga, b"", &mut |key, row| {
-            if Instance::decode(row)?.status.is_final() {
+            let instance = Instance::decode(row)?;
+            if instance.status.is_final() {
                 ended.insert((EndedKind::Instance, key.to_vec()));
+                let index = instance.ended_at.map(|at| keys::ended(EndedKind::Instance, at, key));
+                let found = index.map(|index| view.get(Table::Ended, &index)).transpose()?.flatten();
+                invariant!(found.is_some(), Keep1, "{} is not kept from when it ended", instance.definition);
             }
             Ok(ControlFlow::Continue(()))
         })?;

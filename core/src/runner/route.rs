@@ -5,7 +5,7 @@ use crate::cx::Cx;
 use crate::effect::{Arrival, Ended};
 use crate::gate::{Admission, Admitted, Delivery};
 use crate::halt::Halt;
-use crate::manifest::{Trigger, WorkOutcome};
+use crate::manifest::{SagaDef, Trigger, WorkOutcome};
 use crate::marks::Mark;
 use crate::outbox::{End, Entry, Origin, Settlement, WorkRef};
 use crate::program::Gas;
@@ -114,60 +114,21 @@ impl Runner {
         stream_seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<(), Cause>, Halt> {
-        let mut happened = Vec::new();
-        let at = message.timestamp.as_deref().and_then(Wall::of_rfc3339);
-        for (nth, event) in message.events.iter().enumerate() {
-            let trigger = (message.aggregate.clone(), event.kind.clone());
-            let version = message.version + nth as u64;
+        let mut all = Vec::new();
+        for nth in 0..message.events.len() {
             for saga in self.sagas.in_use() {
-                let name = &saga.name;
-                let Some(correlate) = saga.correlate.get(&trigger) else { continue };
-                let seen = json!({
-                    "type": format!("{}.{}", message.aggregate, event.kind),
-                    "aggregate_type": message.aggregate,
-                    "aggregate_id": message.id,
-                    "version": version,
-                    "tenant_id": message.tenant,
-                    "payload": event.payload,
-                });
-                let mut gas = Gas::new(self.config.gas_max);
-                let program = |detail: String| Cause {
-                    kind: "correlate".into(),
-                    detail: format!("saga {name}: {detail}"),
+                let happened = match correlated(saga, message, nth, stream_seq, self.config.gas_max) {
+                    Ok(Some(happened)) => happened,
+                    Ok(None) => continue,
+                    Err(cause) => return Ok(Err(cause)),
                 };
-                let correlation = match correlate.run(&[("event", &seen)], &mut gas) {
-                    Ok(Value::Null) => continue,
-                    Ok(Value::String(id)) => EntityId::parse(&id),
-                    Ok(other) => return Ok(Err(program(format!("{other} is not text")))),
-                    Err(error) => return Ok(Err(program(error.to_string()))),
-                };
-                let correlation = match correlation {
-                    Ok(correlation) => correlation,
-                    Err(error) => return Ok(Err(program(error.to_string()))),
-                };
-                if !self.sagas.is_found_by(saga, &message.tenant, &correlation, cx.view())? {
-                    continue;
+                if self.sagas.is_found_by(saga, &message.tenant, &happened.correlation, cx.view())? {
+                    let starts = happened.starts && self.sagas.is_today(saga);
+                    all.push(Happened { starts, ..happened });
                 }
-                // Producers that count versions may repeat an event under another sequence; others cannot.
-                let cause = if message.version > 0 {
-                    format!("event/{}/{}/{version}", message.aggregate, message.id.token())
-                } else {
-                    format!("seq/{stream_seq}/{nth}")
-                };
-                happened.push(Happened {
-                    tenant: message.tenant.clone(),
-                    saga: name.clone(),
-                    correlation,
-                    cause,
-                    at,
-                    starts: saga.starts_on.contains(&trigger) && self.sagas.is_today(saga),
-                    trigger: Trigger::Event { aggregate: trigger.0.clone(), event: trigger.1.clone() },
-                    event: seen,
-                    context: message.context.clone(),
-                });
             }
         }
-        for happened in happened {
+        for happened in all {
             cx.then(Input::SagaReceived(Incoming::Happened(Box::new(happened))));
         }
         Ok(Ok(()))
@@ -340,6 +301,54 @@ impl Runner {
     }
 }
 
+/// What an event of a message is to a saga, and to which instance of it; `None` if it is nothing.
+pub(super) fn correlated(
+    saga: &SagaDef,
+    message: &EventMessage,
+    nth: usize,
+    stream_seq: u64,
+    gas_max: u64,
+) -> Result<Option<Happened>, Cause> {
+    let Some(event) = message.events.get(nth) else { return Ok(None) };
+    let trigger = (message.aggregate.clone(), event.kind.clone());
+    let Some(correlate) = saga.correlate.get(&trigger) else { return Ok(None) };
+    let version = message.version + nth as u64;
+    let seen = json!({
+        "type": format!("{}.{}", message.aggregate, event.kind),
+        "aggregate_type": message.aggregate,
+        "aggregate_id": message.id,
+        "version": version,
+        "tenant_id": message.tenant,
+        "payload": event.payload,
+    });
+    let program =
+        |detail: String| Cause { kind: "correlate".into(), detail: format!("saga {}: {detail}", saga.name) };
+    let correlation = match correlate.run(&[("event", &seen)], &mut Gas::new(gas_max)) {
+        Ok(Value::Null) => return Ok(None),
+        Ok(Value::String(id)) => EntityId::parse(&id).map_err(|error| program(error.to_string()))?,
+        Ok(other) => return Err(program(format!("{other} is not text"))),
+        Err(error) => return Err(program(error.to_string())),
+    };
+    // Producers that count versions may repeat an event under another sequence; others cannot.
+    let cause = if message.version > 0 {
+        format!("event/{}/{}/{version}", message.aggregate, message.id.token())
+    } else {
+        format!("seq/{stream_seq}/{nth}")
+    };
+    Ok(Some(Happened {
+        tenant: message.tenant.clone(),
+        saga: saga.name.clone(),
+        correlation,
+        cause,
+        at: message.timestamp.as_deref().and_then(Wall::of_rfc3339),
+        stream_seq: Some(stream_seq),
+        starts: saga.starts_on.contains(&trigger),
+        trigger: Trigger::Event { aggregate: trigger.0, event: trigger.1 },
+        event: seen,
+        context: message.context.clone(),
+    }))
+}
+
 fn unreadable(error: DecodeError) -> Cause {
     Cause { kind: "decode".into(), detail: error.to_string() }
 }
@@ -369,6 +378,7 @@ fn event_to_saga(event: WorkflowEvent, cx: &mut Cx<'_, Input, Effect>) {
                 cause: format!("signal/{id}"),
                 // No instance begins with it.
                 at: None,
+                stream_seq: None,
                 trigger: Trigger::Signal { signal },
                 starts: false,
                 event: seen,

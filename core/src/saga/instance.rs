@@ -1,9 +1,10 @@
 //! The row of an instance.
 
 use super::hold::Paused;
-use super::transition::Happened;
+use super::transition::{Happened, Subject};
 use crate::halt::Halt;
 use crate::manifest::SagaDef;
+use crate::quirks::{Quirk, Quirks};
 use crate::store::Table;
 use crate::time::Wall;
 use crate::wire::context::Context;
@@ -19,6 +20,15 @@ pub struct Instance {
     /// When what it began with happened, if that is known; ids of what it asks for begin with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub began_at: Option<Wall>,
+    /// The event it began with, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_with: Option<BeganWith>,
+    /// How often it was restarted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub restarts: u32,
+    /// When it ended, and under which it is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Wall>,
     /// Where it stands.
     pub status: Status,
     /// What its programs keep.
@@ -36,6 +46,19 @@ pub struct Instance {
     pub paused: Option<Paused>,
     /// What it belongs to.
     pub context: Context,
+}
+
+/// The event an instance began with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BeganWith {
+    /// What names it.
+    pub cause: String,
+    /// Where its message is, on `AGGREGATE_EVENTS`.
+    pub stream_seq: u64,
+}
+
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// What an operator decided about an instance, for good.
@@ -136,6 +159,9 @@ impl Instance {
         Self {
             definition: definition.hash.clone(),
             began_at: with.at,
+            began_with: with.stream_seq.map(|stream_seq| BeganWith { cause: with.cause.clone(), stream_seq }),
+            restarts: 0,
+            ended_at: None,
             status: Status::Running,
             state: Value::Null,
             works: Vec::new(),
@@ -146,8 +172,28 @@ impl Instance {
         }
     }
 
+    /// The id of what it asks for: of the cause, and of nothing that happens to be so when it is applied.
+    pub(super) fn derive(&self, subject: &Subject<'_>, what: &[&str], quirks: Quirks) -> CommandId {
+        let Subject { tenant, saga, correlation, cause, .. } = subject;
+        let mut parts = vec![tenant.as_str(), saga.as_str(), correlation.as_str(), cause];
+        parts.extend(what);
+        let restarts = format!("restart/{}", self.restarts);
+        if self.restarts > 0 && !quirks.has(Quirk::SagaRestartRepeats) {
+            parts.push(&restarts);
+        }
+        CommandId::derive_at(self.began_at, &parts)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an instance serialises")
+    }
+
+    /// The row of an instance that has ended, kept as if it had ended at another time.
+    ///
+    /// # Errors
+    /// [`Halt::Corrupt`] when it is not an instance.
+    pub fn kept_from(row: &[u8], ended_at: Wall) -> Result<Vec<u8>, Halt> {
+        Ok(Self { ended_at: Some(ended_at), ..Self::decode(row)? }.encode())
     }
 
     /// Reads a row.

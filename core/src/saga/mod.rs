@@ -9,6 +9,7 @@
 //!                      last first, one at a time, after what is in flight has ended
 //!
 //! Running, Compensating ── kill, by an operator ─► Killed: nothing is undone, nothing more is waited for
+//! Completed, Compensated, Killed ── restart, by an operator ─► Running, from its first event
 //! ```
 //!
 //! An instance is a row: its state, its work items and how they ended. A reaction stages the row and the mark of its
@@ -36,6 +37,7 @@
 //! - INV-SAGA-6: a paused instance reacts to nothing; what comes for it is held in order, and applied in that order.
 //! - INV-SAGA-7: a finished instance waits for nothing: its timers are cancelled, nothing is held for it.
 //! - INV-SAGA-8: an instance reacts by the definition it began under, which is kept until it ends or is migrated.
+//! - INV-SAGA-9: what a restarted instance asks for is not what it asked for before.
 //!
 //! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), definitions in use
 //! ([`DEFINITIONS_MAX`]), state size and items per reaction (the program contract).
@@ -49,6 +51,7 @@ mod instance;
 mod kept;
 pub mod look;
 mod operate;
+mod restart;
 #[cfg(test)]
 pub(crate) mod tests;
 mod timers;
@@ -56,8 +59,9 @@ mod transition;
 
 pub use definitions::{DEFINITIONS_MAX, definition_of};
 pub use hold::{Incoming, Paused};
-pub use instance::{Instance, Intervened, Intervention, PendingTimer, Status, Work, WorkState};
+pub use instance::{BeganWith, Instance, Intervened, Intervention, PendingTimer, Status, Work, WorkState};
 pub use operate::{Commanded, Operated, Operation, Verb};
+pub use restart::Restart;
 pub use timers::TimerFired;
 pub use transition::{Happened, SagaConfig, Sagas, WorkEnded};
 

@@ -97,6 +97,8 @@ pub struct Operated {
     pub changed: bool,
     /// What had come meanwhile, and is applied now.
     pub released: usize,
+    /// Work and timers that a restart asks for first, by name.
+    pub asks: Vec<Name>,
 }
 
 /// What became of an operation.
@@ -175,7 +177,7 @@ impl Sagas {
             asked.finished = subject.finished(&instance);
             self.write(now, &subject, Was::Running, instance, None, cx)?;
         }
-        let operated = Operated { status, paused, changed, released: released.len() };
+        let operated = Operated { status, paused, changed, released: released.len(), asks: Vec::new() };
         Ok(Commanded::Done { operated, asked: Box::new(asked), released })
     }
 

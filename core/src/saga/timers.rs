@@ -14,7 +14,7 @@ use crate::manifest::Trigger;
 use crate::marks::Mark;
 use crate::program::contract::{TimerDue, TimerItem};
 use crate::quarantine::Cause;
-use crate::quirks::Quirk;
+use crate::quirks::{Quirk, Quirks};
 use crate::schedule::Timer;
 use crate::time::{Now, Wall};
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
@@ -106,6 +106,7 @@ impl Instance {
         subject: &Subject<'_>,
         cancel: &[Name],
         set: Vec<TimerItem>,
+        quirks: Quirks,
     ) -> Result<Vec<TimerChange>, Cause> {
         let mut changes = Vec::new();
         for name in cancel.iter().chain(set.iter().map(|item| &item.name)) {
@@ -116,16 +117,7 @@ impl Instance {
                 let detail = format!("more than {TIMERS_MAX} timers at once");
                 return Err(Cause { kind: "too_many_timers".into(), detail });
             }
-            let parts = [
-                subject.tenant.as_str(),
-                subject.saga.as_str(),
-                subject.correlation.as_str(),
-                subject.cause,
-                "timer",
-                &at.to_string(),
-                item.name.as_str(),
-            ];
-            let id = CommandId::derive_at(self.began_at, &parts);
+            let id = self.derive(subject, &["timer", &at.to_string(), item.name.as_str()], quirks);
             let due = match item.due {
                 TimerDue::AfterMs(ms) => Wall::from_ms(now.wall.as_ms().saturating_add(ms)),
                 TimerDue::At(at) => at,

@@ -56,6 +56,9 @@ pub struct Happened {
     /// When, by the stamp that it carries: the same however often it comes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Wall>,
+    /// Where its message is, on `AGGREGATE_EVENTS`, if it is an event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_seq: Option<u64>,
     /// What the program is chosen by.
     pub trigger: Trigger,
     /// Whether an instance may begin with it.
@@ -203,10 +206,13 @@ impl Sagas {
         now: Now,
         subject: &Subject<'_>,
         was: Was,
-        instance: Instance,
+        mut instance: Instance,
         staged: Option<&[u8]>,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<(), Halt> {
+        if instance.status.is_final() && was != Was::Ended {
+            instance.ended_at = Some(now.wall);
+        }
         let row = instance.encode();
         cx.put(Table::Saga, subject.key, &row);
         match (was, instance.status.is_final()) {
@@ -338,7 +344,8 @@ impl Sagas {
         let reaction = contract::react(program, &instance.state, event, &mut gas)
             .map_err(|error| program_cause(subject.saga, &error))?;
         instance.state = reaction.state;
-        let mut timers = instance.change_timers(now, subject, &reaction.cancel, reaction.timers)?;
+        let mut timers =
+            instance.change_timers(now, subject, &reaction.cancel, reaction.timers, self.config.quirks)?;
         let mut work = self.ask(now, subject, instance, reaction.work, false)?;
         match reaction.then {
             Then::Continue => {}
@@ -368,15 +375,7 @@ impl Sagas {
         }
         let mut wanted = Vec::with_capacity(items.len());
         for (at, item) in items.into_iter().enumerate() {
-            let parts = [
-                subject.tenant.as_str(),
-                subject.saga.as_str(),
-                subject.correlation.as_str(),
-                subject.cause,
-                &at.to_string(),
-                item.name.as_str(),
-            ];
-            let id = CommandId::derive_at(instance.began_at, &parts);
+            let id = instance.derive(subject, &[&at.to_string(), item.name.as_str()], self.config.quirks);
             let saga = SagaRef {
                 saga: subject.saga.clone(),
                 correlation: subject.correlation.clone(),

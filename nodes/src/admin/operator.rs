@@ -10,7 +10,7 @@
 use cloudlysis_core::operator::Refusal;
 use cloudlysis_core::quarantine::operate as quarantine;
 use cloudlysis_core::runner::Input;
-use cloudlysis_core::runner::operate::{Answered, Done, Operation};
+use cloudlysis_core::runner::operate::{Answered, Done, Operation, Restart};
 use cloudlysis_core::saga;
 use cloudlysis_core::schedule::recurring;
 use std::collections::BTreeMap;
@@ -56,6 +56,11 @@ fn log(answered: &Answered) {
     let (subject, tenant, verb, reason) = match operation {
         Operation::Saga(saga::Operation { tenant, saga, correlation, verb }) => {
             (format!("{saga} {correlation}"), Some(tenant), verb.as_str(), verb.reason())
+        }
+        Operation::Restart(restart) => {
+            let saga::Restart { tenant, saga, correlation, reason, dry_run, .. } = &restart.instance;
+            let verb = if *dry_run { "restart, as a dry run" } else { "restart" };
+            (format!("{saga} {correlation}"), Some(tenant), verb, Some(reason))
         }
         Operation::Quarantine(quarantine::Operation { tenant, verb }) => {
             (verb.subject(), tenant.as_ref(), verb.as_str(), verb.reason())
@@ -108,6 +113,17 @@ impl Operator {
     /// [`NotDone`] says whether it may have been done all the same.
     pub async fn ask_saga(&self, operation: saga::Operation) -> Result<saga::Operated, NotDone> {
         match self.ask(Operation::Saga(operation)).await? {
+            Done::Saga(operated) => Ok(operated),
+            Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Asks that an instance begin again.
+    ///
+    /// # Errors
+    /// [`NotDone`] says whether it may have been done all the same.
+    pub async fn ask_restart(&self, restart: Restart) -> Result<saga::Operated, NotDone> {
+        match self.ask(Operation::Restart(Box::new(restart))).await? {
             Done::Saga(operated) => Ok(operated),
             Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
         }
@@ -192,7 +208,13 @@ mod tests {
     }
 
     fn done() -> Done {
-        Done::Saga(Operated { status: "running", paused: false, changed: true, released: 0 })
+        Done::Saga(Operated {
+            status: "running",
+            paused: false,
+            changed: true,
+            released: 0,
+            asks: Vec::new(),
+        })
     }
 
     /// Answers what was asked, or forgets it.

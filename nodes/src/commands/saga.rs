@@ -46,6 +46,14 @@ pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
         Saga::Migrate { node, instance, because } => {
             operate(&node, &instance, "migrate", Some(because)).await
         }
+        Saga::Restart { node, instance, because, restarts, dry_run } => {
+            restart(
+                &node,
+                &instance,
+                &json!({ "reason": because.reason, "restarts": restarts, "dry_run": dry_run }),
+            )
+            .await
+        }
         Saga::Resume { node, instance } => operate(&node, &instance, "resume", None).await,
     }
 }
@@ -74,6 +82,27 @@ async fn operate(
     let released = answer["released"].as_u64().filter(|count| *count > 0);
     let released = released.map_or(String::new(), |count| format!(", with {count} that came meanwhile"));
     say(&format!("{} {} is {}{already}{released}", instance.saga, instance.correlation, standing(&answer)));
+    Ok(())
+}
+
+/// Has an instance begin again, or says what that would ask for.
+async fn restart(node: &NodeArguments, instance: &SagaInstance, how: &Value) -> Result<(), CommandError> {
+    let mut path = path(instance);
+    path.push("restart");
+    let address = Address { path: &path, query: &[] };
+    let answer = ask(node, Method::POST, &address, |request| request.body(how.to_string())).await?;
+    if node.json {
+        say(&answer.to_string());
+        return Ok(());
+    }
+    let asks: Vec<&str> = answer["asks"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let asks = if asks.is_empty() { "nothing".to_owned() } else { asks.join(", ") };
+    let name = format!("{} {}", instance.saga, instance.correlation);
+    say(&match (how["dry_run"] == true, answer["changed"] == true) {
+        (true, _) => format!("{name} is {}; restarted, it would ask for {asks}", standing(&answer)),
+        (false, true) => format!("{name} is {} again, and asks for {asks}", standing(&answer)),
+        (false, false) => format!("{name} is {}, as before", standing(&answer)),
+    });
     Ok(())
 }
 

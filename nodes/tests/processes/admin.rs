@@ -192,10 +192,23 @@ async fn a_saga_is_shown_paused_and_cancelled(node: &Node, operator: &mut Admin)
     let cancelled = operator.cancel_saga(change("o-1", "moved out")).await.expect("done").into_inner();
     assert_eq!((cancelled.status.as_str(), cancelled.changed), ("compensated", true));
     let shown = operator.show_saga(show("o-1")).await.expect("an instance").into_inner();
-    assert_eq!(shown.intervention.map(|own| own.reason).as_deref(), Some("moved out"));
+    assert_eq!(shown.intervention.as_ref().map(|own| own.reason.as_str()), Some("moved out"));
     assert_eq!(shown.waits_for, []);
     let answer = operator.pause_saga(change("o-1", "late")).await;
     assert_eq!(refused(answer), is(Code::FailedPrecondition, "already_finished"));
+    assert!(shown.ended_at_ms.is_some() && shown.restarts == 0, "{shown:?}");
+    let restart = |dry_run| wire::RestartSagaRequest {
+        key: show("o-1").key,
+        reason: "moved in again".to_owned(),
+        restarts: Some(0),
+        dry_run,
+    };
+    let dry = operator.restart_saga(restart(true)).await.expect("said").into_inner();
+    assert_eq!((dry.status.as_str(), dry.changed, dry.asks.is_empty()), ("compensated", false, false));
+    let again = operator.restart_saga(restart(false)).await.expect("done").into_inner();
+    assert_eq!((again.status.as_str(), again.changed, &again.asks), ("running", true, &dry.asks));
+    let repeated = operator.restart_saga(restart(false)).await.expect("done already").into_inner();
+    assert_eq!((repeated.status.as_str(), repeated.changed), ("running", false));
     assert_eq!(refused(operator.show_saga(show("o-2")).await), is(Code::NotFound, "instance_not_found"));
     let nameless = operator.show_saga(wire::ShowSagaRequest { key: None }).await;
     assert_eq!(refused(nameless).0, Code::InvalidArgument);

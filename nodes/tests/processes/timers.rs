@@ -18,8 +18,8 @@ on_event:
   signal.stop: { set: { stopped_by: = event.payload.who }, complete: true }
 ";
 
-/// `cloudlysis saga …` about an instance of the alarm: exit code, and what it said.
-async fn saga(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
+/// `cloudlysis saga …` about an instance of acme's: exit code, and what it said.
+pub(crate) async fn saga(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
     let url = node.url();
     let about = ["--node", &url, "--tenant", "acme"];
     let arguments = ["saga"].iter().chain(arguments).chain(&about).map(|own| (*own).to_owned());

@@ -42,6 +42,8 @@ impl Forgotten {
                 (_, Some(after)) => {
                     if has_ended(change.table, after) {
                         self.ended.entry(key.clone()).or_insert((seen.now_ns, self.jumped_ms));
+                    } else {
+                        self.ended.remove(&key);
                     }
                     self.gone.remove(&key);
                 }

@@ -353,6 +353,11 @@ fn check_saga(seen: &Seen<'_>, change: &Change, forgotten: &Forgotten) -> Result
     let decode = |row: &Option<Vec<u8>>| row.as_deref().map(Instance::decode).transpose();
     let before = decode(&change.before).map_err(|halt| unreadable(&halt))?;
     let after = decode(&change.after).map_err(|halt| unreadable(&halt))?;
+    let begins_again = |before: &Instance| {
+        after.as_ref().is_some_and(|after| after.restarts == before.restarts + 1)
+            && after.as_ref().is_some_and(|after| after.began_with == before.began_with)
+    };
+    let before = before.filter(|before| !(before.status.is_final() && begins_again(before)));
     if let Some(before) = before.as_ref().filter(|before| before.status.is_final()) {
         // How its last work ended is still written down, and nothing else.
         let asked =

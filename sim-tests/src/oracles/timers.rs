@@ -12,7 +12,7 @@ use cloudlysis_io_sim::store::Change;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Watches timers.
+/// Watches timers, and that a saga that begins again sets others (INV-SAGA-9).
 #[derive(Clone, Debug, Default)]
 pub struct Timers {
     fired: BTreeSet<CommandId>,
@@ -57,7 +57,14 @@ impl Timers {
             if let (None, Some(set)) = (&change.before, timer(change.after.as_ref()))
                 && self.fired.contains(&set.id)
             {
-                return Err(broken(Invariant::Sch2, &set, "is set after it has fired"));
+                let key = keys::saga(&set.tenant, &set.saga, &set.correlation);
+                let row = seen.rows.get(Table::Saga, &key).ok().flatten();
+                let instance = row.and_then(|row| Instance::decode(row).ok());
+                let invariant = match instance.is_some_and(|own| own.restarts > 0) {
+                    true => Invariant::Saga9,
+                    false => Invariant::Sch2,
+                };
+                return Err(broken(invariant, &set, "is set after it has fired"));
             }
             let (Some(gone), None) = (timer(change.before.as_ref()), &change.after) else { continue };
             match sent.get(&gone.id) {

@@ -1,5 +1,5 @@
-//! Operators: people who pause sagas, let them go on, cancel and kill them, whatever else happens, one request at a time
-//! for each. Those of the quarantine are [`wardens`](super::wardens), those of schedules [`timekeepers`](super::timekeepers).
+//! Operators: people who pause sagas, let them go on, cancel and kill them, and have alarms that are over begin again, whatever
+//! else happens, one request at a time for each. Those of the quarantine are [`wardens`](super::wardens), those of schedules [`timekeepers`](super::timekeepers).
 //!
 //! They see what is committed, and ask the runner's machine as `nodes::admin` does. Who hears no answer asks again: nobody
 //! knows what became of the request. When faults have ended they let everything go on.
@@ -8,10 +8,12 @@ use super::event::{Event, NodeId};
 use super::{MS, World};
 use crate::oracles::Violation;
 use cloudlysis_core::operator::{Reason, Refusal};
-use cloudlysis_core::runner::operate::{Answered, Done, Operation};
+use cloudlysis_core::runner::operate::{Answered, Done, Operation, Restart};
 use cloudlysis_core::runner::{Input, Runner};
 use cloudlysis_core::saga::{self, Instance, Verb};
+use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::keys;
+use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{Invariant, Table, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -23,6 +25,11 @@ const PATIENCE_NS: u64 = 5_000 * MS;
 
 /// Work after which the shop's saga cannot be undone.
 const SENDING: [&str; 3] = ["parcel", "ship", "sell"];
+
+/// The saga that may begin again: what it does twice harms nobody.
+const ALARM: &str = "alarm";
+/// How often an operator has one instance begin again.
+const RESTARTS_MAX: u32 = 2;
 
 /// What operators see of an instance.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +108,10 @@ impl World {
             for (key, _) in open.into_iter().filter(|(_, standing)| standing.paused) {
                 self.ask_runner(key, Verb::Resume);
             }
+        } else if self.dice.operators.one_in(4)
+            && let Some((key, restart)) = self.draw_restart()
+        {
+            self.ask_runner_for(key, Operation::Restart(Box::new(restart)));
         } else if !open.is_empty() {
             let old: Vec<_> = open.iter().filter(|(_, standing)| standing.is_old).cloned().collect();
             let among = if old.is_empty() || self.dice.operators.one_in(2) { open } else { old };
@@ -111,22 +122,63 @@ impl World {
         self.operate_later();
     }
 
+    /// An alarm that is over, and the message that it began with, as the log has it now.
+    fn draw_restart(&mut self) -> Option<(Vec<u8>, Restart)> {
+        let mut over = Vec::new();
+        let rows = self.nodes.runner.store.committed();
+        rows.scan(Table::Saga, b"", &mut |key, row| {
+            if let (Some((tenant, saga, correlation)), Ok(instance)) =
+                (keys::parse_saga(key), Instance::decode(row))
+                && saga.as_str() == ALARM
+                && instance.status.is_final()
+                && instance.restarts < RESTARTS_MAX
+                && let Some(began_with) = instance.began_with
+            {
+                let (reason, restarts) = (reason(), instance.restarts);
+                let dry_run = false;
+                let instance = saga::Restart { tenant, saga, correlation, reason, restarts, dry_run };
+                over.push((key.to_vec(), instance, began_with.stream_seq));
+            }
+            ControlFlow::Continue(())
+        })
+        .ok()?;
+        if over.is_empty() {
+            return None;
+        }
+        let (key, instance, stream_seq) = self.dice.operators.pick(&over).clone();
+        let stream = PlatformStream::AggregateEvents.name();
+        let message = self.broker.log(stream, stream_seq).ok()?.into_iter().next()?;
+        let headers = message.headers.to_headers();
+        let position = format!("{stream}:{stream_seq}");
+        let message = EventMessage::decode(&message.subject, &headers, &message.payload, &position).ok()?;
+        Some((key, Restart { instance, message, stream_seq }))
+    }
+
     fn ask_runner(&mut self, key: Vec<u8>, verb: Verb) {
+        let Some((tenant, saga, correlation)) = keys::parse_saga(&key) else { return };
+        self.ask_runner_for(key, Operation::Saga(saga::Operation { tenant, saga, correlation, verb }));
+    }
+
+    fn ask_runner_for(&mut self, key: Vec<u8>, operation: Operation) {
         let waits = self.operators.waiting.get(&key);
         if waits.is_some_and(|(_, since)| self.now_ns < since + PATIENCE_NS) || !self.is_up(NodeId::Runner) {
             return;
         }
-        let Some((tenant, saga, correlation)) = keys::parse_saga(&key) else { return };
         let ticket = self.operators.draw_ticket();
         self.operators.waiting.insert(key, (ticket, self.now_ns));
-        let operation = Operation::Saga(saga::Operation { tenant, saga, correlation, verb });
         self.push::<Runner>(NodeId::Runner, Input::Asked { ticket, operation: Box::new(operation) });
     }
 
     pub(super) fn on_operator_answered(&mut self, answered: &Answered) -> Result<(), Violation> {
         let Answered { ticket, operation, answer } = answered;
         match operation {
-            Operation::Saga(operation) => self.on_saga_operator_answered(*ticket, operation, answer),
+            Operation::Saga(saga::Operation { tenant, saga, correlation, .. }) => {
+                self.on_saga_operator_answered(*ticket, keys::saga(tenant, saga, correlation), answer)
+            }
+            Operation::Restart(restart) => {
+                let saga::Restart { tenant, saga, correlation, .. } = &restart.instance;
+                self.on_saga_operator_answered(*ticket, keys::saga(tenant, saga, correlation), answer)
+            }
             Operation::Quarantine(operation) => self.on_warden_answered(*ticket, operation, answer),
             Operation::Schedule(operation) => self.on_timekeeper_answered(*ticket, operation, answer),
         }
@@ -136,10 +188,9 @@ impl World {
     fn on_saga_operator_answered(
         &mut self,
         ticket: u64,
-        operation: &saga::Operation,
+        key: Vec<u8>,
         answer: &Result<Done, Refusal>,
     ) -> Result<(), Violation> {
-        let key = keys::saga(&operation.tenant, &operation.saga, &operation.correlation);
         if self.operators.waiting.get(&key).is_none_or(|(own, _)| *own != ticket) {
             return Ok(());
         }
@@ -151,7 +202,7 @@ impl World {
         if paused == Some(done.paused) {
             return Ok(());
         }
-        let detail = format!("{operation:?} is answered {done:?}, the row says {row:?}");
+        let detail = format!("an operator is answered {done:?}, the row says {row:?}");
         Err(Violation::new(Invariant::Saga6, detail))
     }
 }

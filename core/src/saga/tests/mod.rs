@@ -4,12 +4,13 @@ mod definitions;
 mod exhaustive;
 mod hold;
 mod properties;
+mod restart;
 mod script;
 mod timers;
 
 use super::{
-    Asked, Commanded, HandOver, Happened, Incoming, Instance, Operation, Reacted, SagaConfig, Sagas, Status,
-    TimerChange, TimerFired, Wanted, Work, WorkEnded, WorkState,
+    Asked, Commanded, HandOver, Happened, Incoming, Instance, Operation, Reacted, Restart, SagaConfig, Sagas,
+    Status, TimerChange, TimerFired, Wanted, Work, WorkEnded, WorkState,
 };
 use crate::bench::{Bench, Exam, Landed, examine, quirks, rows, shop_with};
 use crate::cx::{Cx, Machine, Tick};
@@ -34,6 +35,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::SagaForgetHeld, hold::what_comes_for_a_paused_saga_is_held_and_goes_on_in_order),
     (Quirk::SagaKillLeavesTimers, hold::a_killed_saga_waits_for_nothing_and_absorbs_what_comes),
     (Quirk::SagaFollowsManifest, definitions::an_instance_reacts_by_the_definition_it_began_under),
+    (Quirk::SagaRestartRepeats, restart::what_has_ended_begins_again_and_asks_anew),
     (Quirk::SagaUnpinsTooSoon, definitions::a_definition_is_kept_as_long_as_an_instance_runs_by_it),
     (Quirk::SagaHandOverAhead, script::an_effect_is_handed_over_when_nothing_is_on_its_way),
     (Quirk::SagaIgnoreWhileUndoing, script::what_a_work_item_brings_back_while_its_saga_undoes_is_kept),
@@ -83,6 +85,7 @@ enum Input {
     Happened(Box<Happened>),
     Ended(Box<WorkEnded>),
     Fired(Box<TimerFired>),
+    Restarted(Box<Restart>, Box<Happened>),
     Asked(Box<Operation>),
     Tick(Tick),
 }
@@ -112,7 +115,16 @@ impl Machine for Desk {
             Input::Happened(happened) => self.0.on_event(now, &happened, cx)?,
             Input::Ended(ended) => self.0.on_work_ended(now, &ended, cx)?,
             Input::Fired(fired) => self.0.on_timer_fired(now, &fired, cx)?,
-            Input::Asked(operation) => return self.operate(now, &operation, cx),
+            Input::Asked(operation) => {
+                let commanded = self.0.operate(now, &operation, cx)?;
+                commanded_of(commanded, cx);
+                return Ok(());
+            }
+            Input::Restarted(restart, with) => {
+                let commanded = self.0.restart(now, &restart, &with, cx)?;
+                commanded_of(commanded, cx);
+                return Ok(());
+            }
             Input::Tick(Tick) => return Ok(()),
         };
         match reacted {
@@ -139,29 +151,30 @@ impl Machine for Desk {
     }
 }
 
-impl Desk {
-    fn operate(&mut self, now: Now, operation: &Operation, cx: &mut Cx<'_, Input, Said>) -> Result<(), Halt> {
-        match self.0.operate(now, operation, cx)? {
-            Commanded::Refused(refusal) => cx.emit(format!("refused: {refusal}")),
-            Commanded::Done { operated, asked, released } => {
-                let mut said = operated.status.to_owned();
-                said.push_str(if operated.paused { " paused" } else { "" });
-                said.push_str(if operated.changed { " changed" } else { "" });
-                if operated.released > 0 {
-                    said.push_str(&format!(", {} released", operated.released));
-                }
-                cx.emit(said);
-                say(*asked, cx);
-                for held in released {
-                    cx.then(match held {
-                        Incoming::Happened(happened) => Input::Happened(happened),
-                        Incoming::WorkEnded(ended) => Input::Ended(ended),
-                        Incoming::TimerFired(fired) => Input::Fired(fired),
-                    });
-                }
+/// What became of what an operator asked for.
+fn commanded_of(commanded: Commanded, cx: &mut Cx<'_, Input, Said>) {
+    match commanded {
+        Commanded::Refused(refusal) => cx.emit(format!("refused: {refusal}")),
+        Commanded::Done { operated, asked, released } => {
+            let mut said = operated.status.to_owned();
+            said.push_str(if operated.paused { " paused" } else { "" });
+            said.push_str(if operated.changed { " changed" } else { "" });
+            if !operated.changed {
+                operated.asks.iter().for_each(|name| said.push_str(&format!(" would ask {name}")));
+            }
+            if operated.released > 0 {
+                said.push_str(&format!(", {} released", operated.released));
+            }
+            cx.emit(said);
+            say(*asked, cx);
+            for held in released {
+                cx.then(match held {
+                    Incoming::Happened(happened) => Input::Happened(happened),
+                    Incoming::WorkEnded(ended) => Input::Ended(ended),
+                    Incoming::TimerFired(fired) => Input::Fired(fired),
+                });
             }
         }
-        Ok(())
     }
 }
 
@@ -226,6 +239,9 @@ fn tenant() -> TenantId {
     TenantId::parse("acme").expect("a tenant")
 }
 
+/// Where every event of ours is said to be.
+const STREAM_SEQ: u64 = 7;
+
 fn happened(saga: &str, order: &str, event: &str, cause: &str) -> Input {
     let parsed = (saga.parse(), order.parse(), "order".parse(), event.parse());
     let (Ok(saga), Ok(correlation), Ok(aggregate), Ok(kind)) = parsed else { panic!("{saga} {order}") };
@@ -236,6 +252,7 @@ fn happened(saga: &str, order: &str, event: &str, cause: &str) -> Input {
         correlation,
         cause: cause.to_owned(),
         at: Some(Wall::from_ms(1_795_000_000_000)),
+        stream_seq: Some(STREAM_SEQ),
         trigger: Trigger::Event { aggregate, event: kind },
         starts: event == "order_placed",
         event: json!({ "type": format!("order.{event}"), "aggregate_id": order, "payload": payload }),

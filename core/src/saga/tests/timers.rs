@@ -61,6 +61,7 @@ fn signal(name: &str, id: &str, payload: serde_json::Value) -> Input {
         correlation,
         cause: format!("signal/{id}"),
         at: None,
+        stream_seq: None,
         trigger: Trigger::Signal { signal },
         starts: false,
         event: json!({ "type": format!("signal.{name}"), "signal": name, "payload": payload }),

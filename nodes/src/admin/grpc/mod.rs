@@ -147,6 +147,13 @@ impl RunnerAdmin for Admin {
         in_time(async { sagas::change(self.sagas()?, request.into_inner(), verb).await }).await
     }
 
+    async fn restart_saga(
+        &self,
+        request: Request<wire::RestartSagaRequest>,
+    ) -> Answer<wire::RestartSagaResponse> {
+        in_time(async { sagas::restart(self.sagas()?, request.into_inner()).await }).await
+    }
+
     async fn list_schedules(
         &self,
         request: Request<wire::ListSchedulesRequest>,

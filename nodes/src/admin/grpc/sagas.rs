@@ -4,8 +4,10 @@ use super::dlq::held_back;
 use super::{page, tenant, wire};
 use crate::admin::fault::Fault;
 use crate::admin::fields;
+use crate::admin::restart::Again;
 use crate::admin::sagas::{Key, Sagas, Shown, Signal, Signalled};
 use crate::gateway::context;
+use cloudlysis_core::Wall;
 use cloudlysis_core::operator::Reason;
 use cloudlysis_core::saga::look::{Listed, WaitsFor, Which};
 use cloudlysis_core::saga::{
@@ -63,6 +65,8 @@ pub(super) fn show(sagas: &Sagas, request: wire::ShowSagaRequest) -> Result<wire
         correlation_id: instance.context.correlation_id,
         waits_for: waits_for.into_iter().map(waited_for).collect(),
         quarantined: quarantined.map(held_back),
+        restarts: instance.restarts,
+        ended_at_ms: instance.ended_at.map(Wall::as_ms),
     })
 }
 
@@ -132,6 +136,17 @@ pub(super) async fn change(
     operate(sagas, key(own)?, verb(fields::reason(&reason)?)).await
 }
 
+pub(super) async fn restart(
+    sagas: &Sagas,
+    request: wire::RestartSagaRequest,
+) -> Result<wire::RestartSagaResponse, Fault> {
+    let wire::RestartSagaRequest { key: own, reason, restarts, dry_run } = request;
+    let again = Again { reason: fields::reason(&reason)?, restarts, dry_run };
+    let Operated { status, changed, asks, .. } = sagas.restart(key(own)?, again).await?;
+    let asks = asks.iter().map(ToString::to_string).collect();
+    Ok(wire::RestartSagaResponse { status: status.to_owned(), changed, asks })
+}
+
 pub(super) async fn resume(
     sagas: &Sagas,
     request: wire::ResumeSagaRequest,
@@ -140,7 +155,7 @@ pub(super) async fn resume(
 }
 
 async fn operate(sagas: &Sagas, key: Key, verb: Verb) -> Result<wire::ChangeSagaResponse, Fault> {
-    let Operated { status, paused, changed, released } = sagas.operate(key, verb).await?;
+    let Operated { status, paused, changed, released, .. } = sagas.operate(key, verb).await?;
     let (status, released) = (status.to_owned(), released as u64);
     Ok(wire::ChangeSagaResponse { status, paused, changed, released })
 }

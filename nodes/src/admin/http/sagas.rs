@@ -3,6 +3,7 @@
 use super::{idempotency_key, one_tenant, path, query, said, tenant, unknown_verb};
 use crate::admin::fault::Fault;
 use crate::admin::fields;
+use crate::admin::restart::Again;
 use crate::admin::rows::PageOf;
 use crate::admin::sagas::{Key, Sagas, Shown, Signal, Signalled};
 use crate::gateway::context;
@@ -23,6 +24,7 @@ pub(super) fn router(sagas: Sagas) -> Router {
         .route("/admin/runner/sagas", get(list))
         .route("/admin/runner/sagas/{saga}/{id}", get(show))
         .route("/admin/runner/sagas/{saga}/{id}/signals/{signal}", post(signal))
+        .route("/admin/runner/sagas/{saga}/{id}/restart", post(restart))
         .route("/admin/runner/sagas/{saga}/{id}/{verb}", post(operate))
         .with_state(sagas)
 }
@@ -67,6 +69,8 @@ async fn show(
         "status": instance.status.as_str(),
         "paused": instance.paused,
         "intervention": instance.intervention,
+        "restarts": instance.restarts,
+        "ended_at": instance.ended_at,
         "definition": { "reacts_by": instance.definition, "today": today },
         "state": instance.state,
         "works": instance.works,
@@ -95,7 +99,7 @@ fn verb(name: &str, body: &Bytes) -> Result<Verb, Fault> {
         "cancel" => Ok(Verb::Cancel { reason: why()? }),
         "kill" => Ok(Verb::Kill { reason: why()? }),
         "migrate" => Ok(Verb::Migrate { reason: why()? }),
-        _ => Err(unknown_verb(name, "an operator can pause, resume, cancel, kill and migrate")),
+        _ => Err(unknown_verb(name, "an operator can pause, resume, cancel, kill, restart and migrate")),
     }
 }
 
@@ -110,6 +114,34 @@ async fn operate(
     let done = sagas.operate(key, verb(&name, &body)?).await?;
     Ok(Json(json!({
         "status": done.status, "paused": done.paused, "changed": done.changed, "released": done.released,
+    })))
+}
+
+/// What comes with a restart.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Anew {
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    restarts: Option<u32>,
+    #[serde(default)]
+    dry_run: bool,
+}
+
+async fn restart(
+    State(sagas): State<Sagas>,
+    named: Result<Path<(String, String)>, PathRejection>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Value>, Fault> {
+    let (saga, id) = path(named)?;
+    let key = Key::parse(one_tenant(&headers)?, &saga, &id)?;
+    let Anew { reason, restarts, dry_run } = said(&body)?;
+    let again = Again { reason: fields::reason(&reason)?, restarts, dry_run };
+    let done = sagas.restart(key, again).await?;
+    Ok(Json(json!({
+        "status": done.status, "paused": done.paused, "changed": done.changed, "asks": done.asks,
     })))
 }
 
