@@ -1,12 +1,14 @@
 //! Reading an application's folder, and showing what is wrong with it.
 
 use cloudlysis_core::manifest::{App, Diagnostic, SourceFile};
+use cloudlysis_core::program::Natives;
 use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, NamedSource, SourceCode};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use thiserror::Error;
 
 const FOLDERS: [&str; 5] = ["aggregates", "projections", "sagas", "schedules", "effects"];
@@ -116,13 +118,22 @@ impl MietteDiagnostic for Fault {
     }
 }
 
+/// The programs of this binary, which manifests may name.
+static NATIVES: OnceLock<Natives> = OnceLock::new();
+
+/// Says which native programs this binary has, once, before anything is read.
+pub(crate) fn install(natives: Natives) {
+    // Set already: by the same `main`, with the same programs.
+    drop(NATIVES.set(natives));
+}
+
 /// Reads and checks the application in a folder. `vars` override the variables of its `app.yaml`.
 ///
 /// # Errors
 /// [`ApplicationError`] when it cannot be read, or with every fault of its manifests.
 pub fn load(folder: &Path, vars: &BTreeMap<String, String>) -> Result<App, ApplicationError> {
     let files = read(folder)?;
-    App::load(&files, vars).map_err(|diagnostics| {
+    App::load_with(&files, vars, NATIVES.get_or_init(Natives::default)).map_err(|diagnostics| {
         let source = |file: &str| files.iter().find(|own| own.path == file).map_or("", |own| &own.text);
         let faults = diagnostics
             .into_iter()

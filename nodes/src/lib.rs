@@ -40,6 +40,22 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod token;
 
+use clap::Parser;
+use cloudlysis_core::program::Natives;
+use std::process::ExitCode;
+
+/// The command line, with native programs that manifests may name: what a binary with programs of its own has for a `main`.
+#[must_use]
+pub fn run(natives: Natives) -> ExitCode {
+    application::install(natives);
+    cloudlysis_io_nats::install_tls_provider();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(commands::run(cli::Cli::parse())),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 /// The generated protocol.
 pub mod proto {
     /// Commands.

@@ -24,6 +24,7 @@ use super::schedule::{ROWS_MAX, ScheduleDef, ScheduleTarget};
 use super::secret;
 use super::suggest::closest;
 use super::yaml::{self, Node, Span, Yaml};
+use crate::program::Natives;
 use crate::wire::id::Name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct App {
     pub egress: Egress,
     /// What `dev` may start.
     pub dev_services: Vec<DevService>,
+    /// The programs of the binary that it was read with.
+    pub natives: Natives,
 }
 
 impl App {
@@ -75,6 +78,18 @@ impl App {
     /// # Errors
     /// Every fault found, in file order.
     pub fn load(files: &[SourceFile], overrides: &BTreeMap<String, String>) -> Result<Self, Vec<Diagnostic>> {
+        Self::load_with(files, overrides, &Natives::default())
+    }
+
+    /// The same, in a binary that has programs of its own.
+    ///
+    /// # Errors
+    /// Every fault found, in file order.
+    pub fn load_with(
+        files: &[SourceFile],
+        overrides: &BTreeMap<String, String>,
+        natives: &Natives,
+    ) -> Result<Self, Vec<Diagnostic>> {
         let mut faults = Vec::new();
         let mut files: Vec<&SourceFile> = files.iter().collect();
         files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -104,7 +119,7 @@ impl App {
                     continue;
                 }
             };
-            let mut reader = Reader::new(&file.path, &mut faults);
+            let mut reader = Reader::new(&file.path, &mut faults).with_natives(natives);
             substitute(&mut node, &vars, &mut reader);
             secret::only_in_headers(&node, file.path.starts_with("effects/"), &mut reader);
             parts.read(file, node, &mut reader);
@@ -117,6 +132,7 @@ impl App {
                 projections: parts.projections.into_defs(),
                 sagas: parts.sagas.into_defs(),
                 effects: parts.effects.into_defs(),
+                natives: natives.clone(),
                 schedules: parts.schedules.into_defs(),
                 egress: header.egress,
                 dev_services: header.dev_services,

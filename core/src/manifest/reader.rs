@@ -3,7 +3,7 @@
 use super::diagnostic::Diagnostic;
 use super::suggest::closest;
 use super::yaml::{Key, Node, Span, Yaml};
-use crate::program::ExprError;
+use crate::program::{ExprError, Natives};
 use crate::wire::id::Name;
 
 /// Collects the faults of one file.
@@ -11,12 +11,23 @@ use crate::wire::id::Name;
 pub struct Reader<'f> {
     file: &'f str,
     faults: &'f mut Vec<Diagnostic>,
+    natives: Natives,
 }
 
 impl<'f> Reader<'f> {
     /// A reader for one file.
     pub fn new(file: &'f str, faults: &'f mut Vec<Diagnostic>) -> Self {
-        Self { file, faults }
+        Self { file, faults, natives: Natives::default() }
+    }
+
+    /// One that knows the programs of the binary.
+    pub fn with_natives(self, natives: &Natives) -> Self {
+        Self { natives: natives.clone(), ..self }
+    }
+
+    /// The programs of the binary.
+    pub(super) const fn natives(&self) -> &Natives {
+        &self.natives
     }
 
     /// Records a fault.

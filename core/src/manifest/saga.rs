@@ -20,16 +20,18 @@
 //!     work: [{ name: release, command: { aggregate: stock, id: = state.sku, name: release } }]
 //! ```
 //!
-//! `work.accepted` and `work.refused` answer commands; `work.succeeded` and `work.failed` answer effects; timers and
+//! A program may be [native](super::native) Rust instead. `work.accepted` and `work.refused` answer commands; `work.succeeded` and `work.failed` answer effects; timers and
 //! signals are in [`timer`]. `schedule.nightly` is an occurrence of that [schedule](super::schedule), which says itself
 //! which instance it is for; a saga that nothing else starts needs no `correlate`.
 
+use super::native::{self, ASKS, SagaProgram};
 use super::projection::event_key;
 use super::reader::{Fields, Reader};
 use super::timer::{self, FIRED, SIGNAL};
 use super::yaml::{Key, Node, Span, Yaml};
+use crate::program::Natives;
 use crate::program::contract::{COMPENSATION, ON_EVENT};
-use crate::program::dag::{DagProgram, Expression};
+use crate::program::dag::Expression;
 use crate::wire::id::{Name, derive_hex};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,9 +145,9 @@ pub struct SagaDef {
     /// Whose occurrences may begin an instance.
     pub starts_on_schedules: BTreeSet<Name>,
     /// What to do.
-    pub on_event: BTreeMap<Trigger, DagProgram>,
+    pub on_event: BTreeMap<Trigger, SagaProgram>,
     /// How to undo, by work item.
-    pub compensation: BTreeMap<Name, DagProgram>,
+    pub compensation: BTreeMap<Name, SagaProgram>,
     /// The manifest as JSON, without positions and comments: what is kept for instances that began under it.
     pub canonical: String,
     /// Changes when that does; recorded with every instance.
@@ -174,6 +176,7 @@ impl SagaDef {
         let programs = on_event_node.map(|node| reader.entries(node)).unwrap_or_default();
         for (_, program) in programs {
             timer::collect(program, &mut timers, reader);
+            native::timers_set(program, &mut timers, reader);
         }
         for (_, program) in programs {
             timer::check_cancelled(program, &timers, reader);
@@ -207,11 +210,11 @@ impl SagaDef {
         }
         let mut on_event = BTreeMap::new();
         for (key, program) in on_event_node.map(|node| reader.entries(node)).unwrap_or_default() {
-            let compiled = DagProgram::compile(program, ON_EVENT, reader);
+            let compiled = SagaProgram::read(program, ON_EVENT, reader);
             if let Some(trigger) =
                 read_trigger(key, &Known { works: &works, timers: &timers, correlate: &correlate }, reader)
             {
-                on_event.insert(trigger, compiled);
+                on_event.extend(compiled.map(|compiled| (trigger, compiled)));
             }
         }
         for (name, span) in &timers {
@@ -228,12 +231,12 @@ impl SagaDef {
         }
         let mut compensation = BTreeMap::new();
         for (key, program) in compensation_node.map(|node| reader.entries(node)).unwrap_or_default() {
-            let compiled = DagProgram::compile(program, COMPENSATION, reader);
+            let compiled = SagaProgram::read(program, COMPENSATION, reader);
             let Some(work) = reader.key_name(key) else { continue };
             if !works.contains_key(&work) {
                 unknown_work(key, &works, reader);
             }
-            compensation.insert(work, compiled);
+            compensation.extend(compiled.map(|compiled| (work, compiled)));
         }
         let canonical = node.to_json().to_string();
         let hash = derive_hex(&["saga", &canonical]);
@@ -256,11 +259,11 @@ impl SagaDef {
     ///
     /// # Errors
     /// What is wrong with it, for people.
-    pub fn of_canonical(json: &str) -> Result<Self, String> {
+    pub fn of_canonical(json: &str, natives: &Natives) -> Result<Self, String> {
         let value: serde_json::Value = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let mut faults = Vec::new();
-        let read =
-            Self::read(&Node::of_json(&value), &mut Reader::new("what is kept of a saga", &mut faults));
+        let reader = Reader::new("what is kept of a saga", &mut faults);
+        let read = Self::read(&Node::of_json(&value), &mut reader.with_natives(natives));
         match (faults.first(), read) {
             (None, Some(read)) => Ok(read),
             (Some(fault), _) => Err(fault.message.clone()),
@@ -363,6 +366,14 @@ fn collect_works(program: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, rea
                             read_work(item, out, reader);
                         }
                     }
+                    ASKS => {
+                        for item in reader.items(value) {
+                            // Its faults are told where the program itself is read.
+                            let mut faults = Vec::new();
+                            let ask = native::read_ask(item, &mut Reader::new("", &mut faults));
+                            declare(ask, item.span, out, reader);
+                        }
+                    }
                     _ => {}
                 }
             }
@@ -400,14 +411,24 @@ fn read_work(item: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, reader: &m
             None
         }
     };
-    if let (Some(name), Some(kind)) = (name, kind) {
+    declare(name.zip(kind), item.span, out, reader);
+}
+
+/// A name stands for one kind of work in a saga.
+fn declare(
+    work: Option<(Name, WorkKind)>,
+    span: Span,
+    out: &mut BTreeMap<Name, (WorkKind, Span)>,
+    reader: &mut Reader<'_>,
+) {
+    if let Some((name, kind)) = work {
         match out.get(&name) {
             Some((known, _)) if *known != kind => {
                 let message = format!("work `{name}` is something else elsewhere in this saga");
-                reader.fault(item.span, message, Some("give it a name of its own".into()));
+                reader.fault(span, message, Some("give it a name of its own".into()));
             }
             _ => {
-                out.insert(name, (kind, item.span));
+                out.insert(name, (kind, span));
             }
         }
     }

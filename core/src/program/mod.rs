@@ -11,7 +11,7 @@
 //! | `on_event`, `compensation` | `state`, `event` | the next state and work items |
 //!
 //! [`Program`] is the common trait; [`dag`] is the kind that manifests write, [`contract`] gives outputs their meaning.
-//! Native Rust implements the same trait; WebAssembly will.
+//! [`native`] Rust implements the same trait; WebAssembly will.
 //!
 //! - INV-PRG-1: the same program on the same input gives the same output and uses the same gas.
 
@@ -19,11 +19,13 @@ pub mod contract;
 pub mod dag;
 mod expr;
 mod gas;
+pub mod native;
 mod template;
 mod value;
 
 pub use expr::{ExprError, SOURCE_BYTES_MAX};
 pub use gas::{GAS_MAX_DEFAULT, Gas};
+pub use native::Natives;
 
 use serde_json::Value;
 use std::fmt::Debug;

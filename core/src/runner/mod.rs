@@ -47,6 +47,7 @@ use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef, ScheduleDef};
 use crate::outbox::{self, Entry, Outbox};
+use crate::program::Natives;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::{self, Quarantine};
 use crate::quirks::Quirks;
@@ -68,6 +69,8 @@ use std::sync::Arc;
 pub struct Config {
     /// The sagas.
     pub sagas: BTreeMap<Name, Arc<SagaDef>>,
+    /// The programs of the binary.
+    pub natives: Natives,
     /// The effects.
     pub effects: BTreeMap<Name, Arc<EffectDef>>,
     /// The schedules.
@@ -271,6 +274,7 @@ impl Machine for Runner {
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let sagas = SagaConfig {
             definitions: config.sagas.clone(),
+            natives: config.natives.clone(),
             hand_over: config.mode.hand_over(),
             gas_max: config.gas_max,
             quirks: config.quirks,

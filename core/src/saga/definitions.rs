@@ -17,6 +17,7 @@ use crate::halt::{Fence, Halt};
 use crate::invariant;
 use crate::manifest::SagaDef;
 use crate::marks::Mark;
+use crate::program::Natives;
 use crate::quirks::Quirk;
 use crate::store::{Table, View, try_scan};
 use crate::wire::id::{EntityId, Name, TenantId};
@@ -32,12 +33,16 @@ pub const DEFINITIONS_MAX: usize = 256;
 pub(super) type ByHash = BTreeMap<String, Arc<SagaDef>>;
 
 /// Compiles what running instances began under.
-pub(super) fn recover(today: &BTreeMap<Name, Arc<SagaDef>>, view: &dyn View) -> Result<ByHash, Halt> {
+pub(super) fn recover(
+    today: &BTreeMap<Name, Arc<SagaDef>>,
+    natives: &Natives,
+    view: &dyn View,
+) -> Result<ByHash, Halt> {
     let mut all: ByHash = today.values().map(|own| (own.hash.clone(), Arc::clone(own))).collect();
     try_scan(view, Table::SagaDefinition, b"", &mut |key, row| {
         let hash = text(key)?;
         if !all.contains_key(hash) {
-            all.insert(hash.to_owned(), Arc::new(read(hash, row)?));
+            all.insert(hash.to_owned(), Arc::new(read(hash, row, natives)?));
         }
         let over = all.len() > DEFINITIONS_MAX + today.len();
         Ok(if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -53,9 +58,9 @@ fn text(bytes: &[u8]) -> Result<&str, Halt> {
         .map_err(|error| Halt::Corrupt { table: Table::SagaDefinition, detail: error.to_string() })
 }
 
-fn read(hash: &str, row: &[u8]) -> Result<SagaDef, Halt> {
+fn read(hash: &str, row: &[u8], natives: &Natives) -> Result<SagaDef, Halt> {
     let unreadable = |detail: String| Fence::DefinitionUnreadable { hash: hash.to_owned(), detail };
-    let definition = SagaDef::of_canonical(text(row)?).map_err(unreadable)?;
+    let definition = SagaDef::of_canonical(text(row)?, natives).map_err(unreadable)?;
     if definition.hash != hash {
         let detail = format!("a definition reads back as {}", definition.hash);
         return Err(Halt::Corrupt { table: Table::SagaDefinition, detail });
@@ -75,12 +80,13 @@ pub fn definition_of(
     view: &dyn View,
     instance: &Instance,
     today: Option<&Arc<SagaDef>>,
+    natives: &Natives,
 ) -> Result<Option<Arc<SagaDef>>, Halt> {
     if let Some(today) = today.filter(|own| own.hash == instance.definition) {
         return Ok(Some(Arc::clone(today)));
     }
     let row = view.get(Table::SagaDefinition, instance.definition.as_bytes())?;
-    row.map(|row| read(&instance.definition, row).map(Arc::new)).transpose()
+    row.map(|row| read(&instance.definition, row, natives).map(Arc::new)).transpose()
 }
 
 impl Sagas {

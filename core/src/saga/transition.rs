@@ -11,7 +11,7 @@ use crate::manifest::{SagaDef, Trigger, WorkOutcome};
 use crate::marks::Mark;
 use crate::outbox::Entry;
 use crate::program::contract::{self, CommandTarget, Target, Then, WorkItem};
-use crate::program::{Gas, ProgramError};
+use crate::program::{Gas, Natives, ProgramError};
 use crate::quarantine::Cause;
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View, scan_prefix};
@@ -34,6 +34,8 @@ const FORGET_MAX: usize = 256;
 pub struct SagaConfig {
     /// The definitions.
     pub definitions: BTreeMap<Name, Arc<SagaDef>>,
+    /// The programs of the binary.
+    pub natives: Natives,
     /// How effects reach the ledger.
     pub hand_over: HandOver,
     /// Budget of one program run.
@@ -140,7 +142,7 @@ impl Sagas {
     /// # Errors
     /// [`Fence`](crate::halt::Fence) when one of those cannot be read, or there are too many.
     pub fn recover(config: SagaConfig, view: &dyn View) -> Result<Self, Halt> {
-        let by_hash = definitions::recover(&config.definitions, view)?;
+        let by_hash = definitions::recover(&config.definitions, &config.natives, view)?;
         Ok(Self { config, by_hash, kept: Kept::default() })
     }
 

@@ -187,6 +187,7 @@ impl World {
 fn config(app: &App) -> Config {
     Config {
         sagas: app.sagas.clone(),
+        natives: app.natives.clone(),
         effects: app.effects.clone(),
         schedules: BTreeMap::new(),
         mode: Mode::Combined(HandOver::Commit),

@@ -114,9 +114,10 @@ impl Sagas {
     fn find(&self, key: &Key) -> Result<(Instance, Option<Arc<SagaDef>>), Fault> {
         let Key { tenant, saga, correlation } = key;
         let today = self.today(saga);
+        let natives = self.application.borrow().app.natives.clone();
         let found = rows::read(&self.snapshots, |view| {
             let Some(instance) = look::show(view, tenant, saga, correlation)? else { return Ok(None) };
-            let definition = saga::definition_of(view, &instance, today.as_ref())?;
+            let definition = saga::definition_of(view, &instance, today.as_ref(), &natives)?;
             Ok(Some((instance, definition)))
         })?;
         found.ok_or_else(|| {

@@ -321,9 +321,11 @@ pub(super) fn runner_watched(
     let store_id = store.store_id().to_owned();
     let settings = common.settings.clone();
     let config = move || {
-        let (sagas, schedules, effects) = of_mode(&application.borrow().app);
+        let app = Arc::clone(&application.borrow().app);
+        let (sagas, schedules, effects) = of_mode(&app);
         runner::Config {
             sagas,
+            natives: app.natives.clone(),
             effects,
             schedules,
             mode,

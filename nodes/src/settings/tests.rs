@@ -47,7 +47,7 @@ fn every_default_is_allowed_and_every_node_gets_its_limits() {
             NodeKind::Runner => {
                 assert_eq!(settings.gate_limits().batch, 256);
                 assert_eq!(settings.outbox_limits().tracked_max, 8_192);
-                assert_eq!(settings.effect_limits().in_flight_max, 128);
+                assert_eq!(settings.effect_limits().in_flight_max, 512);
                 assert_eq!(settings.schedule_limits().fired_max, 256);
             }
             NodeKind::Gateway => assert_eq!(settings.deadlines().query.as_millis(), 5_000),

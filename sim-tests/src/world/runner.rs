@@ -18,6 +18,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
     let app = shop();
     let config = Config {
         sagas: app.sagas.clone(),
+        natives: app.natives.clone(),
         effects: app.effects.clone(),
         schedules: app.schedules.clone(),
         mode: Mode::Combined(plan.hand_over),

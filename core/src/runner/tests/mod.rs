@@ -87,6 +87,7 @@ fn config() -> Config {
     sagas.retain(|name, _| name.as_str() == "checkout");
     Config {
         sagas,
+        natives: app.natives,
         effects: app.effects,
         schedules: app.schedules,
         partition: 0,

@@ -6,6 +6,7 @@ use super::{
 use crate::halt::{Fence, Halt};
 use crate::marks::Mark;
 use crate::operator::Reason;
+use crate::program::Natives;
 use crate::saga::{DEFINITIONS_MAX, HandOver, Verb, definition_of};
 use crate::store::Table;
 
@@ -31,7 +32,13 @@ fn config(editions: &[&str]) -> SagaConfig {
         manifests.iter().map(|(file, text)| (file.as_str(), text.as_str())).collect();
     let mut definitions = shop_with(&more).sagas;
     definitions.retain(|name, _| name.as_str() == "stamp");
-    SagaConfig { definitions, hand_over: HandOver::Broker, gas_max: 100_000, quirks: quirks() }
+    SagaConfig {
+        definitions,
+        natives: Natives::default(),
+        hand_over: HandOver::Broker,
+        gas_max: 100_000,
+        quirks: quirks(),
+    }
 }
 
 /// The same store under another manifest, or none.
@@ -100,7 +107,11 @@ pub(super) fn a_definition_is_kept_as_long_as_an_instance_runs_by_it() {
     assert_eq!(kept(&bench), (1, 1));
     let ended = instance(&bench, "stamp", "o-2").expect("an instance");
     assert_eq!(ended.status, Status::Killed);
-    assert_eq!(definition_of(&bench.store, &ended, None).expect("reads"), None, "it is not needed any more");
+    assert_eq!(
+        definition_of(&bench.store, &ended, None, &Natives::default()).expect("reads"),
+        None,
+        "it is not needed any more"
+    );
     bench.turn([operated("o-3", Verb::Kill { reason: reason() })]);
     assert_eq!(kept(&bench), (0, 0));
 }
@@ -147,7 +158,8 @@ fn definitions_that_cannot_be_read_or_are_too_many_refuse_to_start() {
 #[test]
 fn what_is_kept_of_every_example_reads_back_as_it_was() {
     for saga in shop_with(&[]).sagas.values() {
-        let back = crate::manifest::SagaDef::of_canonical(&saga.canonical).expect("reads");
+        let back =
+            crate::manifest::SagaDef::of_canonical(&saga.canonical, &Natives::default()).expect("reads");
         assert_eq!(back.hash, saga.hash);
         assert_eq!(back.canonical, saga.canonical);
     }

@@ -12,7 +12,7 @@ use serde_json::json;
 
 const NOTHING: [&str; 0] = [];
 
-fn on(saga: &str, order: &str, verb: Verb) -> Input {
+pub(super) fn on(saga: &str, order: &str, verb: Verb) -> Input {
     let (Ok(saga), Ok(correlation)) = (saga.parse(), order.parse()) else { panic!("{saga} {order}") };
     Input::Asked(Box::new(Operation { tenant: tenant(), saga, correlation, verb }))
 }
@@ -152,7 +152,7 @@ fn what_it_waits_for_begins_with_the_operator() {
     assert!(waits.len() > 1, "and what it waited for before");
 }
 
-fn because() -> Reason {
+pub(super) fn because() -> Reason {
     Reason::parse("the customer called").expect("a reason")
 }
 

@@ -3,6 +3,7 @@
 mod definitions;
 mod exhaustive;
 mod hold;
+mod native;
 mod properties;
 mod restart;
 mod script;
@@ -17,6 +18,7 @@ use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::manifest::{Trigger, WorkOutcome};
 use crate::outbox::{Body, Entry, Origin};
+use crate::program::Natives;
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now, Wall};
@@ -232,7 +234,13 @@ fn bench_with(hand_over: HandOver) -> Bench<Desk> {
     let more =
         [("sagas/odd.yaml", ODD), ("sagas/brittle.yaml", BRITTLE), ("sagas/alarm.yaml", timers::ALARM)];
     let definitions = shop_with(&more).sagas;
-    Bench::new(SagaConfig { definitions, hand_over, gas_max: 100_000, quirks: quirks() })
+    Bench::new(SagaConfig {
+        definitions,
+        natives: Natives::default(),
+        hand_over,
+        gas_max: 100_000,
+        quirks: quirks(),
+    })
 }
 
 fn tenant() -> TenantId {
