@@ -55,6 +55,7 @@ invariants! {
     Out6 = "INV-OUT-6", "a conflict is looked into before it is believed";
     Out7 = "INV-OUT-7", "a tenant that has entries has one in memory, and waits for at most one turn of every other";
     Out8 = "INV-OUT-8", "while an entry that was given up on is kept, nothing of its lane leaves, and all of it is kept in order";
+    Out9 = "INV-OUT-9", "an entry is given up on only after it was tried for as long as it may be";
     Saga1 = "INV-SAGA-1", "a cause is applied to a saga at most once";
     Saga2 = "INV-SAGA-2", "a finished saga absorbs every later event";
     Saga3 = "INV-SAGA-3", "compensation undoes, last first, what was done or may have been, and waits for what is in flight";

@@ -46,6 +46,7 @@ quirks! {
     OutboxAcceptStale = "the outbox accepts the answer to an earlier attempt as the answer to the present one";
     OutboxConflictIsForeign = "a conflict is taken for somebody else's message and the entry tried for ever";
     OutboxLaneRunsOn = "what is behind an entry that was given up on leaves before it";
+    OutboxGivesUpAtOnce = "an entry is given up on however short it was tried";
     OutboxGivesUpForGood = "what was given up on is forgotten";
     OutboxNeverHeld = "what was decided leaves before the streams are known to be ours";
     OutboxIgnoreLane = "the entries of one lane leave side by side";

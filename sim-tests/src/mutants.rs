@@ -77,6 +77,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 300, &[Invariant::Live1]),
     mutant(Quirk::OutboxNeverHeld, Scenario::Disaster, 1_000, &[Invariant::Div1]),
     mutant(Quirk::OutboxIgnoreLane, Scenario::Calm, 100, &[Invariant::Out1]),
+    mutant(Quirk::OutboxGivesUpAtOnce, Scenario::Network, 300, &[Invariant::Out9]),
     mutant(Quirk::OutboxLaneRunsOn, Scenario::Network, 300, &[Invariant::Out8]),
     mutant(Quirk::OutboxGivesUpForGood, Scenario::Network, 300, &[Invariant::Out2, Invariant::Out8]),
     mutant(Quirk::OutboxCursorStays, Scenario::Crashes, 300, &[Invariant::Live1]),

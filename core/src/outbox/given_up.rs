@@ -169,7 +169,9 @@ impl Outbox {
     pub(super) fn gives_up(&mut self, now: Now, position: u64, failure: Failure) -> bool {
         let Some(tracked) = self.tracked.get_mut(&position) else { return false };
         let tried_for_ms = now.wall.ms_since(tracked.enqueued_at);
-        if self.held || tracked.attempt < ATTEMPTS_MIN || tried_for_ms < self.config.limits.retry_ms_max {
+        let is_early = tried_for_ms < self.config.limits.retry_ms_max
+            && !self.config.quirks.has(Quirk::OutboxGivesUpAtOnce);
+        if self.held || tracked.attempt < ATTEMPTS_MIN || is_early {
             return false;
         }
         tracked.state = State::GivenUp(Reason::Tried(failure));

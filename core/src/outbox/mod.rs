@@ -34,6 +34,7 @@
 //! - INV-OUT-6: a conflict is looked into before it is believed.
 //! - INV-OUT-7: a tenant that has entries has one in memory, and waits for at most one turn of every other.
 //! - INV-OUT-8: while an entry that was given up on is kept, nothing of its lane leaves, and all of it is kept in order.
+//! - INV-OUT-9: an entry is given up on only after it was tried for as long as it may be.
 //!
 //! Limit: entries in memory are at most `tracked_max` and one of every tenant that has any, and lanes that were let go
 //! again. One entry in memory may be one in backoff: while others fill the memory, a tenant whose first entry fails waits

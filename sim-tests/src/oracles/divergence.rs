@@ -51,7 +51,7 @@ impl Departed {
             let Some(Row { entry, .. }) = own.before.as_deref().and_then(|row| Row::decode(row).ok()) else {
                 continue;
             };
-            if parked_of(seen, &entry).is_ok_and(|parked| parked.contains(&position_of(own))) {
+            if parked_of(seen, &entry).is_ok_and(|parked| parked.contains_key(&position_of(own))) {
                 continue;
             }
             match entry.body {

@@ -133,6 +133,8 @@ struct Known<'o> {
     logs: &'o Logs,
     answers: &'o Answers,
     forgotten: &'o Forgotten,
+    /// How long an entry of the outbox is tried, in milliseconds.
+    retry_ms_max: u64,
 }
 
 /// All oracles that remember something.
@@ -147,6 +149,7 @@ pub struct Oracles {
     views: Views,
     departed: Departed,
     /// The logs are other ones than those that were followed: only divergence can be judged.
+    retry_ms_max: u64,
     suspended: bool,
 }
 
@@ -163,6 +166,7 @@ impl Oracles {
             forgotten: Forgotten::new(plan.keep_ms),
             views: Views::new(),
             departed: Departed::default(),
+            retry_ms_max: plan.outbox.retry_ms_max,
             suspended: false,
         }
     }
@@ -182,7 +186,12 @@ impl Oracles {
             self.calls.on_changes(seen.now_ns, changes);
             self.forgotten.on_changes(seen, changes)?;
         }
-        let known = Known { logs: &self.logs, answers: &self.answers, forgotten: &self.forgotten };
+        let known = Known {
+            logs: &self.logs,
+            answers: &self.answers,
+            forgotten: &self.forgotten,
+            retry_ms_max: self.retry_ms_max,
+        };
         self.rows.on_changes(seen, changes, &known)?;
         self.timers.on_changes(seen, changes)?;
         recurring::on_changes(seen, changes)?;

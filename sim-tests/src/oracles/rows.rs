@@ -63,7 +63,7 @@ impl Rows {
         changes: &[Change],
         known: &Known<'_>,
     ) -> Result<(), Violation> {
-        let Known { logs, answers, forgotten } = *known;
+        let Known { logs, forgotten, .. } = *known;
         // What is held back explains what is missing elsewhere.
         for change in changes.iter().filter(|change| change.table == Table::ParkedKey) {
             check_parked(change, logs)?;
@@ -75,7 +75,7 @@ impl Rows {
                 Table::Checkpoint => self.check_checkpoint(seen, change, known)?,
                 Table::Saga => check_saga(seen, change, forgotten)?,
                 Table::Effect => check_ledger(seen, change, forgotten)?,
-                Table::Outbox => check_outbox(seen, change, logs, answers)?,
+                Table::Outbox => check_outbox(seen, change, known)?,
                 Table::Meta
                 | Table::Refusal
                 | Table::View

@@ -1,8 +1,8 @@
 //! Giving up, letting go, dropping.
 
 use super::{
-    Bench, Effect, Input, LIMITS, Relay, bench, command, done, enqueued, kept, message, settled, unknown,
-    waiting, words,
+    Bench, Config, Effect, Input, LIMITS, Limits, Relay, bench, command, config, done, enqueued, kept,
+    message, settled, unknown, waiting, words,
 };
 use crate::bench::Landed;
 
@@ -125,4 +125,73 @@ fn giving_up_is_one_commit() {
         bench.turn_without_answer(landed, answers.into_iter().chain([crate::Tick.into()]));
         assert_eq!((lanes(&bench).len(), waiting(&bench).len()), (kept, 1 - kept), "{landed:?}");
     }
+}
+
+#[test]
+pub(super) fn what_fails_is_tried_for_as_long_as_it_may_be() {
+    let mut bench = bench();
+    let mut effects = bench.turn([enqueued(message("o-1", "w-1"))]);
+    let until = bench.now.mono.plus_ms(LIMITS.retry_ms_max - 1);
+    while bench.now.mono < until {
+        effects = bench.turn(effects.iter().map(unknown));
+        let ms = until.ms_since(bench.now.mono).min(LIMITS.backoff_ms_max);
+        effects.extend(bench.advance(ms));
+        assert_eq!(lanes(&bench), own(&[]), "INV-OUT-9");
+    }
+}
+
+fn is_last(effect: &Effect) -> bool {
+    words(std::slice::from_ref(effect))[0].ends_with("w-5")
+}
+
+/// A lane of five rows on disk, the first of which is in memory, and among them one of a lane that is kept.
+fn a_kept_lane_behind_a_long_one(tracked_max: usize) -> Bench<Relay> {
+    let all = Limits { tracked_max: 8, tracked_tenant_max: 8, ..LIMITS };
+    let mut bench = Bench::<Relay>::new(Config { limits: all, ..config() });
+    let long = ["w-1", "w-2", "w-3", "w-4"].map(|id| enqueued(message("o-2", id)));
+    let later = [message("o-1", "w-5"), message("o-2", "w-6")].map(enqueued);
+    bench.turn(long.into_iter().chain(later));
+    bench.oversleep(LIMITS.retry_ms_max);
+    bench.crash();
+    let mut effects = bench.settle();
+    for _ in 0..3 {
+        // The long lane is not answered at all; the other one is told that nobody knows.
+        let own: Vec<Effect> = effects.into_iter().filter(is_last).collect();
+        effects = bench.turn(own.iter().map(unknown));
+        effects.extend(bench.advance(LIMITS.backoff_ms_max));
+    }
+    assert_eq!(lanes(&bench), own(&[4]));
+    Bench::with(bench.store.clone(), Config { limits: Limits { tracked_max, ..LIMITS }, ..config() })
+}
+
+/// The kept lane is let go, and everything is answered; it is answered last.
+fn settles(mut bench: Bench<Relay>) {
+    let mut effects = bench.settle();
+    effects.extend(bench.turn([Input::LetGo(LANE.into())]));
+    let mut last = Vec::new();
+    for _ in 0..10 {
+        effects.extend(bench.settle());
+        let (own, others): (Vec<Effect>, Vec<Effect>) = effects.into_iter().partition(is_last);
+        last.extend(own);
+        effects = bench.turn(others.iter().map(|other| done(other, 9)));
+    }
+    for _ in 0..10 {
+        effects.extend(bench.turn(last.drain(..).map(|own| done(&own, 9))));
+        effects.extend(bench.settle());
+        effects = bench.turn(effects.iter().map(|own| done(own, 9)));
+    }
+    let mut all = settled(&bench);
+    all.sort();
+    assert_eq!(all, ["w-1", "w-2", "w-3", "w-4", "w-5", "w-6"].map(|id| format!("{id} published 9")));
+    assert!(waiting(&bench).is_empty());
+}
+
+#[test]
+fn what_is_on_disk_before_a_lane_that_is_let_go_is_not_passed_over() {
+    settles(a_kept_lane_behind_a_long_one(1));
+}
+
+#[test]
+fn what_was_let_go_is_not_read_from_disk_as_well() {
+    settles(a_kept_lane_behind_a_long_one(2));
 }

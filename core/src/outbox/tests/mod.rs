@@ -41,6 +41,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxCrowdedOut, tenants::a_tenant_with_much_to_send_does_not_hold_back_the_first_of_another),
     (Quirk::OutboxKeepsItsTurn, tenants::tenants_take_turns),
     (Quirk::OutboxLaneRunsOn, given_up::what_is_behind_an_entry_that_was_given_up_on_waits_with_it),
+    (Quirk::OutboxGivesUpAtOnce, given_up::what_fails_is_tried_for_as_long_as_it_may_be),
     (Quirk::OutboxCursorStays, script::a_life_that_begins_with_holes_behind_its_last_entry_waits_quietly),
 ];
 
