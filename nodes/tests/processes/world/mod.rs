@@ -9,7 +9,7 @@ pub(crate) mod shop;
 #[path = "../../../../io-nats/tests/nats_server/mod.rs"]
 mod nats_server;
 
-pub(crate) use fleet::{Fleet, ROOM};
+pub(crate) use fleet::Fleet;
 pub(crate) use link::{Link, Lost};
 pub(crate) use nats_server::patience::eventually;
 pub(crate) use nats_server::process::Process;
