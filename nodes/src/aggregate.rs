@@ -4,7 +4,7 @@ use crate::partition::Edge;
 use crate::proto::command::command_service_server::CommandService;
 use crate::proto::command::submit_response::Outcome as WireOutcome;
 use crate::proto::command::{self as wire, SubmitRequest, SubmitResponse};
-use crate::telemetry;
+use crate::telemetry::{self, traces};
 use cloudlysis_core::Outcome;
 use cloudlysis_core::aggregate::{Aggregate, Effect, Input, Reply, RequestId, StoredEvents, Tail};
 use cloudlysis_core::drain::Report;
@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Response, Status};
+use tracing::Instrument;
 
 /// Callers that wait for an answer.
 #[derive(Clone, Debug, Default)]
@@ -91,9 +92,13 @@ impl Edge<Aggregate> for AggregateEdge {
                 });
             }
             Effect::Append { token, subject, headers, payload } => {
+                let span = traces::publish(&subject, &headers);
                 self.runtime.spawn(async move {
-                    let answer = broker.publish(subject, &headers, payload).await;
-                    report(Input::Appended { token, outcome: publish_outcome(answer, Quirks::NONE) }).await;
+                    let answer = broker.publish(subject, &headers, payload).instrument(span.clone()).await;
+                    let outcome = publish_outcome(answer, Quirks::NONE);
+                    traces::sent(&span, &outcome);
+                    drop(span);
+                    report(Input::Appended { token, outcome }).await;
                 });
             }
             Effect::Reply { request, reply } => {

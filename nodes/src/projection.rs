@@ -4,10 +4,12 @@ use crate::partition::Edge;
 use crate::proto::query::query_service_server::QueryService;
 use crate::proto::query::{self as wire, GetRequest, GetResponse, ListRequest, ListResponse};
 use crate::telemetry;
+use crate::telemetry::unsettled::Unsettled;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::projection::{Effect, Input, Projection};
 use cloudlysis_core::query::{self, LIMIT_DEFAULT, LIMIT_MAX};
 use cloudlysis_core::wire::id::{EntityId, Name, TenantId};
+use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, ReportSink};
 use cloudlysis_io_nats::store::{HeedStore, Snapshots};
@@ -17,18 +19,25 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
+/// What views are made of.
+const STREAM: PlatformStream = PlatformStream::AggregateEvents;
+
 /// Hands what a view's consumer reports to the partition.
 #[derive(Clone, Debug)]
 struct ViewSink {
     view: Name,
     inputs: mpsc::WeakSender<Input>,
+    unsettled: Unsettled,
 }
 
 impl ReportSink for ViewSink {
     async fn report(&self, report: ConsumerReport) -> bool {
         let view = self.view.clone();
         let input = match report {
-            ConsumerReport::Delivered(delivery) => Input::Delivered { view, delivery },
+            ConsumerReport::Delivered(delivery) => {
+                self.unsettled.delivered("projection", Some(&view), STREAM, &delivery);
+                Input::Delivered { view, delivery }
+            }
             ConsumerReport::Input(input) => Input::Gate { view, input },
         };
         match self.inputs.upgrade() {
@@ -44,7 +53,7 @@ pub struct ProjectionEdge {
     broker: Broker,
     inputs: mpsc::WeakSender<Input>,
     runtime: Handle,
-    consumers: BTreeMap<Name, ConsumerEdge<ViewSink>>,
+    consumers: BTreeMap<Name, (ConsumerEdge<ViewSink>, Unsettled)>,
     drained: Option<Report>,
 }
 
@@ -60,10 +69,12 @@ impl Edge<Projection> for ProjectionEdge {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Gate { view, effect } => {
-                let consumer = self.consumers.entry(view.clone()).or_insert_with(|| {
-                    let sink = ViewSink { view, inputs: self.inputs.clone() };
-                    ConsumerEdge::new(self.broker.clone(), sink, self.runtime.clone())
+                let (consumer, unsettled) = self.consumers.entry(view.clone()).or_insert_with(|| {
+                    let unsettled = Unsettled::default();
+                    let sink = ViewSink { view, inputs: self.inputs.clone(), unsettled: unsettled.clone() };
+                    (ConsumerEdge::new(self.broker.clone(), sink, self.runtime.clone()), unsettled)
                 });
+                unsettled.asked(&effect);
                 consumer.perform(effect);
             }
             Effect::Drained(report) => self.drained = Some(report),

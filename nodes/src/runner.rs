@@ -5,7 +5,8 @@ use crate::partition::Edge;
 use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::submit_response::Outcome as WireOutcome;
 use crate::proto::command::{self as wire, SubmitRequest};
-use crate::telemetry;
+use crate::telemetry::unsettled::Unsettled;
+use crate::telemetry::{self, traces};
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
 use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest};
@@ -36,19 +37,24 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tonic::Request;
 use tonic::transport::Channel;
+use tracing::{Instrument, Span};
 
 /// Hands what a stream's consumer reports to the partition.
 #[derive(Clone, Debug)]
 struct SourceSink {
     source: Source,
     inputs: mpsc::WeakSender<Input>,
+    unsettled: Unsettled,
 }
 
 impl ReportSink for SourceSink {
     async fn report(&self, report: ConsumerReport) -> bool {
         let source = self.source;
         let input = match report {
-            ConsumerReport::Delivered(delivery) => Input::Delivered { source, delivery },
+            ConsumerReport::Delivered(delivery) => {
+                self.unsettled.delivered("runner", None, source.stream(), &delivery);
+                Input::Delivered { source, delivery }
+            }
             ConsumerReport::Input(input) => Input::Gate { source, input },
         };
         match self.inputs.upgrade() {
@@ -146,7 +152,7 @@ pub struct RunnerEdge {
     targets: Targets,
     inputs: mpsc::WeakSender<Input>,
     runtime: Handle,
-    consumers: BTreeMap<Source, ConsumerEdge<SourceSink>>,
+    consumers: BTreeMap<Source, (ConsumerEdge<SourceSink>, Unsettled)>,
     waiting: Waiting,
     drained: Option<Report>,
 }
@@ -193,18 +199,27 @@ impl RunnerEdge {
             outbox::Effect::Submit { token, command } => {
                 let client = CommandServiceClient::new(self.targets.commands.clone());
                 let deadline = self.targets.command_deadline;
+                let span = traces::submit(&command);
                 self.spawn_and_report(async move {
-                    let outcome = submit(client, command, deadline).await;
-                    telemetry::outbox_dispatch(Target::Aggregates, ended(&outcome), started.elapsed());
+                    let outcome = submit(client, command, deadline).instrument(span.clone()).await;
+                    telemetry::outbox_dispatch(
+                        Target::Aggregates,
+                        telemetry::ended(&outcome),
+                        started.elapsed(),
+                    );
+                    traces::sent(&span, &outcome);
                     Input::Outbox(outbox::Input::CommandAnswered { token, outcome })
                 });
             }
             outbox::Effect::Publish { token, stream, subject, headers, payload } => {
                 let target = Target::of_stream(stream);
+                let span = traces::send(target, &subject, &headers);
                 self.spawn_and_report(async move {
-                    let answer = broker.publish(subject, &headers, payload.into()).await;
+                    let answer =
+                        broker.publish(subject, &headers, payload.into()).instrument(span.clone()).await;
                     let outcome = publish_outcome(answer, Quirks::NONE);
-                    telemetry::outbox_dispatch(target, ended(&outcome), started.elapsed());
+                    telemetry::outbox_dispatch(target, telemetry::ended(&outcome), started.elapsed());
+                    traces::sent(&span, &outcome);
                     Input::Outbox(outbox::Input::PublishAnswered { token, outcome })
                 });
             }
@@ -225,42 +240,41 @@ impl RunnerEdge {
     }
 
     fn call(&self, effect: effect::Effect) {
-        let effect::Effect::Execute { token, tenant, effect, idempotency_key, attempt, request, timeout_ms } =
-            effect;
+        let effect::Effect::Execute {
+            token,
+            tenant,
+            effect,
+            idempotency_key,
+            attempt,
+            request,
+            timeout_ms,
+            context,
+        } = effect;
+        let span = traces::effect(&tenant, &effect, attempt, context.as_ref());
         let request = match request {
             // Nothing to wait for: a task of its own would only cost time.
             EffectRequest::Builtin(BuiltinRequest { status, body, delay_ms: 0 }) => {
-                telemetry::effect_attempt(effect.as_str(), "answered", Duration::ZERO);
-                let answered = returned(token, Outcome::Done(effect::Answered { status, body }));
-                return self.report_now(answered);
+                let outcome = Outcome::Done(effect::Answered { status, body });
+                telemetry::effect_attempt(effect.as_str(), telemetry::called(&outcome), Duration::ZERO);
+                traces::called(&span, &outcome);
+                return self.report_now(returned(token, outcome));
             }
             other @ (EffectRequest::Http(_) | EffectRequest::Nats(_) | EffectRequest::Builtin(_)) => other,
         };
         let application = self.targets.application.borrow().clone();
-        self.spawn_and_report(async move {
+        let work = async move {
             let started = Instant::now();
             let timeout = Duration::from_millis(timeout_ms);
             let outcome = application.execute(request, &idempotency_key, timeout).await;
-            let ended = match &outcome {
-                Outcome::Done(_) => "answered",
-                Outcome::Refused(NotSent { .. }) => "not_sent",
-                Outcome::Unknown => "unknown",
-            };
+            let ended = telemetry::called(&outcome);
             telemetry::effect_attempt(effect.as_str(), ended, started.elapsed());
             if !matches!(outcome, Outcome::Done(_)) {
                 tracing::warn!(tenant_id = %tenant, %effect, key = idempotency_key, attempt, ended, "effect");
             }
+            traces::called(&Span::current(), &outcome);
             returned(token, outcome)
-        });
-    }
-}
-
-/// As metrics name the end of a dispatch.
-const fn ended<T, R>(outcome: &Outcome<T, R>) -> &'static str {
-    match outcome {
-        Outcome::Done(_) => "done",
-        Outcome::Refused(_) => "refused",
-        Outcome::Unknown => "unknown",
+        };
+        self.spawn_and_report(work.instrument(span));
     }
 }
 
@@ -272,10 +286,13 @@ impl Edge<Runner> for RunnerEdge {
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Gate { source, effect } => {
-                let consumer = self.consumers.entry(source).or_insert_with(|| {
-                    let sink = SourceSink { source, inputs: self.inputs.clone() };
-                    ConsumerEdge::new(self.targets.broker.clone(), sink, self.runtime.clone())
+                let (consumer, unsettled) = self.consumers.entry(source).or_insert_with(|| {
+                    let unsettled = Unsettled::default();
+                    let sink =
+                        SourceSink { source, inputs: self.inputs.clone(), unsettled: unsettled.clone() };
+                    (ConsumerEdge::new(self.targets.broker.clone(), sink, self.runtime.clone()), unsettled)
                 });
+                unsettled.asked(&effect);
                 consumer.perform(effect);
             }
             Effect::Outbox(effect) => self.leave(effect),

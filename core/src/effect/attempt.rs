@@ -443,6 +443,7 @@ impl Effects {
             attempt: opened.row.attempts,
             request,
             timeout_ms: definition.timeout_ms,
+            context: opened.row.call.as_ref().map(|call| call.context.clone()),
         });
         self.keep(position, opened);
     }

@@ -61,6 +61,7 @@ use crate::outcome::{Outcome, Token, Tokens};
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View, try_scan};
 use crate::time::{Mono, Now};
+use crate::wire::context::Context;
 use crate::wire::envelope::EffectResult;
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
@@ -181,6 +182,8 @@ pub enum Effect {
         request: EffectRequest,
         /// How long to wait for an answer, in milliseconds.
         timeout_ms: u64,
+        /// What the effect belongs to; nothing of it is part of the request.
+        context: Option<Context>,
     },
 }
 

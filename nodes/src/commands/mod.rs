@@ -20,7 +20,7 @@ use crate::application::ApplicationError;
 use crate::bench::broker::BenchError;
 use crate::bench::saga::SagaBenchError;
 use crate::broker::StartError;
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Serve};
 use crate::server::ListenError;
 use crate::settings::SettingsError;
 use ask::AskError;
@@ -157,7 +157,7 @@ impl CommandError {
 
 /// Runs a command. Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 conflict, 5 unauthorised, 6 unavailable.
 pub async fn run(cli: Cli) -> ExitCode {
-    crate::telemetry::logs(cli.log_format);
+    let spans = crate::telemetry::start(cli.log_format, service(&cli.command).as_deref());
     let done = match cli.command {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Validate(arguments) => validate::run(&arguments),
@@ -169,6 +169,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Audit(what) => audit::run(what).await,
         Command::Bench(what) => bench::run(what).await,
     };
+    spans.end().await;
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -176,6 +177,26 @@ pub async fn run(cli: Cli) -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Who spans are of; `None` for who has none.
+fn service(command: &Command) -> Option<String> {
+    let node = match command {
+        Command::Dev(_) => "dev",
+        Command::Serve(Serve::Aggregate(_)) => "aggregate",
+        Command::Serve(Serve::Projection(_)) => "projection",
+        Command::Serve(Serve::Runner(_)) => "runner",
+        Command::Serve(Serve::Gateway(_)) => "gateway",
+        Command::Serve(Serve::Broker(_))
+        | Command::Validate(_)
+        | Command::Saga(_)
+        | Command::Schedule(_)
+        | Command::Dlq(_)
+        | Command::Node(_)
+        | Command::Audit(_)
+        | Command::Bench(_) => return None,
+    };
+    Some(format!("cloudlysis-{node}"))
 }
 
 #[expect(clippy::print_stderr, reason = "the command line's own words, not a log")]

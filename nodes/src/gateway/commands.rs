@@ -13,6 +13,7 @@ use super::context::RequestContext;
 use super::problem::Problem;
 use crate::proto::command::submit_response::Outcome;
 use crate::proto::command::{self as wire, SubmitRequest};
+use crate::telemetry::traces;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{Path, State};
@@ -26,6 +27,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use std::fmt::Display;
 use tonic::{Code, Request};
+use tracing::{Instrument, Span};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const CORRELATION_HEADER: HeaderName = HeaderName::from_static("x-correlation-id");
@@ -51,20 +53,26 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Response {
-    match command(gateway, path, &headers, body).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
-    }
+    // Whose tenant cannot be read is nobody's request: there is no span to put it into.
+    let mut request = match RequestContext::read(&headers) {
+        Ok(request) => request,
+        Err(problem) => return problem.into_response(),
+    };
+    let span = traces::request(&request.tenant, &mut request.context, request.begins_trace);
+    let answer = command(gateway, path, request, &headers, body).instrument(span.clone()).await;
+    let response = answer.unwrap_or_else(IntoResponse::into_response);
+    traces::answered(&span, response.status().as_u16());
+    response
 }
 
 async fn command(
     mut gateway: Gateway,
     path: Result<Path<(String, String)>, PathRejection>,
+    request: RequestContext,
     headers: &HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Problem> {
     let Path((kind, id)) = path.map_err(|error| bad_request("invalid_path", error.body_text()))?;
-    let request = RequestContext::read(headers)?;
     let body = body.map_err(|error| {
         let status = error.status();
         let code =
@@ -86,6 +94,7 @@ async fn command(
         let detail = format!("payload: {} bytes; at most {PAYLOAD_BYTES_MAX} are allowed", payload.len());
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload_too_large", detail));
     }
+    traces::command(&Span::current(), &kind, &id, &command_id);
     tracing::info!(
         tenant_id = %request.tenant,
         correlation_id = request.context.correlation_id,

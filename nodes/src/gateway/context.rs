@@ -10,13 +10,19 @@ pub(crate) const TENANT_HEADER: &str = "x-tenant-id";
 
 /// What a request belongs to. A correlation id and a trace are begun here when the caller brought none.
 pub(crate) fn of(headers: &HeaderMap) -> Context {
+    begun(headers).0
+}
+
+/// The same, and whether the trace begins here.
+fn begun(headers: &HeaderMap) -> (Context, bool) {
     let get = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let mut context = Context::extract(get, &uuid::Uuid::now_v7().to_string());
-    if context.traceparent.is_none() {
+    let begins_here = context.traceparent.is_none();
+    if begins_here {
         let trace_id = uuid::Uuid::now_v7().simple().to_string();
         context.traceparent = TraceParent::from_trace_id(&trace_id).ok();
     }
-    context
+    (context, begins_here)
 }
 
 /// Who asks, and what it belongs to.
@@ -24,6 +30,8 @@ pub(crate) fn of(headers: &HeaderMap) -> Context {
 pub(crate) struct RequestContext {
     pub(crate) tenant: TenantId,
     pub(crate) context: Context,
+    /// The caller brought no trace.
+    pub(super) begins_trace: bool,
 }
 
 impl RequestContext {
@@ -43,7 +51,8 @@ impl RequestContext {
                     Problem::new(StatusCode::BAD_REQUEST, "invalid_tenant_id", detail)
                 })?,
         };
-        Ok(Self { tenant, context: of(headers) })
+        let (context, begins_trace) = begun(headers);
+        Ok(Self { tenant, context, begins_trace })
     }
 
     /// The trace id, for logs.

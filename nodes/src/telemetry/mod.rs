@@ -1,20 +1,33 @@
-//! Logs and metrics.
+//! Logs, metrics and spans.
 //!
 //! Logs are lines on standard error, filtered by `RUST_LOG`. Metrics are rendered by `/metrics`; [`catalogue`] has them all.
+//! Spans ([`traces`]) leave over OTLP with the feature `otlp`; in JSON, a line shows the ones it was written in, as far as
+//! the log's filter lets these through.
 
 pub mod catalogue;
+#[cfg_attr(not(feature = "otlp"), path = "otlp_absent.rs")]
+mod otlp;
+pub mod traces;
+pub(crate) mod unsettled;
 
-use cloudlysis_core::MarkCounts;
-use cloudlysis_core::effect::Standing;
+pub use otlp::Export;
+
+use cloudlysis_core::effect::{Answered, NotSent, Standing};
 use cloudlysis_core::outbox::{Load, Target, Waited};
 use cloudlysis_core::saga::{Ending, Finished};
 use cloudlysis_core::schedule::recurring::{Counts, Recurring};
+use cloudlysis_core::{MarkCounts, Outcome};
 use metrics::{counter, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing::Subscriber;
+use tracing_subscriber::prelude::*;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{EnvFilter, Layer};
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOG_FILTER: &str = "info,async_nats=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -25,18 +38,47 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. A second call changes nothing.
-pub fn logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_span_events(FmtSpan::NONE);
+/// Starts logging, and the export of spans, if `service` is somebody who has any and the environment names a collector.
+/// A second call changes nothing.
+#[must_use]
+pub fn start(format: LogFormat, service: Option<&str>) -> Export {
+    let wanted = service.filter(|_| is_collector_named(|name| std::env::var(name).ok()));
+    let started = wanted.map_or_else(|| Ok(Export::default()), Export::start);
+    let (export, refused) = match started {
+        Ok(export) => (export, None),
+        Err(why) => (Export::default(), Some(why)),
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOG_FILTER));
+    let registry = tracing_subscriber::registry();
     // The only error is that logging has been set up already.
-    drop(match format {
-        LogFormat::Text => lines.with_ansi(false).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    drop(match export.layer() {
+        // Nobody else listens: what the log's filter refuses costs nothing.
+        None => registry.with(lines(format)).with(filter).try_init(),
+        Some(spans) => registry.with(spans).with(lines(format).with_filter(filter)).try_init(),
     });
+    if let Some(why) = refused {
+        tracing::warn!(why, "OTEL_EXPORTER_OTLP_ENDPOINT is set, and no spans leave");
+    }
+    export
+}
+
+fn lines<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => lines.with_ansi(false).boxed(),
+        // The span around a line says it all: none of ours is inside another.
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+    }
+}
+
+/// Whether somebody wants spans: the variables are OpenTelemetry's own.
+fn is_collector_named(get: impl Fn(&str) -> Option<String>) -> bool {
+    let set = |name| get(name).is_some_and(|value| !value.is_empty());
+    let disabled = get("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    !disabled && (set("OTEL_EXPORTER_OTLP_ENDPOINT") || set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 }
 
 /// Starts collecting metrics.
@@ -49,6 +91,24 @@ pub fn metrics() -> Result<PrometheusHandle, BuildError> {
     catalogue::describe();
     gauge!("cloudlysis_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
+}
+
+/// As metrics and spans name the end of a dispatch.
+pub(crate) const fn ended<T, R>(outcome: &Outcome<T, R>) -> &'static str {
+    match outcome {
+        Outcome::Done(_) => "done",
+        Outcome::Refused(_) => "refused",
+        Outcome::Unknown => "unknown",
+    }
+}
+
+/// As metrics and spans name what came of a call.
+pub(crate) const fn called(outcome: &Outcome<Answered, NotSent>) -> &'static str {
+    match outcome {
+        Outcome::Done(_) => "answered",
+        Outcome::Refused(NotSent { .. }) => "not_sent",
+        Outcome::Unknown => "unknown",
+    }
 }
 
 pub(crate) fn turn(node: &'static str, inputs: usize, took: Duration) {
@@ -194,4 +254,22 @@ pub(crate) fn gateway_request(route: &'static str, status: u16, took: Duration) 
 
 pub(crate) fn nats_connected(connected: bool) {
     gauge!("cloudlysis_nats_connected").set(if connected { 1.0 } else { 0.0 });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_wanted_where_a_collector_is_named() {
+        let wanted = |set: &[(&str, &str)]| {
+            let get =
+                |name: &str| set.iter().find(|(own, _)| *own == name).map(|(_, value)| value.to_string());
+            is_collector_named(get)
+        };
+        let (all, traces) = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+        assert!(!wanted(&[]) && !wanted(&[(all, "")]));
+        assert!(wanted(&[(all, "http://c:4317")]) && wanted(&[(traces, "http://c:4317")]));
+        assert!(!wanted(&[(all, "http://c:4317"), ("OTEL_SDK_DISABLED", "true")]));
+    }
 }

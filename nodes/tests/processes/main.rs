@@ -14,6 +14,7 @@
 //! | [`timers`] | timers and signals of sagas |
 //! | [`schedules`] | what is due again and again |
 //! | [`metrics`] | what `/metrics` says |
+//! | [`traces`] | spans, where a collector is named |
 //! | [`figures`] | what a bench prints |
 //! | [`providers`] | effects that are not HTTP calls |
 //! | [`secrets`] | secrets of effects reach their service and nothing else |
@@ -52,6 +53,7 @@ mod separate;
 mod strangers;
 mod timers;
 mod token;
+mod traces;
 mod workload;
 mod world;
 
@@ -82,6 +84,17 @@ fn on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F + Sync) {
 async fn killed_together_with_its_broker() {
     kill::killed_again_and_again_nothing_is_lost_and_nothing_happens_twice(World::without_broker().await)
         .await;
+}
+
+#[cfg(feature = "otlp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_followed_by_its_trace_to_the_effect() {
+    traces::exported::a_command_is_followed_by_its_trace_to_the_effect(World::without_broker().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_names_a_collector_in_vain_is_told() {
+    traces::who_names_a_collector_in_vain_is_told().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -26,7 +26,8 @@ fn next_attempt(bench: &mut Bench<Desk>) -> Effect {
 fn a_command_is_written_down_called_and_settled_with_its_result() {
     let mut bench = bench();
     let call = only(bench.turn([commanded(charge("w-1"))]));
-    let Effect::Execute { tenant, effect, attempt, request, timeout_ms, .. } = &call;
+    let Effect::Execute { tenant, effect, attempt, request, timeout_ms, context, .. } = &call;
+    assert_eq!(context.as_ref(), Some(&charge("w-1").context), "what it belongs to, for whoever performs it");
     assert_eq!((tenant.as_str(), effect.as_str(), *attempt, *timeout_ms), ("acme", "charge_card", 1, 2_000));
     let EffectRequest::Http(HttpRequest { method, url, headers, body, .. }) = request else {
         panic!("{request:?}")

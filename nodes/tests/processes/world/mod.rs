@@ -14,7 +14,7 @@ pub(crate) use link::{Link, Lost};
 pub(crate) use nats_server::patience::eventually;
 pub(crate) use nats_server::process::Process;
 pub(crate) use nats_server::{NatsServer, original};
-pub(crate) use node::{Node, cloudlysis};
+pub(crate) use node::{Node, cloudlysis, cloudlysis_in};
 pub(crate) use services::Services;
 
 use cloudlysis_io_nats::broker::Broker;
@@ -131,6 +131,16 @@ impl World {
         let mut arguments = vec!["dev", app, "--data", data, "--listen", "127.0.0.1:0"];
         arguments.extend(further);
         self.start("dev", &arguments).await
+    }
+
+    /// The same in an environment of its own: `NAME=value`.
+    #[cfg(feature = "otlp")]
+    pub(crate) async fn start_dev_in(&self, environment: &[String], app: &str, further: &[&str]) -> Node {
+        let data = self.data("data");
+        let data = data.to_str().expect("a path that is text");
+        let mut arguments = vec!["dev", app, "--data", data, "--listen", "127.0.0.1:0"];
+        arguments.extend(further);
+        Node::start_in(environment, "dev", &self.with_surroundings(&arguments), self.dir()).await
     }
 
     /// A gateway as a process of its own, listening: it has no state and talks to no broker.

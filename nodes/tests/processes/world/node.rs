@@ -10,8 +10,15 @@ use std::time::Duration;
 
 /// Starts the binary with these arguments.
 pub(crate) fn cloudlysis(name: &str, arguments: &[String], dir: &Path) -> Process {
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    Process::start(name, Path::new(env!("CARGO_BIN_EXE_cloudlysis")), &arguments, dir)
+    cloudlysis_in(&[], name, arguments, dir)
+}
+
+/// The same in this environment, beside what it inherits: `NAME=value`.
+pub(crate) fn cloudlysis_in(environment: &[String], name: &str, arguments: &[String], dir: &Path) -> Process {
+    let program = [env!("CARGO_BIN_EXE_cloudlysis").to_owned()];
+    // `env` becomes the program: its process is the program's.
+    let words: Vec<&str> = environment.iter().chain(&program).chain(arguments).map(String::as_str).collect();
+    Process::start(name, Path::new("env"), &words, dir)
 }
 
 /// The address a process announced on standard output.
@@ -41,22 +48,33 @@ pub(crate) struct Node {
     process: Process,
     address: Address,
     name: String,
+    environment: Vec<String>,
     arguments: Vec<String>,
     dir: std::path::PathBuf,
 }
 
 impl Node {
     pub(super) async fn start(name: &str, arguments: &[String], dir: &Path) -> Self {
-        let mut process = cloudlysis(name, arguments, dir);
+        Self::start_in(&[], name, arguments, dir).await
+    }
+
+    /// The same in this environment, beside what it inherits.
+    pub(super) async fn start_in(
+        environment: &[String],
+        name: &str,
+        arguments: &[String],
+        dir: &Path,
+    ) -> Self {
+        let mut process = cloudlysis_in(environment, name, arguments, dir);
         let address = Address::new(announced(&mut process).await);
-        let (name, arguments) = (name.to_owned(), arguments.to_vec());
-        Self { process, address, name, arguments, dir: dir.to_owned() }
+        let (name, environment, arguments) = (name.to_owned(), environment.to_vec(), arguments.to_vec());
+        Self { process, address, name, environment, arguments, dir: dir.to_owned() }
     }
 
     /// Starts it again with the same arguments after it ended. Clients find its new address.
     pub(crate) async fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "{} is still running", self.name);
-        self.process = cloudlysis(&self.name, &self.arguments, &self.dir);
+        self.process = cloudlysis_in(&self.environment, &self.name, &self.arguments, &self.dir);
         self.address.set(announced(&mut self.process).await);
     }
 
