@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `POST /v1/commands/{type}/{id}` | server | a request at the gateway, its answer |
 //! | `publish tenant.{tenant}.aggregate.{type}.{id}` | producer | events handed to the broker, its answer |
-//! | `process <stream>` | consumer | a message handed to a machine, its acknowledgement: after the commit ([`unsettled`]) |
+//! | `process <stream>` | consumer | a message handed to a machine, its acknowledgement: after the commit (`unsettled`) |
 //! | `send <target>` | client, producer | an entry that leaves the outbox, the answer to it; every attempt |
 //! | `effect <name>` | client | an attempt at a call, what came of it |
 //!
