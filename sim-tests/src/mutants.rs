@@ -86,7 +86,12 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaSkipDedupe, Scenario::Operators, 100, &[Invariant::Saga1]),
     mutant(Quirk::SagaForgetInFlight, Scenario::Calm, 100, &[Invariant::Saga3]),
     mutant(Quirk::SagaCompensateForwards, Scenario::Outside, 100, &[Invariant::Saga3]),
-    mutant(Quirk::SagaReactWhenFinished, Scenario::Calm, 300, &[Invariant::Saga2, Invariant::Saga7]),
+    mutant(
+        Quirk::SagaReactWhenFinished,
+        Scenario::Calm,
+        300,
+        &[Invariant::Saga2, Invariant::Saga7, Invariant::Keep1],
+    ),
     mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),
     mutant(Quirk::SagaPauseLeaks, Scenario::Operators, 100, &[Invariant::Saga6]),
     mutant(Quirk::SagaForgetHeld, Scenario::Operators, 100, &[Invariant::Live1]),
