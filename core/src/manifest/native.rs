@@ -13,7 +13,7 @@
 //! What it may ask for is said, and held to: so the rest of the manifest is checked as if it were written out.
 
 use super::reader::{Fields, Reader};
-use super::saga::WorkKind;
+use super::saga::{Item, WorkKind, read_work};
 use super::suggest::closest;
 use super::yaml::{Node, Span, Yaml};
 use crate::program::dag::{Contract, DagProgram};
@@ -73,7 +73,7 @@ impl Native {
         let name = reader.text(named)?;
         let mut known = BTreeMap::new();
         for item in asks.map(|node| reader.items(node)).unwrap_or_default() {
-            known.extend(read_ask(item, reader));
+            known.extend(read_work(item, Item::Declared, reader));
         }
         let names = sets.map(|node| reader.items(node)).unwrap_or_default();
         let sets = names.iter().filter_map(|item| reader.name(item)).collect();
@@ -142,34 +142,6 @@ impl Program for SagaProgram {
             }
         }
     }
-}
-
-/// What a native program may ask for under a name.
-pub(super) fn read_ask(item: &Node, reader: &mut Reader<'_>) -> Option<(Name, WorkKind)> {
-    let mut fields = Fields::of(item, "work item", reader);
-    let name = fields.required("name", reader).and_then(|node| reader.name(node));
-    let (command, effect) = (fields.optional("command"), fields.optional("effect"));
-    fields.finish(reader);
-    let kind = match (command, effect) {
-        (Some(node), None) => {
-            let mut fields = Fields::of(node, "command of a work item", reader);
-            let aggregate = fields.required("aggregate", reader).and_then(|node| reader.name(node));
-            let command = fields.required("name", reader).and_then(|node| reader.name(node));
-            fields.finish(reader);
-            aggregate.zip(command).map(|(aggregate, command)| WorkKind::Command { aggregate, command })
-        }
-        (None, Some(node)) => {
-            let mut fields = Fields::of(node, "effect of a work item", reader);
-            let effect = fields.required("name", reader).and_then(|node| reader.name(node));
-            fields.finish(reader);
-            effect.map(|effect| WorkKind::Effect { effect })
-        }
-        (None, None) | (Some(_), Some(_)) => {
-            reader.fault(item.span, "a work item has either a `command` or an `effect`".into(), None);
-            None
-        }
-    };
-    name.zip(kind)
 }
 
 /// The timers that native programs among these may set.

@@ -363,14 +363,15 @@ fn collect_works(program: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, rea
                     "cases" => collect_works(value, out, reader),
                     "work" => {
                         for item in reader.items(value) {
-                            read_work(item, out, reader);
+                            let work = read_work(item, Item::Written, reader);
+                            declare(work, item.span, out, reader);
                         }
                     }
                     ASKS => {
                         for item in reader.items(value) {
                             // Its faults are told where the program itself is read.
                             let mut faults = Vec::new();
-                            let ask = native::read_ask(item, &mut Reader::new("", &mut faults));
+                            let ask = read_work(item, Item::Declared, &mut Reader::new("", &mut faults));
                             declare(ask, item.span, out, reader);
                         }
                     }
@@ -382,9 +383,19 @@ fn collect_works(program: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, rea
     }
 }
 
-fn read_work(item: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, reader: &mut Reader<'_>) {
+/// Whether a work item is written out, or only said to be possible.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Item {
+    Written,
+    Declared,
+}
+
+pub(super) fn read_work(item: &Node, form: Item, reader: &mut Reader<'_>) -> Option<(Name, WorkKind)> {
+    let is_written = form == Item::Written;
     let mut fields = Fields::of(item, "work item", reader);
-    fields.optional("if");
+    if is_written {
+        fields.optional("if");
+    }
     let name = fields.required("name", reader).and_then(|node| reader.name(node));
     let command = fields.optional("command");
     let effect = fields.optional("effect");
@@ -394,15 +405,19 @@ fn read_work(item: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, reader: &m
             let mut fields = Fields::of(node, "command of a work item", reader);
             let aggregate = fields.required("aggregate", reader).and_then(|node| reader.name(node));
             let command = fields.required("name", reader).and_then(|node| reader.name(node));
-            fields.required("id", reader);
-            fields.optional("payload");
+            if is_written {
+                fields.required("id", reader);
+                fields.optional("payload");
+            }
             fields.finish(reader);
             aggregate.zip(command).map(|(aggregate, command)| WorkKind::Command { aggregate, command })
         }
         (None, Some(node)) => {
             let mut fields = Fields::of(node, "effect of a work item", reader);
             let effect = fields.required("name", reader).and_then(|node| reader.name(node));
-            fields.optional("payload");
+            if is_written {
+                fields.optional("payload");
+            }
             fields.finish(reader);
             effect.map(|effect| WorkKind::Effect { effect })
         }
@@ -411,7 +426,7 @@ fn read_work(item: &Node, out: &mut BTreeMap<Name, (WorkKind, Span)>, reader: &m
             None
         }
     };
-    declare(name.zip(kind), item.span, out, reader);
+    name.zip(kind)
 }
 
 /// A name stands for one kind of work in a saga.

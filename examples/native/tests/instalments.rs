@@ -1,4 +1,4 @@
-//! A binary with programs of its own, as a process: it runs what its manifests name, and one without them says so.
+//! A binary with programs of its own, as a process: it runs what its manifests name, over a kill.
 
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};

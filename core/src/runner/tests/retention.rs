@@ -54,6 +54,24 @@ pub(super) fn what_has_ended_is_kept_so_long_and_no_longer() {
 }
 
 #[test]
+fn what_ended_under_an_earlier_release_is_kept_and_removed_as_well() {
+    let mut world = shipped(HandOver::Commit);
+    let rows = world.bench.store.table(Table::Saga).map(|(key, row)| (key.to_vec(), row.to_vec()));
+    for (key, row) in rows.collect::<Vec<_>>() {
+        let mut row: serde_json::Value = serde_json::from_slice(&row).expect("JSON");
+        let fields = row.as_object_mut().expect("an object");
+        for later in ["began_at", "began_with", "ended_at"] {
+            assert!(fields.remove(later).is_some() || later == "began_at", "{later}");
+        }
+        world.bench.store.rows.insert((Table::Saga, key), row.to_string().into_bytes());
+    }
+    world.bench.crash();
+    world.run();
+    pass(&mut world, KEEP_MS + 60_000);
+    assert_eq!(ended(&world), (0, 0, 0));
+}
+
+#[test]
 fn what_runs_stays() {
     let mut world = bound_with(HandOver::Broker);
     world.place("acme", "o-1");
