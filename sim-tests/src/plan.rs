@@ -4,6 +4,7 @@
 //! extremes, and rates come in three modes. Without that, uniform noise never makes an outage.
 
 use crate::world::disaster::Disaster;
+use cloudlysis_core::Checks;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::saga::HandOver;
 use cloudlysis_core::wire::stream::PlatformStream;
@@ -11,6 +12,7 @@ use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
 use cloudlysis_io_sim::network::Delays;
 use cloudlysis_io_sim::outside::Keys;
 use cloudlysis_io_sim::rng::Rng;
+use std::num::NonZeroU64;
 
 /// Which fault families may be on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -100,6 +102,9 @@ const KEEP_MS_SHORT: u64 = 4_000;
 
 /// Messages that may be parked: more than any run has.
 pub const PARKED_MAX: u64 = 10_000;
+
+/// Three quarters of a world's time went into comparing after every turn.
+const CHECKS_RARE: Checks = Checks::EveryTurns(NonZeroU64::new(32).expect("not zero"));
 
 /// How often nodes look whether their streams are what they were, in milliseconds.
 pub const AUDIT_MS: u64 = 2_000;
@@ -216,6 +221,8 @@ pub struct Plan {
     pub deploys: bool,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
+    /// How often what a node holds is compared with its disk.
+    pub checks: Checks,
     /// The fault that is planted, if any.
     pub quirks: Quirks,
 }
@@ -322,6 +329,7 @@ impl Plan {
             },
             deploys: disaster.is_none() && (scenario == Scenario::Operators || rng.fork("deploys").one_in(2)),
             disaster,
+            checks: if rng.fork("checks").one_in(8) { Checks::EveryTurn } else { CHECKS_RARE },
             quirks,
         }
     }

@@ -176,29 +176,46 @@ pub fn meta(out: &mut impl Write, jobs: &[Job]) -> io::Result<Vec<Job>> {
 /// # Errors
 /// When nobody can be told.
 pub fn mutants(
-    out: &mut impl Write,
+    out: &mut (impl Write + Send),
     first_seed: u64,
     only: Option<&str>,
 ) -> io::Result<Vec<&'static Mutant>> {
-    let mut alive = Vec::new();
     writeln!(out, "| planted fault | scenario | killed by | seeds to kill | budget | also noticed by |")?;
     writeln!(out, "|---|---|---|---|---|---|")?;
-    let chosen =
-        MUTANTS.iter().filter(|mutant| only.is_none_or(|name| format!("{:?}", mutant.quirk) == name));
-    for mutant in chosen {
-        let Hunt { killed, noticed_by } = mutants::hunt(mutant, first_seed);
-        let (by, seeds) = killed.map_or_else(
-            || ("NOTHING".to_owned(), "-".to_owned()),
-            |(invariant, seeds)| (invariant.id().to_owned(), seeds.to_string()),
-        );
-        if killed.is_none() {
-            alive.push(mutant);
-        }
-        let Mutant { quirk, scenario, seeds_max, .. } = mutant;
-        let others: Vec<String> = noticed_by.into_iter().collect();
-        let others = others.join(", ");
-        writeln!(out, "| {quirk:?} | {} | {by} | {seeds} | {seeds_max} | {others} |", scenario.name())?;
-        out.flush()?;
-    }
+    let named = |mutant: &&Mutant| only.is_none_or(|name| format!("{:?}", mutant.quirk) == name);
+    let chosen: Vec<&'static Mutant> = MUTANTS.iter().filter(named).collect();
+    let (mut hunts, mut told, mut alive) = (BTreeMap::new(), 0, Vec::new());
+    let mut broken = Ok(());
+    run::on_all_cores(
+        &chosen,
+        |mutant| mutants::hunt(mutant, first_seed),
+        |at, hunt| {
+            hunts.insert(at, hunt);
+            // In the order of the register, whichever ended first.
+            while let (Some(hunt), Some(mutant)) = (hunts.remove(&told), chosen.get(told)) {
+                told += 1;
+                if hunt.killed.is_none() {
+                    alive.push(*mutant);
+                }
+                if broken.is_ok() {
+                    broken = tell_hunt(out, mutant, hunt);
+                }
+            }
+            broken.is_ok()
+        },
+    );
+    broken?;
     Ok(alive)
+}
+
+fn tell_hunt(out: &mut impl Write, mutant: &Mutant, Hunt { killed, noticed_by }: Hunt) -> io::Result<()> {
+    let (by, seeds) = killed.map_or_else(
+        || ("NOTHING".to_owned(), "-".to_owned()),
+        |(invariant, seeds)| (invariant.id().to_owned(), seeds.to_string()),
+    );
+    let Mutant { quirk, scenario, seeds_max, .. } = mutant;
+    let others: Vec<String> = noticed_by.into_iter().collect();
+    let others = others.join(", ");
+    writeln!(out, "| {quirk:?} | {} | {by} | {seeds} | {seeds_max} | {others} |", scenario.name())?;
+    out.flush()
 }

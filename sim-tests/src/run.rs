@@ -6,12 +6,12 @@ use crate::trace::Keep;
 use crate::world::runbook::Aftermath;
 use crate::world::{Stats, World};
 use cloudlysis_core::quirks::{Quirk, Quirks};
-use cloudlysis_core::{Invariant, MarkCounts};
+use cloudlysis_core::{Checks, Invariant, MarkCounts};
 use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Events before a failure that are shown, whatever caused it.
@@ -91,7 +91,11 @@ impl Job {
     /// Runs it; the world is returned as it was at the end, unless it panicked.
     #[must_use]
     pub fn run(self, keep: Keep) -> (Verdict, Option<World>) {
-        let plan = Plan::draw(self.seed, self.scenario, self.quirk.map_or(Quirks::NONE, Quirks::planted));
+        let mut plan = Plan::draw(self.seed, self.scenario, self.quirk.map_or(Quirks::NONE, Quirks::planted));
+        if keep == Keep::Lines {
+            // Whoever reads what happened wants the turn that broke it.
+            plan.checks = Checks::EveryTurn;
+        }
         let ran = catch_unwind(AssertUnwindSafe(|| {
             let mut world = World::new(plan, keep)?;
             let failure = world.run().err();
@@ -121,23 +125,33 @@ fn message(panic: &(dyn Any + Send)) -> String {
 }
 
 /// Runs jobs on all cores, in any order; `each` hears every verdict, and says whether to go on.
-pub fn run_all(jobs: &[Job], keep: Keep, each: impl FnMut(Verdict) -> bool + Send) {
-    let next = AtomicU64::new(0);
+pub fn run_all(jobs: &[Job], keep: Keep, mut each: impl FnMut(Verdict) -> bool + Send) {
+    on_all_cores(jobs, |job| job.run(keep).0, |_, verdict| each(verdict));
+}
+
+/// Works on items on all cores, in any order; `each` hears what became of the item at a place, and says whether to go
+/// on.
+pub fn on_all_cores<I: Sync, O: Send>(
+    items: &[I],
+    work: impl Fn(&I) -> O + Sync,
+    each: impl FnMut(usize, O) -> bool + Send,
+) {
+    let next = AtomicUsize::new(0);
     let each = Mutex::new((each, true));
     let cores = thread::available_parallelism().map_or(1, usize::from);
     thread::scope(|scope| {
         for _ in 0..cores {
             scope.spawn(|| {
                 loop {
-                    let at = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
-                    let Some(job) = jobs.get(at) else { return };
-                    let (verdict, _) = job.run(keep);
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(item) = items.get(at) else { return };
+                    let done = work(item);
                     let Ok(mut each) = each.lock() else { return };
                     let (hear, go_on) = &mut *each;
                     if !*go_on {
                         return;
                     }
-                    *go_on = hear(verdict);
+                    *go_on = hear(at, done);
                 }
             });
         }

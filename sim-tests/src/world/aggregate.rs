@@ -21,7 +21,7 @@ pub(super) fn node(plan: &Plan, number: u8) -> Node<Aggregate> {
         seed: plan.seed ^ u64::from(number),
         quirks: plan.quirks,
     };
-    Node::new(NodeId::Aggregate(number), config, plan.quirks)
+    Node::new(NodeId::Aggregate(number), config, plan)
 }
 
 impl Shell for Aggregate {

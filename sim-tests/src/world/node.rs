@@ -5,6 +5,7 @@
 //!          C1        C2  C3    C4             C5
 //! ```
 
+use crate::plan::Plan;
 use crate::world::event::NodeId;
 use cloudlysis_core::{Checks, Driver, Halt, Invariant, Machine, MarkCounts, Quirks, StoreFault};
 use cloudlysis_io_sim::clock::Clock;
@@ -74,6 +75,9 @@ pub struct Node<M: Machine> {
     pub idle_turns: u32,
     /// Since when they are counted.
     pub idle_since_ns: u64,
+    checks: Checks,
+    /// Turns that wrote something.
+    commits: u64,
     quirks: Quirks,
 }
 
@@ -105,7 +109,7 @@ where
 {
     /// A node with an empty disk that was never started.
     #[must_use]
-    pub fn new(id: NodeId, config: M::Config, quirks: Quirks) -> Self {
+    pub fn new(id: NodeId, config: M::Config, plan: &Plan) -> Self {
         Self {
             id,
             config,
@@ -113,7 +117,7 @@ where
             life: None,
             deaths: 0,
             inbox: Vec::new(),
-            edge: Edge::new(id.number(), quirks),
+            edge: Edge::new(id.number(), plan.quirks),
             connected: false,
             turn_at: None,
             draining: false,
@@ -122,7 +126,9 @@ where
             marks: MarkCounts::default(),
             idle_turns: 0,
             idle_since_ns: 0,
-            quirks,
+            checks: plan.checks,
+            commits: 0,
+            quirks: plan.quirks,
         }
     }
 
@@ -133,7 +139,7 @@ where
     pub fn start(&mut self, now_ns: u64) -> Result<(), Halt> {
         let clock = Clock::started(now_ns, self.wall_offset_ms);
         self.draining = false;
-        let driver = Driver::recover(self.config.clone(), &mut self.store, Checks::EveryTurn, self.quirks)?;
+        let driver = Driver::recover(self.config.clone(), &mut self.store, self.checks, self.quirks)?;
         self.store.take_changes();
         self.life = Some(Life { driver, clock });
         Ok(())
@@ -184,12 +190,24 @@ where
         Some(TurnReport { end, changes, commit_failed })
     }
 
-    /// INV-DRV-2: a machine recovered from the disk agrees with the living one.
+    /// Its invariants, against what is on its disk.
+    ///
+    /// # Errors
+    /// The first that does not hold.
+    pub fn check(&self) -> Result<(), Halt> {
+        self.life.as_ref().map_or(Ok(()), |life| life.driver.machine().check(&self.store.committed()))
+    }
+
+    /// INV-DRV-2, when it is looked at: a machine recovered from the disk agrees with the living one.
     ///
     /// # Errors
     /// What disagrees.
-    pub fn compare_with_twin(&self) -> Result<(), (Invariant, String)> {
+    pub fn compare_with_twin(&mut self) -> Result<(), (Invariant, String)> {
         let Some(life) = &self.life else { return Ok(()) };
+        self.commits += 1;
+        if !self.checks.are_due(self.commits) {
+            return Ok(());
+        }
         let incarnation = life.driver.incarnation();
         let twin = M::recover(self.config.clone(), incarnation, &self.store.committed())
             .map_err(|halt| (Invariant::Drv2, format!("cannot be recovered: {halt}")))?;

@@ -23,7 +23,7 @@ pub(super) fn node(plan: &Plan) -> Node<Projection> {
         seed: plan.seed,
         quirks: plan.quirks,
     };
-    Node::new(NodeId::Projection, config, plan.quirks)
+    Node::new(NodeId::Projection, config, plan)
 }
 
 impl Shell for Projection {

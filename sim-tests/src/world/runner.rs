@@ -35,7 +35,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
         seed: plan.seed,
         quirks: plan.quirks,
     };
-    Node::new(NodeId::Runner, config, plan.quirks)
+    Node::new(NodeId::Runner, config, plan)
 }
 
 fn source(gate: GateIndex) -> Option<Source> {

@@ -1,7 +1,7 @@
 //! Whether everything has come to an end after the faults; and if it does not, what it waits for.
 
 use super::event::{Event, NodeId};
-use super::{MS, World};
+use super::{MS, Nodes, World};
 use crate::oracles::{End, Violation};
 use cloudlysis_core::Invariant;
 use cloudlysis_core::gate::Standing;
@@ -9,7 +9,7 @@ use cloudlysis_core::quarantine::Quarantine;
 use cloudlysis_core::runner::Source;
 use cloudlysis_core::saga::Instance;
 use cloudlysis_core::schedule::recurring::Row;
-use cloudlysis_core::{Table, View};
+use cloudlysis_core::{Halt, Table, View};
 use std::ops::ControlFlow;
 
 /// How often somebody looks.
@@ -26,6 +26,7 @@ impl World {
         match self.unfinished() {
             None => {
                 self.ended = true;
+                self.check_nodes()?;
                 let end = End {
                     plan: &self.plan,
                     goods: &self.clients.goods,
@@ -46,6 +47,15 @@ impl World {
                 Ok(())
             }
         }
+    }
+
+    fn check_nodes(&self) -> Result<(), Violation> {
+        let Nodes { aggregates, projection, runner } = &self.nodes;
+        let of =
+            |id: NodeId, checked: Result<(), Halt>| checked.map_err(|halt| Violation::of_halt(id, &halt));
+        aggregates.iter().try_for_each(|node| of(node.id, node.check()))?;
+        of(projection.id, projection.check())?;
+        of(runner.id, runner.check())
     }
 
     /// What has not come to an end, if anything.
