@@ -38,6 +38,7 @@ quirks! {
     GateIgnoreHole = "the gate does not count what is missing";
     GateNeverAudit = "a bound gate never looks at its stream again";
     GateBelieveAtOnce = "the gate stops at the first contradiction";
+    GateIgnoreOwner = "the gate takes over the consumer of another store";
     GateIgnoreStop = "a gate goes on when it is stopped";
     GateForgetPublished = "the gate forgets which messages of our own must be there";
     OutboxTailNotPersisted = "the outbox forgets its tail when it empties, and reuses positions";
@@ -73,6 +74,7 @@ quirks! {
     EffectCursorStays = "the effects go on looking for commands where they have looked in vain";
     EffectIgnoreCircuit = "an upstream is called although its circuit is open";
     EffectIgnoreTime = "an effect is tried again although its time is used up";
+    EffectNeverHeld = "effects are called before the streams are known to be ours";
     EffectIgnoreLane = "a call begins although as many are under way under its key as may be";
     EffectIgnoreRate = "a call begins although as many have begun under its key as may in a second";
     AggregateConflictIsForeign = "a conflict after an unknown append is taken for somebody else's";

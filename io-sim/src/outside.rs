@@ -33,6 +33,8 @@ pub enum Service {
     Parcel,
     /// Sends a mail.
     Receipt,
+    /// Counts how often it is called.
+    Counter,
 }
 
 /// Something that really happened.
@@ -80,7 +82,9 @@ impl Outside {
     pub const fn keys_of(&self, service: Service) -> Keys {
         match service {
             Service::Receipt => Keys::Ignored,
-            Service::Charge | Service::Refund | Service::Parcel => self.payments_and_parcels,
+            Service::Charge | Service::Refund | Service::Parcel | Service::Counter => {
+                self.payments_and_parcels
+            }
         }
     }
 
@@ -117,6 +121,7 @@ impl Outside {
             Service::Refund => Answered { status: 201, body: json!({ "id": format!("refund-{id}") }) },
             Service::Parcel => Answered { status: 201, body: json!({ "id": format!("parcel-{id}") }) },
             Service::Receipt => Answered { status: 202, body: json!({ "id": format!("receipt-{id}") }) },
+            Service::Counter => Answered { status: 200, body: json!({ "counted": id }) },
         };
         let tenant =
             request.headers().iter().find(|(name, _)| name == "x-tenant-id").map(|(_, value)| value.clone());
@@ -140,6 +145,7 @@ fn service_of(url: &str) -> Option<Service> {
         ("/payments/refunds", Service::Refund),
         ("/shipping/parcels", Service::Parcel),
         ("/mail/receipts", Service::Receipt),
+        ("/counter/ticks", Service::Counter),
     ]
     .into_iter()
     .find(|(path, _)| url.ends_with(path))

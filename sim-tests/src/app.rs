@@ -11,11 +11,13 @@ use std::sync::{Arc, LazyLock};
 const CHECKOUT: &str = "sagas/checkout.yaml";
 
 /// What is ours: beside the shop's manifests, or in the place of one.
-const OWN: [&str; 7] = [
+const OWN: [&str; 9] = [
     "sagas/alarm.yaml",
     "sagas/round.yaml",
     "schedules/rounds.yaml",
     "schedules/queued_rounds.yaml",
+    "schedules/counts.yaml",
+    "effects/count.yaml",
     "effects/send_receipt.yaml",
     "effects/charge_card.yaml",
     "effects/ship_parcel.yaml",

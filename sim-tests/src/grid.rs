@@ -39,7 +39,7 @@ impl Kind {
         match id {
             NodeId::Aggregate(_) => Self::Aggregate,
             NodeId::Projection => Self::Projection,
-            NodeId::Runner => Self::Runner,
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => Self::Runner,
         }
     }
 

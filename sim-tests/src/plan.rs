@@ -213,6 +213,10 @@ pub struct Plan {
     pub schedule: schedule::Limits,
     /// How effects reach the ledger.
     pub hand_over: HandOver,
+    /// Whether sagas and effects are two processes.
+    pub halves: bool,
+    /// Whether somebody starts a second runner beside the first.
+    pub stranger: bool,
     /// Whether operators pause sagas and schedules, and let them go on.
     pub operators: bool,
     /// How long the runner keeps what has ended, in milliseconds.
@@ -319,6 +323,9 @@ impl Plan {
             },
             schedule: schedule::Limits { fired_max: *rng.pick(&[1, 4, 64]), look_ms_max: 1_000 },
             hand_over: *rng.fork("hand over").pick(&[HandOver::Broker, HandOver::Commit]),
+            halves: disaster.is_none() && rng.fork("halves").one_in(4),
+            // Who deletes a consumer invites the next comer to have it.
+            stranger: disaster.is_none() && faults.consumer_deleted == 0 && rng.fork("stranger").one_in(4),
             // After a disaster people have other worries.
             operators: disaster.is_none()
                 && (scenario == Scenario::Operators || rng.fork("operators").one_in(4)),

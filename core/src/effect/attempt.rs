@@ -89,7 +89,7 @@ impl Effects {
 
     /// What an effect that comes now is called by, if nothing is before it and nothing keeps it waiting.
     fn starts_at_once(&mut self, now: Now, effect: &Name) -> Option<Arc<EffectDef>> {
-        if !self.ready.is_empty() || self.in_flight >= self.config.limits.in_flight_max {
+        if !self.ready.is_empty() || !self.may_call() {
             return None;
         }
         let definition = self.config.definitions.get(effect).filter(|own| own.limits.is_none())?.clone();
@@ -325,7 +325,7 @@ impl Effects {
     }
 
     pub(super) fn start_ready<I>(&mut self, now: Now, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
-        while self.in_flight < self.config.limits.in_flight_max {
+        while self.may_call() {
             let Some(position) = self.ready.pop_first() else { break };
             let Some(opened) = self.opened(position, cx.view())? else { continue };
             let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {

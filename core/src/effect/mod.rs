@@ -237,6 +237,8 @@ pub struct Effects {
     ready: BTreeSet<u64>,
     due: BTreeSet<(Mono, u64)>,
     in_flight: usize,
+    /// Nothing is called yet: see [`Effects::hold_calls`].
+    calls_held: bool,
     live: BTreeMap<Token, u64>,
     /// Closed by the step under way, whose rows are still to be seen.
     closed_now: BTreeSet<u64>,
@@ -271,6 +273,7 @@ impl Effects {
             ready: BTreeSet::new(),
             due: BTreeSet::new(),
             in_flight: 0,
+            calls_held: false,
             live: BTreeMap::new(),
             closed_now: BTreeSet::new(),
             lanes: Lanes::default(),
@@ -319,7 +322,7 @@ impl Effects {
     /// When it next wants a tick.
     #[must_use]
     pub fn deadline(&self) -> Option<(Mono, Timer)> {
-        let startable = !self.ready.is_empty() && self.in_flight < self.config.limits.in_flight_max;
+        let startable = !self.ready.is_empty() && self.may_call();
         if self.is_fillable() || self.wants_pass() || startable {
             return Some((Mono::ZERO, Timer::Retry));
         }
@@ -329,6 +332,20 @@ impl Effects {
             .chain(self.lanes.deadline())
             .min()
             .map(|at| (at, Timer::Retry))
+    }
+
+    /// Calls nothing until it is let go: what has been called cannot be called back.
+    pub fn hold_calls(&mut self) {
+        self.calls_held = !self.config.quirks.has(Quirk::EffectNeverHeld);
+    }
+
+    /// Calls from now on.
+    pub const fn let_calls_go(&mut self) {
+        self.calls_held = false;
+    }
+
+    const fn may_call(&self) -> bool {
+        !self.calls_held && self.in_flight < self.config.limits.in_flight_max
     }
 
     /// Whether effects are on disk only. Positions do not tell: those after the last row may be gone.

@@ -101,6 +101,9 @@ impl Gate {
         fence: Fence,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
+        if let Fence::ForeignConsumer { .. } = &fence {
+            self.met_owner = Some(fence.clone());
+        }
         let since = *self.doubted_since.get_or_insert(now.mono);
         let certain = since.plus_ms(self.config.limits.confirm_ms) <= now.mono;
         if certain || self.config.quirks.has(Quirk::GateBelieveAtOnce) {

@@ -115,7 +115,7 @@ impl Gate {
         };
         match outcome {
             Outcome::Done(facts) => {
-                if let Err(fence) = self.compare(&seen, &facts) {
+                if let Err(fence) = self.compare(&seen, &facts).and_then(|()| self.meets_nobody(&facts)) {
                     if !(self.config.adopt && self.config.rereads) {
                         return self.doubt(now, attempt, fence, cx);
                     }
@@ -166,6 +166,11 @@ impl Gate {
         Ok(())
     }
 
+    /// INV-GATE-7: an owner that was met is still there while its consumer is away.
+    fn meets_nobody(&self, facts: &StreamFacts) -> Result<(), Fence> {
+        self.met_owner.clone().filter(|_| facts.consumer.is_none()).map_or(Ok(()), Err)
+    }
+
     /// Whether the checkpoint may be continued on this stream.
     pub(super) fn compare(&self, seen: &[Sighting], facts: &StreamFacts) -> Result<(), Fence> {
         let stream = self.config.stream.to_string();
@@ -173,6 +178,7 @@ impl Gate {
         if let Some(owner) = owner
             && *owner != self.config.store_id
             && !self.config.adopt
+            && !self.config.quirks.has(Quirk::GateIgnoreOwner)
         {
             return Err(Fence::ForeignConsumer {
                 consumer: self.config.consumer.to_string(),

@@ -29,6 +29,8 @@
 //! - INV-GATE-4: outstanding pulls never ask for more than `in_flight_max`.
 //! - INV-GATE-5: a delivery of an earlier generation changes nothing.
 //! - INV-GATE-6: the stream still holds what was applied, or the partition stops (see `checkpoint`).
+//! - INV-GATE-7: who met the consumer of another store asks for nothing, and stops, also when that consumer is away for
+//!   a moment: its owner deletes and makes it anew whenever it binds.
 //!
 //! Not here: what a message means, quarantine, how many partitions there are.
 
@@ -44,7 +46,7 @@ pub use admit::Admission;
 pub use checkpoint::{Checkpoint, Sighting, Witness};
 
 use crate::cx::Cx;
-use crate::halt::Halt;
+use crate::halt::{Fence, Halt};
 use crate::invariant;
 use crate::jetstream::api::{ConsumerConfig, PullRequest};
 use crate::outcome::{Outcome, Token, Tokens};
@@ -328,6 +330,8 @@ pub struct Gate {
     phase: Phase,
     /// Since when the stream contradicts what was seen. Lost on purpose.
     doubted_since: Option<Mono>,
+    /// Another store whose consumer was met where ours should be. Lost on purpose.
+    met_owner: Option<Fence>,
     tokens: Tokens,
     /// Messages left for us when the last delivery was made; only for people.
     pending: u64,
@@ -350,6 +354,7 @@ impl Gate {
             checkpoint,
             phase: Phase::Unbound(Unbound::at_once()),
             doubted_since: None,
+            met_owner: None,
             tokens: Tokens::new(incarnation),
             pending: 0,
         })

@@ -313,11 +313,15 @@ impl Machine for Runner {
         let mut outbox = Outbox::recover(outbox, incarnation, view)?;
         outbox.hold(held);
         Quarantine::lanes(view)?.iter().for_each(|lane| outbox.keeps(lane));
+        let mut effects = Effects::recover(effects, incarnation, view)?;
+        if held {
+            effects.hold_calls();
+        }
         Ok(Self {
             gates,
             sagas,
             outbox,
-            effects: Effects::recover(effects, incarnation, view)?,
+            effects,
             schedule: Schedule::recover(
                 schedule::Config { limits: config.schedule_limits, quirks: config.quirks },
                 view,
@@ -333,7 +337,7 @@ impl Machine for Runner {
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         self.answer(now, input, cx)?;
-        self.hold_outbox();
+        self.hold_what_leaves();
         Ok(())
     }
 
@@ -444,10 +448,17 @@ impl Runner {
     }
 
     /// What the gates do not vouch for must not be added to. A drain stops the gates: what they said last holds on.
-    fn hold_outbox(&mut self) {
+    ///
+    /// Effects wait for the first time only: what is in the ledger then is ours, and need not wait for a broker that is
+    /// away.
+    fn hold_what_leaves(&mut self) {
         if !self.drain.is_stopping() {
             let bound = |gate: &Gate| gate.standing() == Standing::Bound;
-            self.outbox.hold(!self.gates.values().all(bound));
+            let vouched = self.gates.values().all(bound);
+            self.outbox.hold(!vouched);
+            if vouched {
+                self.effects.let_calls_go();
+            }
         }
     }
 }

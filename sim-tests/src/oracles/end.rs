@@ -10,6 +10,7 @@ use cloudlysis_core::aggregate::AggregateKey;
 use cloudlysis_core::effect::{LedgerRow, Phase};
 use cloudlysis_core::manifest::Delivery;
 use cloudlysis_core::saga::{Instance, Status};
+use cloudlysis_core::schedule::recurring::{Counts, Row, RowKey};
 use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::subject::Route;
@@ -32,11 +33,17 @@ pub struct End<'w> {
     pub executions: &'w [Execution],
     /// Rows of the aggregate nodes.
     pub aggregates: Vec<Committed<'w>>,
-    /// Rows of the runner.
+    /// Rows of the runner that has the sagas.
     pub runner: Committed<'w>,
+    /// Rows of the runner that has the effects.
+    pub effects: Committed<'w>,
     /// Rows of the projection node.
     pub projection: Committed<'w>,
 }
+
+/// The schedule that asks for an effect directly, and the effect.
+const COUNTING: &str = "counts";
+const COUNTED: &str = "count";
 
 /// How an order ended, as its saga has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,7 +137,7 @@ fn check_effects(
         *counted.entry(execution.key.as_str()).or_default() += 1;
     }
     let app = crate::app::shop();
-    let ledger = ledger(&end.runner, forgotten)?;
+    let ledger = ledger(&end.effects, forgotten)?;
     for subject in logs.effect_commands() {
         let Some(Route::Effect { tenant, command, .. }) = Route::parse(subject) else { continue };
         if !ledger.contains_key(&(tenant, command)) {
@@ -138,9 +145,13 @@ fn check_effects(
             return Err(violation(Invariant::Once1, detail));
         }
     }
+    let mut ticks =
+        due_ticks(end)?.into_iter().map(|(tenant, due)| (tenant, -due)).collect::<BTreeMap<_, _>>();
     for ((tenant, command), row) in ledger {
         let (effect, subject) = (&row.effect, format!("{} of {tenant:?}", command.as_str()));
-        if !asked.contains(command.as_str()) {
+        if effect.as_str() == COUNTED {
+            *ticks.entry(tenant.clone()).or_default() += 1;
+        } else if !asked.contains(command.as_str()) {
             let detail = format!("{subject} is in the ledger, and no saga asked for it");
             return Err(violation(Invariant::Once1, detail));
         }
@@ -162,6 +173,12 @@ fn check_effects(
             return Err(violation(Invariant::Once1, detail));
         }
     }
+    if let Some((tenant, off)) = ticks.into_iter().find(|(_, off)| *off != 0) {
+        let detail = format!(
+            "what a schedule of {tenant:?} asked for directly is in the ledger {off:+} times too often"
+        );
+        return Err(violation(Invariant::Once1, detail));
+    }
     match counted.into_iter().next() {
         Some((key, times)) => Err(violation(
             Invariant::Once1,
@@ -169,6 +186,21 @@ fn check_effects(
         )),
         None => Ok(()),
     }
+}
+
+/// How often the schedule that asks for an effect directly has fired, for each tenant.
+fn due_ticks(end: &End<'_>) -> Result<BTreeMap<TenantId, i64>, Violation> {
+    let mut out = BTreeMap::new();
+    let scanned = end.runner.scan(Table::Recurring, b"", &mut |key, row| {
+        if let Some((key, row)) = RowKey::parse(key).zip(Row::decode(row))
+            && key.schedule.as_str() == COUNTING
+        {
+            let Counts { fired, triggered, backfilled, .. } = row.counts;
+            out.insert(key.tenant, i64::try_from(fired + triggered + backfilled).unwrap_or(i64::MAX));
+        }
+        ControlFlow::Continue(())
+    });
+    scanned.map(|()| out).map_err(|fault| violation(Invariant::Drv2, fault.to_string()))
 }
 
 /// INV-CONS-1 and INV-TEN-1 for one order's money.
@@ -215,7 +247,7 @@ fn check_order(
         match execution.service {
             Service::Charge if execution.done => drop(paid.insert(&execution.key)),
             Service::Refund if execution.done => drop(returned.insert(&execution.key)),
-            Service::Charge | Service::Refund | Service::Parcel | Service::Receipt => {}
+            Service::Charge | Service::Refund | Service::Parcel | Service::Receipt | Service::Counter => {}
         }
     }
     let (due, back) = match ended {

@@ -176,13 +176,17 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
-        if seen.node == NodeId::Runner {
+        // A second owner may do nothing that anybody sees, and is judged by that.
+        if seen.node == NodeId::Stranger {
+            return Ok(());
+        }
+        if seen.node.is_runner() {
             self.departed.on_changes(seen, changes, &self.answers);
         }
         if self.suspended {
             return Ok(());
         }
-        if seen.node == NodeId::Runner {
+        if seen.node.is_runner() {
             self.calls.on_changes(seen.now_ns, changes);
             self.forgotten.on_changes(seen, changes)?;
         }
@@ -237,13 +241,14 @@ impl Oracles {
         &mut self,
         now_ns: u64,
         rows: &Committed<'_>,
+        sagas: &Committed<'_>,
         effect: &effect::Effect,
     ) -> Result<(), Violation> {
         if self.suspended {
             return Ok(());
         }
         self.calls.on_execute(now_ns, effect)?;
-        self.rows.on_execute(rows, effect)
+        self.rows.on_execute(rows, sagas, effect)
     }
 
     /// The answer to a call, or that there is none, is at the runner that made it.

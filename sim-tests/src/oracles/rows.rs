@@ -127,7 +127,7 @@ impl Rows {
                 &format!("moves on to {after} while draining"),
             ));
         }
-        if seen.node != NodeId::Runner {
+        if !seen.node.is_runner() {
             return Ok(());
         }
         let messages = seen.broker.log(stream.name(), before + 1).map_err(|halt| unreadable(&halt))?;
@@ -175,7 +175,12 @@ impl Rows {
     }
 
     /// INV-EFF-1 and INV-EFF-2: the row says that it started, and the key is the effect's own.
-    pub(super) fn on_execute(&self, rows: &Committed<'_>, effect: &effect::Effect) -> Result<(), Violation> {
+    pub(super) fn on_execute(
+        &self,
+        rows: &Committed<'_>,
+        sagas: &Committed<'_>,
+        effect: &effect::Effect,
+    ) -> Result<(), Violation> {
         let effect::Effect::Execute { tenant, idempotency_key, request, .. } = effect;
         let broken = |invariant, detail: String| Err(Violation::new(invariant, detail));
         let command = idempotency_key.strip_prefix(&format!("{}:", tenant.token()));
@@ -192,7 +197,7 @@ impl Rows {
         };
         let row = LedgerRow::decode(row).map_err(|halt| unreadable(&halt))?;
         if let Some(saga) = row.call.as_ref().and_then(|call| call.saga.as_ref()) {
-            left_before(rows, tenant, saga, &command)?;
+            left_before(sagas, tenant, saga, &command)?;
         }
         match row.phase {
             Phase::Started { .. } => Ok(()),

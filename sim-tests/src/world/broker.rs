@@ -269,7 +269,7 @@ impl World {
         match id {
             NodeId::Aggregate(number) => &mut self.nodes.aggregates[usize::from(number)].edge,
             NodeId::Projection => &mut self.nodes.projection.edge,
-            NodeId::Runner => &mut self.nodes.runner.edge,
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => &mut self.nodes.runner_of_mut(id).edge,
         }
     }
 
@@ -277,7 +277,7 @@ impl World {
         match id {
             NodeId::Aggregate(number) => self.nodes.aggregates[usize::from(number)].connected,
             NodeId::Projection => self.nodes.projection.connected,
-            NodeId::Runner => self.nodes.runner.connected,
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => self.nodes.runner_of(id).connected,
         }
     }
 

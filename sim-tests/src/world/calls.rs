@@ -1,6 +1,6 @@
 //! Calls to the outside, and the ways in which they can fail before, while and after something was done.
 
-use super::event::{CallFate, Event, NodeId};
+use super::event::{CallFate, Event};
 use super::{MS, World};
 use cloudlysis_core::effect::{self, Answered, NotSent};
 use cloudlysis_core::manifest::EffectRequest;
@@ -19,7 +19,7 @@ impl World {
     /// Makes a call.
     pub(super) fn call(&mut self, call: effect::Effect) {
         let effect::Effect::Execute { token, idempotency_key: key, request, timeout_ms, .. } = call;
-        let life = self.nodes.runner.deaths;
+        let life = self.nodes.of_effects().deaths;
         let delay = self.call_delay();
         let mut fate = CallFate::Answered;
         if self.strikes(self.faults.call_fails) {
@@ -79,10 +79,12 @@ impl World {
     }
 
     pub(super) fn on_call_returned(&mut self, life: u64, token: Token, outcome: Outcome<Answered, NotSent>) {
-        if self.nodes.runner.deaths == life {
+        let caller = self.nodes.of_effects();
+        if caller.deaths == life {
+            let id = caller.id;
             self.oracles.on_returned(token);
             let input = Input::Effect(effect::Input::Returned { token, outcome });
-            self.push::<Runner>(NodeId::Runner, input);
+            self.push::<Runner>(id, input);
         }
     }
 }

@@ -21,8 +21,12 @@ pub enum NodeId {
     Aggregate(u8),
     /// The projection node.
     Projection,
-    /// The runner.
+    /// The runner, or the half of it that has the sagas.
     Runner,
+    /// The half of the runner that has the effects, when it is a process of its own.
+    Effects,
+    /// A second runner with a disk of its own, which somebody starts beside the first.
+    Stranger,
 }
 
 impl NodeId {
@@ -33,6 +37,17 @@ impl NodeId {
             Self::Aggregate(number) => number,
             Self::Projection => AGGREGATES_MAX,
             Self::Runner => AGGREGATES_MAX + 1,
+            Self::Effects => AGGREGATES_MAX + 2,
+            Self::Stranger => AGGREGATES_MAX + 3,
+        }
+    }
+
+    /// Whether it is a runner that owns what it reads.
+    #[must_use]
+    pub const fn is_runner(self) -> bool {
+        match self {
+            Self::Runner | Self::Effects => true,
+            Self::Aggregate(_) | Self::Projection | Self::Stranger => false,
         }
     }
 
@@ -43,7 +58,9 @@ impl NodeId {
             0..AGGREGATES_MAX => Some(Self::Aggregate(number)),
             AGGREGATES_MAX => Some(Self::Projection),
             3 => Some(Self::Runner),
-            4.. => None,
+            4 => Some(Self::Effects),
+            5 => Some(Self::Stranger),
+            6.. => None,
         }
     }
 }
@@ -54,6 +71,8 @@ impl fmt::Display for NodeId {
             Self::Aggregate(number) => write!(f, "aggregate{number}"),
             Self::Projection => f.write_str("projection"),
             Self::Runner => f.write_str("runner"),
+            Self::Effects => f.write_str("effects"),
+            Self::Stranger => f.write_str("stranger"),
         }
     }
 }
@@ -194,6 +213,8 @@ pub enum Event {
     Warded,
     /// An operator does something with a schedule.
     TimeKept,
+    /// Somebody starts a second runner.
+    StrangerCame,
     /// The disaster begins.
     Struck,
     /// The log becomes another one.

@@ -25,6 +25,7 @@ pub mod runbook;
 pub mod runner;
 pub mod settled;
 pub mod shell;
+pub mod stranger;
 pub mod submit;
 pub mod timekeepers;
 pub mod wardens;
@@ -35,7 +36,7 @@ use crate::trace::{EventId, Keep, Trace};
 use clients::Clients;
 use cloudlysis_core::aggregate::{Aggregate, RequestId};
 use cloudlysis_core::projection::Projection;
-use cloudlysis_core::runner::Runner;
+use cloudlysis_core::runner::{Runner, Source};
 use cloudlysis_core::wire::envelope::Command;
 use cloudlysis_core::{MarkCounts, Token};
 use cloudlysis_io_sim::broker::Broker;
@@ -68,8 +69,46 @@ pub struct Nodes {
     pub aggregates: Vec<Node<Aggregate>>,
     /// The views.
     pub projection: Node<Projection>,
-    /// Sagas and effects.
+    /// Sagas and effects, or sagas alone.
     pub runner: Node<Runner>,
+    /// Effects alone, when that is a process of its own.
+    pub effects: Option<Node<Runner>>,
+    /// A second owner of what the runner owns.
+    pub stranger: Option<Node<Runner>>,
+}
+
+impl Nodes {
+    /// The runner that has the effects.
+    #[must_use]
+    pub fn of_effects(&self) -> &Node<Runner> {
+        self.effects.as_ref().unwrap_or(&self.runner)
+    }
+
+    /// A runner by its id: the first when there is none of this id.
+    #[must_use]
+    pub fn runner_of(&self, id: NodeId) -> &Node<Runner> {
+        let own = match id {
+            NodeId::Effects => self.effects.as_ref(),
+            NodeId::Stranger => self.stranger.as_ref(),
+            NodeId::Aggregate(_) | NodeId::Projection | NodeId::Runner => None,
+        };
+        own.unwrap_or(&self.runner)
+    }
+
+    /// As [`Nodes::runner_of`], to change it.
+    pub fn runner_of_mut(&mut self, id: NodeId) -> &mut Node<Runner> {
+        let own = match id {
+            NodeId::Effects => self.effects.as_mut(),
+            NodeId::Stranger => self.stranger.as_mut(),
+            NodeId::Aggregate(_) | NodeId::Projection | NodeId::Runner => None,
+        };
+        own.unwrap_or(&mut self.runner)
+    }
+
+    /// Those that own what they read.
+    pub fn runners(&self) -> impl Iterator<Item = &Node<Runner>> {
+        std::iter::once(&self.runner).chain(&self.effects)
+    }
 }
 
 /// Sources of chance, one per purpose: drawing more for one does not change the others.
@@ -155,6 +194,8 @@ pub struct World {
     operators: Operators,
     wardens: Wardens,
     timekeepers: Timekeepers,
+    /// Consumers that a second owner knows to be another's.
+    met: BTreeSet<Source>,
     oracles: Oracles,
     /// An older disk of the projection.
     backup: Option<cloudlysis_io_sim::store::SimStore>,
@@ -183,6 +224,8 @@ impl World {
             aggregates: (0..plan.owners).map(|number| aggregate::node(&plan, number)).collect(),
             projection: projection::node(&plan),
             runner: runner::node(&plan),
+            effects: plan.halves.then(|| runner::effects_node(&plan)),
+            stranger: None,
         };
         let broker = Broker::start(0).map_err(|halt| Violation::of_broker(&halt, 0))?;
         let mut world = Self {
@@ -220,6 +263,7 @@ impl World {
             operators: Operators::default(),
             wardens: Wardens::default(),
             timekeepers: Timekeepers::default(),
+            met: BTreeSet::new(),
             oracles: Oracles::of(&plan),
             backup: None,
             calamity: plan.disaster.map(|(disaster, stream)| Calamity {
@@ -245,6 +289,7 @@ impl World {
         world.begin_operators();
         world.begin_wardens();
         world.begin_timekeepers();
+        world.begin_stranger();
         Ok(world)
     }
 
@@ -252,7 +297,8 @@ impl World {
     #[must_use]
     pub fn node_ids(&self) -> Vec<NodeId> {
         let aggregates = (0..self.plan.owners).map(NodeId::Aggregate);
-        aggregates.chain([NodeId::Projection, NodeId::Runner]).collect()
+        let runners = self.nodes.runners().chain(&self.nodes.stranger).map(|node| node.id);
+        aggregates.chain([NodeId::Projection]).chain(runners).collect()
     }
 
     /// Runs until everything has come to an end.
@@ -289,7 +335,9 @@ impl World {
                 self.turn::<Aggregate>(NodeId::Aggregate(number), cause)
             }
             Event::Turn(NodeId::Projection) => self.turn::<Projection>(NodeId::Projection, cause),
-            Event::Turn(NodeId::Runner) => self.turn::<Runner>(NodeId::Runner, cause),
+            Event::Turn(id @ (NodeId::Runner | NodeId::Effects | NodeId::Stranger)) => {
+                self.turn::<Runner>(id, cause)
+            }
             Event::NodeStarted(id) => self.on_node_started(id),
             Event::Reconnected { node, connection } => {
                 self.on_reconnected(node, connection);
@@ -341,6 +389,7 @@ impl World {
                 self.on_time_kept();
                 Ok(())
             }
+            Event::StrangerCame => self.on_stranger_came(),
             Event::Struck => self.on_struck(),
             Event::Rewritten => self.on_rewritten(),
             Event::Judged => self.on_judged(),
@@ -381,7 +430,8 @@ impl World {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let aggregates = self.nodes.aggregates.iter().map(|node| node.store.commits()).sum::<u64>();
-        let commits = aggregates + self.nodes.projection.store.commits() + self.nodes.runner.store.commits();
+        let runners = self.nodes.runners().map(|node| node.store.commits()).sum::<u64>();
+        let commits = aggregates + self.nodes.projection.store.commits() + runners;
         Stats { commits, ..self.stats.clone() }
     }
 
@@ -395,7 +445,9 @@ impl World {
     #[must_use]
     pub fn marks(&self) -> MarkCounts {
         let mut out = self.nodes.projection.all_marks();
-        out.add(&self.nodes.runner.all_marks());
+        for node in self.nodes.runners().chain(&self.nodes.stranger) {
+            out.add(&node.all_marks());
+        }
         for node in &self.nodes.aggregates {
             out.add(&node.all_marks());
         }

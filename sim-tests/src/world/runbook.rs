@@ -69,7 +69,7 @@ impl World {
         match id {
             NodeId::Aggregate(number) => self.nodes.aggregates[usize::from(number)].store.committed(),
             NodeId::Projection => self.nodes.projection.store.committed(),
-            NodeId::Runner => self.nodes.runner.store.committed(),
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => self.nodes.runner_of(id).store.committed(),
         }
     }
 
@@ -81,7 +81,7 @@ impl World {
             NodeId::Projection => present
                 .contradicts_projection(rows, &self.broker, self.now_ns)
                 .map(|violation| violation.detail),
-            NodeId::Runner => {
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => {
                 present.contradicts_runner(&rows, self.oracles.departed(), &self.clients.orders)
             }
         }
@@ -117,8 +117,8 @@ impl World {
                 let life = &self.nodes.projection.life;
                 life.as_ref().is_some_and(|life| life.driver.machine().not_ready().is_empty())
             }
-            NodeId::Runner => {
-                let life = &self.nodes.runner.life;
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => {
+                let life = &self.nodes.runner_of(id).life;
                 life.as_ref().is_some_and(|life| life.driver.machine().not_ready().is_empty())
             }
         }
@@ -157,7 +157,9 @@ impl World {
                     self.nodes.projection.store = SimStore::default();
                     self.nodes.projection.config.adopt = true;
                 }
-                NodeId::Runner => self.nodes.runner.config.adopt = true,
+                NodeId::Runner | NodeId::Effects | NodeId::Stranger => {
+                    self.nodes.runner_of_mut(id).config.adopt = true;
+                }
             }
             self.note(|| format!("{id} is started again, as the runbook says"));
             self.after(MS, Event::NodeStarted(id));

@@ -13,17 +13,39 @@ use cloudlysis_core::program::GAS_MAX_DEFAULT;
 use cloudlysis_core::runner::{Config, Effect, Input, Mode, Runner, Source};
 use cloudlysis_io_sim::edge::{Fact, GateIndex, Publisher};
 use cloudlysis_io_sim::rng::Rng;
+use std::collections::BTreeMap;
 
+/// The whole runner, or the half that has the sagas.
 pub(super) fn node(plan: &Plan) -> Node<Runner> {
+    let mode = if plan.halves { Mode::Sagas } else { Mode::Combined(plan.hand_over) };
+    of_mode(plan, NodeId::Runner, mode)
+}
+
+/// The half that has the effects.
+pub(super) fn effects_node(plan: &Plan) -> Node<Runner> {
+    of_mode(plan, NodeId::Effects, Mode::Effects)
+}
+
+/// As the first runner, with a disk of its own.
+pub(super) fn stranger(plan: &Plan) -> Node<Runner> {
+    of_mode(plan, NodeId::Stranger, node(plan).config.mode)
+}
+
+fn of_mode(plan: &Plan, id: NodeId, mode: Mode) -> Node<Runner> {
     let app = shop();
+    let (sagas, schedules, effects) = match mode {
+        Mode::Combined(_) => (app.sagas.clone(), app.schedules.clone(), app.effects.clone()),
+        Mode::Sagas => (app.sagas.clone(), app.schedules.clone(), BTreeMap::new()),
+        Mode::Effects => (BTreeMap::new(), BTreeMap::new(), app.effects.clone()),
+    };
     let config = Config {
-        sagas: app.sagas.clone(),
+        sagas,
         natives: app.natives.clone(),
-        effects: app.effects.clone(),
-        schedules: app.schedules.clone(),
-        mode: Mode::Combined(plan.hand_over),
+        effects,
+        schedules,
+        mode,
         partition: 0,
-        store_id: "runner-store".to_owned(),
+        store_id: format!("{id}-store"),
         adopt: false,
         gate_limits: plan.gate,
         outbox_limits: plan.outbox,
@@ -35,7 +57,7 @@ pub(super) fn node(plan: &Plan) -> Node<Runner> {
         seed: plan.seed,
         quirks: plan.quirks,
     };
-    Node::new(NodeId::Runner, config, plan)
+    Node::new(id, config, plan)
 }
 
 fn source(gate: GateIndex) -> Option<Source> {
@@ -43,8 +65,8 @@ fn source(gate: GateIndex) -> Option<Source> {
 }
 
 impl Shell for Runner {
-    fn node(nodes: &mut Nodes, _: NodeId) -> &mut Node<Self> {
-        &mut nodes.runner
+    fn node(nodes: &mut Nodes, id: NodeId) -> &mut Node<Self> {
+        nodes.runner_of_mut(id)
     }
 
     fn connection_changed(connected: bool) -> Input {
@@ -69,14 +91,21 @@ impl Shell for Runner {
 
     fn deployed(config: &mut Config, dice: &mut Rng) {
         let app = if dice.one_in(2) { shop() } else { next_edition() };
-        config.sagas.clone_from(&app.sagas);
+        if config.mode != Mode::Effects {
+            config.sagas.clone_from(&app.sagas);
+        }
     }
 
     fn in_flight(&self) -> usize {
         self.outbox().in_flight() + self.effects().in_flight()
     }
 
+    fn told(world: &mut World, id: NodeId, inputs: &[Input]) {
+        world.tell_stranger(id, inputs);
+    }
+
     fn perform(world: &mut World, id: NodeId, effect: Effect) -> Result<(), Violation> {
+        world.look_at_stranger(id, &effect)?;
         match effect {
             Effect::Gate { source, effect } => {
                 let position = Source::ALL.iter().position(|own| *own == source);
@@ -88,8 +117,9 @@ impl Shell for Runner {
                 Ok(())
             }
             Effect::Effect(effect) => {
-                let rows = world.nodes.runner.store.committed();
-                world.oracles.on_execute(world.now_ns, &rows, &effect)?;
+                let rows = world.nodes.runner_of(id).store.committed();
+                let sagas = world.nodes.runner.store.committed();
+                world.oracles.on_execute(world.now_ns, &rows, &sagas, &effect)?;
                 world.call(effect);
                 Ok(())
             }
@@ -129,7 +159,9 @@ impl World {
         if let GateEffect::Ack { ack } | GateEffect::Term { ack, .. } = &effect {
             let rows = match id {
                 NodeId::Aggregate(_) | NodeId::Projection => self.nodes.projection.store.committed(),
-                NodeId::Runner => self.nodes.runner.store.committed(),
+                NodeId::Runner | NodeId::Effects | NodeId::Stranger => {
+                    self.nodes.runner_of(id).store.committed()
+                }
             };
             self.oracles.on_settling(id, &rows, ack)?;
         }

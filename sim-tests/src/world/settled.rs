@@ -1,12 +1,13 @@
 //! Whether everything has come to an end after the faults; and if it does not, what it waits for.
 
 use super::event::{Event, NodeId};
+use super::node::Node;
 use super::{MS, Nodes, World};
 use crate::oracles::{End, Violation};
 use cloudlysis_core::Invariant;
 use cloudlysis_core::gate::Standing;
 use cloudlysis_core::quarantine::Quarantine;
-use cloudlysis_core::runner::Source;
+use cloudlysis_core::runner::{Runner, Source};
 use cloudlysis_core::saga::Instance;
 use cloudlysis_core::schedule::recurring::Row;
 use cloudlysis_core::{Halt, Table, View};
@@ -34,6 +35,7 @@ impl World {
                     executions: self.outside.executions(),
                     aggregates: self.nodes.aggregates.iter().map(|node| node.store.committed()).collect(),
                     runner: self.nodes.runner.store.committed(),
+                    effects: self.nodes.of_effects().store.committed(),
                     projection: self.nodes.projection.store.committed(),
                 };
                 self.oracles.on_end(&end)
@@ -50,12 +52,12 @@ impl World {
     }
 
     fn check_nodes(&self) -> Result<(), Violation> {
-        let Nodes { aggregates, projection, runner } = &self.nodes;
+        let Nodes { aggregates, projection, runner: _, effects: _, stranger: _ } = &self.nodes;
         let of =
             |id: NodeId, checked: Result<(), Halt>| checked.map_err(|halt| Violation::of_halt(id, &halt));
         aggregates.iter().try_for_each(|node| of(node.id, node.check()))?;
         of(projection.id, projection.check())?;
-        of(runner.id, runner.check())
+        self.nodes.runners().try_for_each(|node| of(node.id, node.check()))
     }
 
     /// What has not come to an end, if anything.
@@ -63,23 +65,25 @@ impl World {
         if let Some(what) = self.clients.unfinished() {
             return Some(what);
         }
-        let down = self.node_ids().into_iter().find(|id| !self.is_up(*id));
+        let away = |id: &NodeId| !self.is_up(*id) && !self.halted.contains_key(id);
+        let down = self.node_ids().into_iter().find(away);
         if let Some(id) = down {
             return Some(format!("{id} is down"));
         }
-        self.unfinished_runner().or_else(|| self.unfinished_projection())
+        let runners = self.nodes.runners().find_map(|node| self.unfinished_runner(node));
+        runners.or_else(|| self.unfinished_projection()).or_else(|| self.unfinished_stranger())
     }
 
-    fn unfinished_runner(&self) -> Option<String> {
-        let life = self.nodes.runner.life.as_ref()?;
+    fn unfinished_runner(&self, node: &Node<Runner>) -> Option<String> {
+        let life = node.life.as_ref()?;
         let runner = life.driver.machine();
-        if self.nodes.runner.draining {
-            return Some("the runner drains".to_owned());
+        if node.draining {
+            return Some(format!("{} drains", node.id));
         }
         if runner.outbox().depth() > 0 {
             return Some(format!("{} entries wait in the outbox", runner.outbox().depth()));
         }
-        if let Ok([lane, ..]) = Quarantine::lanes(&self.nodes.runner.store.committed()).as_deref() {
+        if let Ok([lane, ..]) = Quarantine::lanes(&node.store.committed()).as_deref() {
             return Some(format!("lane {lane} of the outbox is a dead letter"));
         }
         if runner.effects().open() > 0 {
@@ -90,7 +94,7 @@ impl World {
             let last = self.oracles.last_seq(source.stream(), kind);
             if gate.standing() != Standing::Bound || gate.checkpoint().seq < last {
                 let seq = gate.checkpoint().seq;
-                return Some(format!("runner {source:?}: {:?} at {seq} of {last}", gate.standing()));
+                return Some(format!("{} {source:?}: {:?} at {seq} of {last}", node.id, gate.standing()));
             }
         }
         let rests = |row: &Row| row.paused.is_none() && row.backfill.is_none();
@@ -101,7 +105,7 @@ impl World {
             ));
         }
         let mut open = None;
-        let rows = self.nodes.runner.store.committed();
+        let rows = node.store.committed();
         let scanned = rows.scan(Table::Saga, b"", &mut |key, row| match Instance::decode(row) {
             Ok(instance) if instance.status.is_final() => ControlFlow::Continue(()),
             Ok(instance) => {

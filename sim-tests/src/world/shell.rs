@@ -7,6 +7,7 @@ use crate::oracles::{Seen, Violation};
 use crate::trace::EventId;
 use cloudlysis_core::aggregate::Aggregate;
 use cloudlysis_core::drain::Report;
+use cloudlysis_core::halt::Fence;
 use cloudlysis_core::projection::Projection;
 use cloudlysis_core::runner::Runner;
 use cloudlysis_core::{Halt, Invariant, Machine, StoreFault};
@@ -38,6 +39,8 @@ pub(super) trait Shell: Machine<Input: Debug, Effect: Debug, Config: Clone> {
     fn in_flight(&self) -> usize;
     /// A process is about to start: under other manifests, if there was a deployment.
     fn deployed(_config: &mut Self::Config, _dice: &mut Rng) {}
+    /// Facts are about to be handled.
+    fn told(_world: &mut World, _id: NodeId, _inputs: &[Self::Input]) {}
     /// Performs what was released.
     fn perform(world: &mut World, id: NodeId, effect: Self::Effect) -> Result<(), Violation>;
 }
@@ -48,7 +51,9 @@ macro_rules! for_node {
         match $id {
             NodeId::Aggregate(_) => $world.$method::<Aggregate>($id $(, $argument)*),
             NodeId::Projection => $world.$method::<Projection>($id $(, $argument)*),
-            NodeId::Runner => $world.$method::<Runner>($id $(, $argument)*),
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => {
+                $world.$method::<Runner>($id $(, $argument)*)
+            }
         }
     };
 }
@@ -70,6 +75,7 @@ impl World {
         if fate == Fate::DiesBefore {
             return self.kill(id);
         }
+        M::told(self, id, &inputs);
         let was_idle = inputs.is_empty();
         let node = M::node(&mut self.nodes, id);
         let Some(report) = node.turn(now_ns, inputs, fate) else { return Ok(()) };
@@ -108,6 +114,12 @@ impl World {
             TurnEnd::Faulted(fault) => self.on_store_fault::<M>(id, fault, fate)?,
             TurnEnd::Halted(Halt::Fenced(fence)) if self.is_struck() => {
                 self.stay_halted(id, fence.to_string());
+                for_node!(self.die(id));
+                self.break_requests(id);
+                return Ok(());
+            }
+            TurnEnd::Halted(Halt::Fenced(Fence::ForeignConsumer { consumer, .. })) if self.may_yield(id) => {
+                self.on_yielded(id, &consumer);
                 for_node!(self.die(id));
                 self.break_requests(id);
                 return Ok(());
@@ -203,6 +215,9 @@ impl World {
     }
 
     pub(super) fn on_node_started(&mut self, id: NodeId) -> Result<(), Violation> {
+        if id == NodeId::Stranger {
+            self.met.clear();
+        }
         for_node!(self.start(id)).map_err(|halt| Violation::of_halt(id, &halt))?;
         for_node!(self.wake(id));
         Ok(())
@@ -338,7 +353,7 @@ impl World {
         if let Some(life) = &mut node.life {
             life.clock.jump(by_ms);
         }
-        if id == NodeId::Runner {
+        if id.is_runner() {
             self.oracles.on_clock_jump(by_ms);
         }
     }
@@ -361,7 +376,7 @@ impl World {
                 self.nodes.aggregates.get(usize::from(number)).is_some_and(|node| node.life.is_some())
             }
             NodeId::Projection => self.nodes.projection.life.is_some(),
-            NodeId::Runner => self.nodes.runner.life.is_some(),
+            NodeId::Runner | NodeId::Effects | NodeId::Stranger => self.nodes.runner_of(id).life.is_some(),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! rows that are committed ─► a verb ─► the runner's machine ─► the answer, held against the selection
 //! ```
 //!
-//! One request at a time. Who hears no answer asks for something else: nobody knows what became of the request. When
+//! Of either half, when the runner is two processes. One request at a time. Who hears no answer asks for something else: nobody knows what became of the request. When
 //! faults have ended they let go what the outbox gave up on, and ask for nothing more; what is under way ends by itself.
 //! What the outbox gave up on is never dropped: whoever waits for it would wait for ever.
 
@@ -33,8 +33,8 @@ const PER_SECOND: [u32; 3] = [2, 50, 1_000];
 /// All operators of the quarantine.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Wardens {
-    /// Which request waits for an answer, and since when.
-    waiting: Option<(u64, u64)>,
+    /// Which request waits for an answer, of whom, and since when.
+    waiting: Option<(u64, NodeId, u64)>,
 }
 
 /// What they see.
@@ -77,8 +77,8 @@ impl World {
         self.after(delay, Event::Warded);
     }
 
-    fn held_back(&self) -> Result<HeldBack, Halt> {
-        let rows = self.nodes.runner.store.committed();
+    fn held_back(&self, id: NodeId) -> Result<HeldBack, Halt> {
+        let rows = self.nodes.runner_of(id).store.committed();
         let keys = Quarantine::list(&rows, &Which::default(), "", 100)?.items;
         let selections = Quarantine::selections(&rows)?;
         let with = |under_way: bool| {
@@ -88,7 +88,7 @@ impl World {
         Ok(HeldBack { keys, waiting: with(false), under_way: with(true) })
     }
 
-    fn draw_redrive(&mut self, held: &HeldBack) -> Option<Verb> {
+    fn draw_redrive(&mut self, id: NodeId, held: &HeldBack) -> Option<Verb> {
         let dice = &mut self.dice.wardens;
         if !held.under_way.is_empty() && dice.below(4) == 0 {
             return Some(Verb::Unselect { selection: *dice.pick(&held.under_way) });
@@ -113,7 +113,7 @@ impl World {
         let key = QuarantineKey::parse(&own.key)?;
         let what = dice.below(6);
         if what < 3 && !is_lane(own) {
-            let rows = self.nodes.runner.store.committed();
+            let rows = self.nodes.runner_of(id).store.committed();
             let first = Quarantine::messages(&rows, &key, 0, 1).ok()?.first()?.position;
             // What nobody could read becomes an event that nobody waits for.
             let edits = what < 2 && own.key.contains(".aggregate.order.");
@@ -128,18 +128,20 @@ impl World {
     }
 
     pub(super) fn on_warded(&mut self) -> Result<(), Violation> {
-        let patient = self.wardens.waiting.is_some_and(|(_, since)| self.now_ns < since + PATIENCE_NS);
-        if !patient && self.is_up(NodeId::Runner) {
-            let held = self.held_back().map_err(|halt| Violation::of_halt(NodeId::Runner, &halt))?;
+        let patient = self.wardens.waiting.is_some_and(|(_, _, since)| self.now_ns < since + PATIENCE_NS);
+        let halves = self.nodes.effects.is_some() && self.dice.wardens.one_in(2);
+        let id = if halves { NodeId::Effects } else { NodeId::Runner };
+        if !patient && self.is_up(id) {
+            let held = self.held_back(id).map_err(|halt| Violation::of_halt(id, &halt))?;
             let verb = match self.healed_at {
-                None => self.draw_redrive(&held),
+                None => self.draw_redrive(id, &held),
                 Some(_) => held.last_request(),
             };
             if let Some(verb) = verb {
                 let ticket = self.operators.draw_ticket();
-                self.wardens.waiting = Some((ticket, self.now_ns));
+                self.wardens.waiting = Some((ticket, id, self.now_ns));
                 let operation = Operation::Quarantine(Redrive { tenant: None, verb });
-                self.push::<Runner>(NodeId::Runner, Input::Asked { ticket, operation: Box::new(operation) });
+                self.push::<Runner>(id, Input::Asked { ticket, operation: Box::new(operation) });
             }
         }
         self.ward_later();
@@ -153,15 +155,15 @@ impl World {
         operation: &Redrive,
         answer: &Result<Done, Refusal>,
     ) -> Result<(), Violation> {
-        if self.wardens.waiting.is_none_or(|(own, _)| own != ticket) {
+        let Some((_, id, _)) = self.wardens.waiting.take_if(|(own, _, _)| *own == ticket) else {
             return Ok(());
-        }
-        self.wardens.waiting = None;
-        let Ok(Done::Quarantine(Operated::Selection { id, selection, .. })) = answer else { return Ok(()) };
-        let rows = self.nodes.runner.store.committed();
-        let stands =
-            Quarantine::selections(&rows).map_err(|halt| Violation::of_halt(NodeId::Runner, &halt))?;
-        let stands = stands.get(id);
+        };
+        let Ok(Done::Quarantine(Operated::Selection { id: named, selection, .. })) = answer else {
+            return Ok(());
+        };
+        let rows = self.nodes.runner_of(id).store.committed();
+        let stands = Quarantine::selections(&rows).map_err(|halt| Violation::of_halt(id, &halt))?;
+        let stands = stands.get(named);
         let agrees = stands.is_some_and(|own| {
             let goes_on = own.doing == selection.doing || matches!(own.doing, Doing::Ended { .. });
             own.keys == selection.keys && own.left <= selection.left && goes_on
@@ -169,7 +171,7 @@ impl World {
         if agrees {
             return Ok(());
         }
-        let detail = format!("{operation:?} is answered {id} {selection:?}, the row says {stands:?}");
+        let detail = format!("{operation:?} is answered {named} {selection:?}, the row says {stands:?}");
         Err(Violation::new(Invariant::Qrn4, detail))
     }
 }

@@ -307,3 +307,21 @@ fn a_consumer_of_another_store_is_not_taken_over_unless_by_order() {
     let (mut bench, mut upstream) = after(|upstream| upstream.leave_consumer(None, 2));
     assert_eq!(fence(&mut bench, &mut upstream), None, "nobody owns it");
 }
+
+#[test]
+pub(super) fn an_owner_that_was_met_is_there_while_its_consumer_is_away() {
+    let limits = Limits { confirm_ms: 10_000, ..LIMITS };
+    let foreign = |upstream: &mut Upstream| upstream.leave_consumer(Some("store-b"), 2);
+    let (mut bench, mut upstream) = over(Config { limits, ..config() }, foreign);
+    assert_eq!(fence_of(&mut bench, &mut upstream), None, "not yet certain");
+    assert_eq!((standing(&bench), bench.marked(Mark::GateDoubted)), (Standing::Unbound, 1));
+    // Its owner makes it anew just then.
+    upstream.lose_consumer();
+    bench.oversleep(LIMITS.rebind_ms_max);
+    assert_eq!(fence_of(&mut bench, &mut upstream), None);
+    assert_eq!((standing(&bench), bench.marked(Mark::GateDoubted)), (Standing::Unbound, 2));
+    bench.oversleep(10_000);
+    let (consumer, owner, own) = ("projection-orders-p0".into(), "store-b".into(), "store-a".into());
+    let foreign = Fence::ForeignConsumer { consumer, owner, own };
+    assert_eq!(fence_of(&mut bench, &mut upstream), Some(foreign));
+}

@@ -35,6 +35,7 @@ pub(crate) const EXAM: Exam = &[
         Quirk::GateBelieveAtOnce,
         fences::a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition,
     ),
+    (Quirk::GateIgnoreOwner, fences::an_owner_that_was_met_is_there_while_its_consumer_is_away),
     (Quirk::GateIgnoreStop, script::a_stopped_gate_takes_nothing_in_and_wants_nothing),
     (Quirk::GateForgetPublished, fences::a_message_of_our_own_that_is_not_there_any_more_is_noticed),
     (Quirk::GateCheckpointLate, script::what_is_applied_is_contiguous_over_messages_of_others),

@@ -1,6 +1,6 @@
 //! Occurrences of schedules: each reaches what it is for, once, and its end comes back.
 
-use super::{Bench, Config, Landed, Mode, Runner, World, config, shop_with};
+use super::{Bench, Config, Effect, Input, Landed, Mode, Runner, World, config, shop_with};
 use crate::marks::Mark;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::saga::{HandOver, Status};
@@ -42,6 +42,12 @@ on_event:
 
 /// A runner with these schedules that is bound to its streams.
 fn world(names: &[&str], hand_over: HandOver) -> World {
+    let mut world = not_bound(names, hand_over);
+    world.run();
+    world
+}
+
+fn not_bound(names: &[&str], hand_over: HandOver) -> World {
     let files = [
         ("schedules/adds.yaml", ADDS),
         ("schedules/refused.yaml", REFUSED),
@@ -52,9 +58,7 @@ fn world(names: &[&str], hand_over: HandOver) -> World {
     let app = shop_with(&files);
     let (sagas, mut schedules) = (app.sagas, app.schedules);
     schedules.retain(|name, _| names.contains(&name.as_str()));
-    let mut world = World::new(Config { sagas, schedules, mode: Mode::Combined(hand_over), ..config() });
-    world.run();
-    world
+    World::new(Config { sagas, schedules, mode: Mode::Combined(hand_over), ..config() })
 }
 
 impl World {
@@ -68,6 +72,22 @@ impl World {
         let mut rows = self.bench.machine().recurring().rows();
         rows.find(|(key, _)| key.schedule.as_str() == schedule).expect("a row").1.clone()
     }
+}
+
+#[test]
+pub(super) fn no_effect_is_called_before_the_streams_are_known_to_be_ours() {
+    let mut world = not_bound(&["mails"], HandOver::Commit);
+    world.bench.settle();
+    let asked = world.bench.advance(10_000);
+    let calls = |asked: &[Effect]| asked.iter().filter(|own| matches!(own, Effect::Effect(_))).count();
+    assert_eq!(world.bench.machine().effects().open(), 1, "it was due");
+    assert_eq!(calls(&asked), 0, "somebody else may own this partition");
+    world.carry(asked);
+    assert_eq!(world.outside.of("acme/o-mail"), ["send_receipt"]);
+    // What is ours now need not wait for a broker that is away.
+    world.bench.turn([Input::ConnectionChanged { connected: false }]);
+    world.wait(10_000);
+    assert_eq!(world.outside.of("acme/o-mail"), ["send_receipt", "send_receipt"]);
 }
 
 #[test]
