@@ -1,5 +1,5 @@
 //! The example application, as every simulated world runs it: the shop, on terms that show within a run, and beside it an
-//! alarm clock and rounds that are due again and again.
+//! alarm clock, a bank, and rounds that are due again and again.
 
 use cloudlysis_core::manifest::{App, SourceFile};
 use std::collections::BTreeMap;
@@ -11,7 +11,10 @@ use std::sync::{Arc, LazyLock};
 const CHECKOUT: &str = "sagas/checkout.yaml";
 
 /// What is ours: beside the shop's manifests, or in the place of one.
-const OWN: [&str; 9] = [
+const OWN: [&str; 12] = [
+    "aggregates/account.yaml",
+    "aggregates/transfer.yaml",
+    "sagas/transfer.yaml",
     "sagas/alarm.yaml",
     "sagas/round.yaml",
     "schedules/rounds.yaml",

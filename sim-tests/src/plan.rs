@@ -189,6 +189,8 @@ pub struct Plan {
     pub tenants: u64,
     /// Orders placed in all.
     pub orders: u64,
+    /// Transfers between accounts in all.
+    pub transfers: u64,
     /// Average pause between two operations, in milliseconds.
     pub pause_ms: u64,
     /// How many aggregate nodes at once.
@@ -255,6 +257,8 @@ impl Plan {
             faults,
             tenants: rng.within(2, 3),
             orders: rng.within(4, 24),
+            // What a disaster did to accounts nobody judges.
+            transfers: if disaster.is_none() { *rng.fork("bank").pick(&[0, 0, 6, 18]) } else { 0 },
             pause_ms: *rng.pick(&[5, 50, 400]),
             owners: 1 + u8::from(two_owners),
             replicas,

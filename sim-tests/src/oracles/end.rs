@@ -2,9 +2,11 @@
 
 use super::Violation;
 use super::answers::Answers;
+use super::bank;
 use super::forgotten::Forgotten;
 use super::logs::{Logs, subject_of};
 use crate::plan::Plan;
+use crate::world::bank::Bank;
 use crate::world::clients::{GoodsIn, OrderPlan, SKUS};
 use cloudlysis_core::aggregate::AggregateKey;
 use cloudlysis_core::effect::{LedgerRow, Phase};
@@ -29,6 +31,8 @@ pub struct End<'w> {
     pub goods: &'w [GoodsIn],
     /// What was ordered.
     pub orders: &'w [OrderPlan],
+    /// What was to be moved between accounts.
+    pub bank: &'w Bank,
     /// What really happened outside.
     pub executions: &'w [Execution],
     /// Rows of the aggregate nodes.
@@ -78,6 +82,7 @@ pub(super) fn check(
     for order in end.orders {
         check_order(end, order, logs, &sagas)?;
     }
+    bank::check(end.bank, logs, &sagas)?;
     check_stock(end, logs, &sagas)
 }
 

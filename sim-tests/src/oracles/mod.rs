@@ -12,6 +12,7 @@
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
 //! | [`forgotten`] | every row that is removed because it has ended | INV-KEEP-1 |
+//! | [`bank`] | every account, once everything has ended | INV-CONS-1 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
 //!
 //! Beside them, every machine checks its own invariants after every turn, a twin is recovered after every commit
@@ -21,6 +22,7 @@
 //! programs themselves and the decoding of envelopes and rows.
 
 pub mod answers;
+pub mod bank;
 pub mod calls;
 pub mod divergence;
 pub mod end;

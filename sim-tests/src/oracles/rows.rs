@@ -24,8 +24,8 @@ use cloudlysis_io_sim::store::{Change, Committed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// The undoing work of the shop's saga, in the order in which it must be asked for.
-const UNDOING: [&str; 2] = ["refund", "release"];
+/// The undoing work of each saga, in the order in which it must be asked for.
+const UNDOING: [&str; 3] = ["refund", "release", "give_back"];
 
 /// Watches rows.
 #[derive(Clone, Debug)]
@@ -410,7 +410,7 @@ fn check_saga(seen: &Seen<'_>, change: &Change, forgotten: &Forgotten) -> Result
         return Err(broken(Invariant::Saga3, seen, change, &format!("undoes in the order {undoing:?}")));
     }
     if after.status == Status::Compensated {
-        for (done, undone_by) in [("charge", "refund"), ("reserve", "release")] {
+        for (done, undone_by) in [("charge", "refund"), ("reserve", "release"), ("withdraw", "give_back")] {
             let is_done =
                 after.works.iter().any(|work| work.name.as_str() == done && work.state == WorkState::Done);
             if is_done && !undoing.contains(&undone_by) {

@@ -3,6 +3,7 @@
 //! A client repeats a command under its id until it hears a definite answer; what comes back for an attempt it no
 //! longer waits for is not heard. Some ask again after the answer, because people do.
 
+use super::bank::{Bank, DEPOSIT_CENTS, Deposit, Transfer};
 use super::event::{Caller, Event};
 use super::{MS, World};
 use crate::oracles::{Violation, of_definite};
@@ -39,6 +40,16 @@ pub enum Step {
     Cancel {
         /// Which.
         order: usize,
+    },
+    /// Puts money into an account.
+    Deposit {
+        /// Which deposit.
+        deposit: usize,
+    },
+    /// Asks for money to be moved.
+    Transfer {
+        /// Which transfer.
+        transfer: usize,
     },
     /// Sends a command again that was answered.
     Repeat {
@@ -97,6 +108,8 @@ pub struct Clients {
     pub goods: Vec<GoodsIn>,
     /// Orders they place.
     pub orders: Vec<OrderPlan>,
+    /// Money they move.
+    pub bank: Bank,
     calls: BTreeMap<u64, Call>,
     next_call: u64,
     /// Steps that are scheduled and did not happen yet.
@@ -104,7 +117,7 @@ pub struct Clients {
 }
 
 /// A tenant of the world: the first one is the default tenant, whose id is empty.
-fn tenant(number: u64) -> TenantId {
+pub(super) fn tenant(number: u64) -> TenantId {
     let raw = if number == 0 { String::new() } else { format!("t{number}") };
     TenantId::parse(&raw).expect("a tenant id")
 }
@@ -135,7 +148,7 @@ impl Clients {
                 repeated_after_ms: rng.one_in(4).then(|| rng.within(0, 20_000)),
             })
             .collect();
-        Self { goods, orders, calls: BTreeMap::new(), next_call: 1, ahead: 0 }
+        Self { goods, orders, bank: Bank::of(plan), calls: BTreeMap::new(), next_call: 1, ahead: 0 }
     }
 
     /// What has not come to an end.
@@ -211,6 +224,16 @@ impl World {
                 let OrderPlan { tenant, id, .. } = &self.clients.orders[order];
                 command(tenant, "order", id.as_str(), "cancel", &format!("cancel-{id}"), Value::Null)
             }
+            Step::Deposit { deposit } => {
+                let Deposit { tenant, account } = &self.clients.bank.deposits[deposit];
+                let payload = json!({ "cents": DEPOSIT_CENTS });
+                command(tenant, "account", account, "deposit", &format!("deposit-{account}"), payload)
+            }
+            Step::Transfer { transfer } => {
+                let Transfer { tenant, id, from, to, cents } = &self.clients.bank.transfers[transfer];
+                let payload = json!({ "from": from, "to": to, "cents": cents });
+                command(tenant, "transfer", id.as_str(), "ask", &format!("ask-{id}"), payload)
+            }
             Step::Repeat { call } => match self.clients.calls.get(&call) {
                 Some(call) => call.command.clone(),
                 None => return,
@@ -258,7 +281,7 @@ impl World {
             Some(Reply::Unreadable { detail }) => {
                 let is_victim = match step {
                     Step::Place { order } | Step::Cancel { order } => self.clients.orders[order].victim,
-                    Step::Add { .. } => false,
+                    Step::Add { .. } | Step::Deposit { .. } | Step::Transfer { .. } => false,
                     Step::Repeat { .. } => true,
                 };
                 if !is_victim && !self.is_struck() {

@@ -11,6 +11,7 @@
 //! There is no other way for anything to happen, and no source of chance but the seed.
 
 pub mod aggregate;
+pub mod bank;
 pub mod broker;
 pub mod calls;
 pub mod clients;
@@ -122,6 +123,8 @@ pub struct Dice {
     pub turns: Rng,
     /// What clients do.
     pub clients: Rng,
+    /// When money moves.
+    pub bank: Rng,
     /// What operators do.
     pub operators: Rng,
     /// What operators of the quarantine do.
@@ -240,6 +243,7 @@ impl World {
                 network: dice.fork("network"),
                 turns: dice.fork("turns"),
                 clients: dice.fork("clients"),
+                bank: dice.fork("transfers"),
                 operators: dice.fork("operators"),
                 wardens: dice.fork("wardens"),
                 deployments: dice.fork("deployments"),
@@ -286,6 +290,7 @@ impl World {
             world.after(0, Event::NodeStarted(id));
         }
         world.begin_workload();
+        world.begin_bank();
         world.begin_operators();
         world.begin_wardens();
         world.begin_timekeepers();

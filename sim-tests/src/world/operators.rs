@@ -23,8 +23,8 @@ const PAUSE_NS: (u64, u64) = (20 * MS, 2_500 * MS);
 /// How long an answer is waited for.
 const PATIENCE_NS: u64 = 5_000 * MS;
 
-/// Work after which the shop's saga cannot be undone.
-const SENDING: [&str; 3] = ["parcel", "ship", "sell"];
+/// Work after which a saga cannot be undone.
+const SENDING: [&str; 4] = ["parcel", "ship", "sell", "credit"];
 
 /// The saga that may begin again: what it does twice harms nobody.
 const ALARM: &str = "alarm";

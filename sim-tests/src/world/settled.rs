@@ -32,6 +32,7 @@ impl World {
                     plan: &self.plan,
                     goods: &self.clients.goods,
                     orders: &self.clients.orders,
+                    bank: &self.clients.bank,
                     executions: self.outside.executions(),
                     aggregates: self.nodes.aggregates.iter().map(|node| node.store.committed()).collect(),
                     runner: self.nodes.runner.store.committed(),
@@ -90,8 +91,11 @@ impl World {
             return Some(format!("{} effects are open", runner.effects().open()));
         }
         for (source, gate) in runner.gates() {
-            let kind = (*source == Source::Events).then_some("order");
-            let last = self.oracles.last_seq(source.stream(), kind);
+            let last_of = |kind| self.oracles.last_seq(source.stream(), kind);
+            let last = match source {
+                Source::Events => last_of(Some("order")).max(last_of(Some("transfer"))),
+                Source::Results | Source::Commands => last_of(None),
+            };
             if gate.standing() != Standing::Bound || gate.checkpoint().seq < last {
                 let seq = gate.checkpoint().seq;
                 return Some(format!("{} {source:?}: {:?} at {seq} of {last}", node.id, gate.standing()));
