@@ -5,6 +5,7 @@
 //! first thing that does not agree, and knows nothing of how the node might notice.
 
 use super::answers::Answers;
+use super::end::COUNTED;
 use super::logs::subject_of;
 use super::outbox::{parked_of, position_of};
 use super::views::Views;
@@ -223,9 +224,11 @@ impl Present {
             }
         }
         let handed_over = handed_over(rows);
-        each(rows, Table::Effect, |key, _| {
+        each(rows, Table::Effect, |key, row| {
             let (_, command) = keys::parse_effect(key)?;
-            if handed_over.contains(&command) {
+            // No log knows what a schedule hands over inside its commit.
+            let by_schedule = LedgerRow::decode(row).is_ok_and(|row| row.effect.as_str() == COUNTED);
+            if by_schedule || handed_over.contains(&command) {
                 return None;
             }
             let asked = |(stream, subject): &(PlatformStream, String)| {

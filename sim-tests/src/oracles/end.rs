@@ -47,7 +47,7 @@ pub struct End<'w> {
 
 /// The schedule that asks for an effect directly, and the effect.
 const COUNTING: &str = "counts";
-const COUNTED: &str = "count";
+pub(super) const COUNTED: &str = "count";
 
 /// How an order ended, as its saga has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

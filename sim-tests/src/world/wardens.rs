@@ -129,7 +129,7 @@ impl World {
 
     pub(super) fn on_warded(&mut self) -> Result<(), Violation> {
         let patient = self.wardens.waiting.is_some_and(|(_, _, since)| self.now_ns < since + PATIENCE_NS);
-        let halves = self.nodes.effects.is_some() && self.dice.wardens.one_in(2);
+        let halves = self.nodes.effects.is_some() && self.dice.wardens.one_in(4);
         let id = if halves { NodeId::Effects } else { NodeId::Runner };
         if !patient && self.is_up(id) {
             let held = self.held_back(id).map_err(|halt| Violation::of_halt(id, &halt))?;
