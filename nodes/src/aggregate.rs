@@ -17,7 +17,7 @@ use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_io_nats::broker::{ApiAnswer, Broker, Which};
 use cloudlysis_io_nats::consumer::inspect;
-use cloudlysis_io_nats::store::HeedStore;
+use cloudlysis_io_nats::store::Figures;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -116,7 +116,7 @@ impl Edge<Aggregate> for AggregateEdge {
         self.waiting.locked().clear();
     }
 
-    fn observe(&self, machine: &Aggregate, store: &HeedStore) {
+    fn observe(&self, machine: &Aggregate, store: &Figures) {
         let (used, size) = store.usage();
         telemetry::storage("aggregate", used, size);
         telemetry::commands(machine.commands());

@@ -7,15 +7,17 @@
 //!                                                    stop, not ready ◄┘ fenced, corrupt, broken
 //! ```
 //!
-//! The thread runs a current-thread runtime only to wait; the turn itself is a plain call and holds no transaction
-//! across an `.await`. What the edges do for released effects runs on the process's shared runtime and comes back as
-//! facts through the same channel.
+//! The thread runs a current-thread runtime only to wait; the turn itself is a plain call. What the edges do for
+//! released effects runs on the process's shared runtime and comes back as facts through the same channel.
+//!
+//! Between turns the store's [`Writer`] may be ahead of what readers see: it catches up when one asks, when the partition
+//! has nothing to do, and when the machine ends.
 
 use crate::telemetry;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::{Checks, Driver, Halt, Machine, Mono, Now, Quirks, StoreFault};
 use cloudlysis_io_nats::clock::Clock;
-use cloudlysis_io_nats::store::HeedStore;
+use cloudlysis_io_nats::store::{Commits, Figures, HeedStore, Writer};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,6 +28,8 @@ pub const INPUTS_MAX: usize = 4096;
 const TURN_INPUTS_MAX: usize = 512;
 /// How often the figures for metrics are refreshed.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// How long a partition that has nothing to do leaves in its journal what readers want to see.
+const IDLE_BEHIND: Duration = Duration::from_millis(5);
 /// Pause before recovering again, so that a store that keeps failing is not hammered.
 const RECOVER_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,7 +62,7 @@ pub trait Edge<M: Machine>: Send + 'static {
     fn recovered(&mut self);
 
     /// Reads figures off the machine: for metrics, now and then.
-    fn observe(&self, machine: &M, store: &HeedStore);
+    fn observe(&self, machine: &M, store: &Figures);
 
     /// Why the machine does not take work.
     fn not_ready(&self, machine: &M) -> Vec<String>;
@@ -129,6 +133,8 @@ pub struct Parts<C> {
     pub name: &'static str,
     /// Its store.
     pub store: HeedStore,
+    /// How its turns become durable.
+    pub commits: Commits,
     /// Makes the machine's configuration, at every recovery.
     pub config: C,
 }
@@ -159,7 +165,7 @@ where
             Ok(runtime) => runtime.block_on(
                 Shell::<M, E, _> {
                     name,
-                    store: parts.store,
+                    commits: parts.commits,
                     config: parts.config,
                     inputs: receiver,
                     status,
@@ -169,7 +175,7 @@ where
                     edge,
                     clock: Clock::default(),
                 }
-                .run(),
+                .run(parts.store),
             ),
             Err(error) => tracing::error!(partition = name, %error, "no runtime"),
         }
@@ -179,7 +185,7 @@ where
 
 struct Shell<M: Machine, E, C> {
     name: &'static str,
-    store: HeedStore,
+    commits: Commits,
     config: C,
     inputs: mpsc::Receiver<M::Input>,
     status: watch::Sender<Status>,
@@ -204,16 +210,23 @@ enum Ended {
 
 impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
     /// Lives: recovers, runs turns, recovers again after what recovery may help against.
-    async fn run(mut self) {
+    async fn run(mut self, mut store: HeedStore) {
         loop {
             let checks = if cfg!(debug_assertions) { Checks::EveryTurn } else { Checks::InHandlersOnly };
-            let ended = match Driver::<M>::recover((self.config)(), &mut self.store, checks, Quirks::NONE) {
+            let figures = store.figures();
+            let mut writer = store.writer(self.commits);
+            let ended = match Driver::<M>::recover((self.config)(), &mut writer, checks, Quirks::NONE) {
                 Ok(driver) => {
                     self.edge.recovered();
-                    self.turns(driver).await
+                    self.turns(driver, &mut writer, &figures).await
                 }
                 Err(halt) => Ended::Halted(halt),
             };
+            // Whoever reads on, or opens the directory with an earlier release, need not wait for the next machine.
+            if let Err(fault) = writer.checkpoint() {
+                tracing::warn!(partition = self.name, %fault, "what was committed stays in the journal");
+            }
+            drop(writer);
             // A machine that halted did not drain: whoever wanted to reload hears of it, and the old definitions go on.
             self.reload = None;
             match ended {
@@ -224,7 +237,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 Ended::Halted(halt) if halt.is_recoverable() => {
                     tracing::warn!(partition = self.name, %halt, "recovering from the store");
                     telemetry::partition_recovered(self.name);
-                    self.make_room(&halt);
+                    self.make_room(&mut store, &halt);
                     self.status.send_modify(|status| status.store_fault = Some(halt.to_string()));
                     tokio::time::sleep(RECOVER_PAUSE).await;
                 }
@@ -233,9 +246,9 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         }
     }
 
-    fn make_room(&mut self, halt: &Halt) {
+    fn make_room(&self, store: &mut HeedStore, halt: &Halt) {
         if matches!(halt, Halt::Store(StoreFault::Full)) {
-            match self.store.grow() {
+            match store.grow() {
                 Ok(true) => {}
                 Ok(false) => tracing::error!(partition = self.name, "the map is full and at its limit"),
                 Err(error) => tracing::error!(partition = self.name, %error, "the map cannot grow"),
@@ -255,14 +268,14 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         while self.inputs.recv().await.is_some() {}
     }
 
-    async fn turns(&mut self, mut driver: Driver<M>) -> Ended {
+    async fn turns(&mut self, mut driver: Driver<M>, store: &mut Writer<'_>, figures: &Figures) -> Ended {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
         let mut told_to_stop = false;
         let mut observed = Instant::now().checked_sub(OBSERVE_INTERVAL).unwrap_or_else(Instant::now);
         loop {
             if observed.elapsed() >= OBSERVE_INTERVAL {
                 observed = Instant::now();
-                self.edge.observe(driver.machine(), &self.store);
+                self.edge.observe(driver.machine(), figures);
                 telemetry::marks(self.name, driver.marks());
             }
             let drained = self.edge.drained();
@@ -273,9 +286,22 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 return Ended::Reloaded;
             }
             self.publish_status(&driver, drained);
+            if store.is_asked()
+                && let Err(fault) = store.checkpoint()
+            {
+                return Ended::Halted(fault.into());
+            }
             inputs.clear();
-            if !self.wait(&driver, observed, &mut inputs).await {
+            let asleep = Instant::now();
+            if !self.wait(&driver, store, observed, &mut inputs).await {
                 return Ended::Closed;
+            }
+            if inputs.is_empty()
+                && store.is_behind()
+                && asleep.elapsed() >= IDLE_BEHIND
+                && let Err(fault) = store.checkpoint()
+            {
+                return Ended::Halted(fault.into());
             }
             let started = Instant::now();
             let stop = *self.stop.borrow_and_update();
@@ -291,7 +317,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             }
             let now = self.now();
             let count = inputs.len();
-            match driver.turn(&mut self.store, now, inputs.drain(..)) {
+            match driver.turn(store, now, inputs.drain(..)) {
                 Ok(released) => {
                     telemetry::turn(self.name, count, started.elapsed());
                     for effect in released.into_effects() {
@@ -309,9 +335,16 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
 
     /// Waits for facts, a wish to stop, the machine's deadline or the next look at the figures; `false` when nobody sends
     /// any more.
-    async fn wait(&mut self, driver: &Driver<M>, observed: Instant, inputs: &mut Vec<M::Input>) -> bool {
+    async fn wait(
+        &mut self,
+        driver: &Driver<M>,
+        store: &Writer<'_>,
+        observed: Instant,
+        inputs: &mut Vec<M::Input>,
+    ) -> bool {
         let deadline = driver.deadline().map_or(Mono::from_ns(u64::MAX), |(at, _)| at);
         let wake = self.clock.instant_of(deadline).min(observed + 4 * OBSERVE_INTERVAL);
+        let wake = if store.is_behind() { wake.min(Instant::now() + IDLE_BEHIND) } else { wake };
         tokio::select! {
             biased;
             received = self.inputs.recv_many(inputs, TURN_INPUTS_MAX) => received > 0,
@@ -320,6 +353,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 self.reload = self.stop.borrow().is_none().then_some(reload);
                 true
             }
+            () = store.asked(), if store.is_behind() => true,
             () = tokio::time::sleep_until(wake.into()) => true,
         }
     }
@@ -354,7 +388,7 @@ mod tests {
     impl Edge<Aggregate> for Nowhere {
         fn perform(&mut self, _: Effect) {}
         fn recovered(&mut self) {}
-        fn observe(&self, _: &Aggregate, _: &HeedStore) {}
+        fn observe(&self, _: &Aggregate, _: &Figures) {}
         fn not_ready(&self, _: &Aggregate) -> Vec<String> {
             Vec::new()
         }
@@ -390,7 +424,7 @@ mod tests {
                 quirks: Quirks::NONE,
             }
         };
-        let parts = Parts { name: "aggregate", store, config };
+        let parts = Parts { name: "aggregate", store, commits: Commits::Journaled, config };
         let mut partition =
             start::<Aggregate, _>(parts, mpsc::channel(INPUTS_MAX), Nowhere).expect("a thread");
         assert_eq!(partition.status.borrow().not_ready, ["starting"]);

@@ -12,7 +12,7 @@ use cloudlysis_core::wire::id::{EntityId, Name, TenantId};
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, ReportSink};
-use cloudlysis_io_nats::store::{HeedStore, Snapshots};
+use cloudlysis_io_nats::store::{Figures, Snapshots};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use tokio::runtime::Handle;
@@ -85,7 +85,7 @@ impl Edge<Projection> for ProjectionEdge {
         self.consumers.clear();
     }
 
-    fn observe(&self, machine: &Projection, store: &HeedStore) {
+    fn observe(&self, machine: &Projection, store: &Figures) {
         let (used, size) = store.usage();
         telemetry::storage("projection", used, size);
         let quarantine = machine.quarantine();

@@ -27,7 +27,7 @@ use cloudlysis_io_nats::consumer::{ConsumerEdge, Report as ConsumerReport, Repor
 use cloudlysis_io_nats::http::{HttpProvider, SetupError};
 use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::service::ServiceProvider;
-use cloudlysis_io_nats::store::HeedStore;
+use cloudlysis_io_nats::store::Figures;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -312,7 +312,7 @@ impl Edge<Runner> for RunnerEdge {
         self.consumers.clear();
     }
 
-    fn observe(&self, machine: &Runner, store: &HeedStore) {
+    fn observe(&self, machine: &Runner, store: &Figures) {
         let (used, size) = store.usage();
         telemetry::storage("runner", used, size);
         let (outbox, effects) = (machine.outbox(), machine.effects());

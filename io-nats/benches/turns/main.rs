@@ -46,10 +46,10 @@ fn main() {
         let sagas = if turn == 1 { sagas / 20 } else { sagas };
         let mut world = World::new();
         world.sagas(turn * 4, turn);
-        let before = (wall(), cpu(), world.store.snapshots().commits());
+        let before = (wall(), cpu(), world.store.figures().commits());
         world.sagas(sagas, turn);
         let (took, used) = (wall() - before.0, cpu() - before.1);
-        let commits = world.store.snapshots().commits() - before.2;
+        let commits = world.store.figures().commits() - before.2;
         let plain = plain(sagas, usize::try_from(commits).unwrap_or(1));
         let per_saga = |time: Duration| time.as_secs_f64() * 1e6 / sagas as f64;
         say(&format!(

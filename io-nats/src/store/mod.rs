@@ -1,16 +1,32 @@
 //! LMDB through heed: one environment per partition, written by one thread, durable at every commit.
 //!
+//! ```text
+//!  HeedStore ── a turn is a commit of LMDB
+//!      └─► Writer ── a turn is a record of the journal; now and then all of them are one commit of LMDB
+//!  Snapshots ── readers beside either, who see what was durable when they asked
+//! ```
+//!
 //! - One named database per [`Table`]; keys and values are the core's bytes.
 //! - No `NOSYNC` flag of any kind: a commit that returned survives a power cut. A test reads the flags back.
+//! - Opening applies what the journal has and LMDB has not: nobody who opens a directory sees less than was committed.
 //! - The map grows by doubling when it is full, up to a limit; the turn that met the end of it is run again after
 //!   recovery, because a full map is an ordinary [`StoreFault`].
 //! - A lock file keeps a second process out of the directory, with its own words: LMDB itself would allow it.
 //! - Readers take snapshots beside the writer; growing the map waits for them, because LMDB requires it.
 
+mod journal;
+#[cfg(test)]
+mod tests;
+mod visible;
+mod writer;
+
+pub use writer::{Commits, Writer, WriterTxn};
+
 use cloudlysis_core::store::Visit;
 use cloudlysis_core::{Store, StoreFault, Table, Txn, View, Write, WriteBatch};
 use heed::types::Bytes;
 use heed::{CommitOrAbort, Database, Env, EnvOpenOptions, MdbError, RoTxn, RwTxn, WithoutTls};
+use journal::Journal;
 use std::convert::Infallible;
 use std::fs::{File, TryLockError};
 use std::io::Write as _;
@@ -19,6 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use thiserror::Error;
+use visible::Visible;
 
 /// How large a map may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +72,14 @@ pub enum OpenError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What was committed last cannot be taken over from the journal.
+    #[error("data directory {}: what its journal holds cannot be written: {source}", path.display())]
+    Journal {
+        /// The directory.
+        path: PathBuf,
+        /// What the store said.
+        source: StoreFault,
+    },
     /// LMDB refuses it.
     #[error("data directory {} cannot be opened: {source}", path.display())]
     Lmdb {
@@ -76,13 +101,25 @@ struct Shared {
     tables: Tables,
     /// Read-locked by every transaction, write-locked to grow the map.
     growing: RwLock<()>,
+    /// Turns that are durable, and what that took.
     commits: AtomicU64,
+    syncs: AtomicU64,
+    /// What readers see of them, and how they ask for the rest.
+    visible: Visible,
+}
+
+impl Shared {
+    fn write(&self) -> Result<(RwTxn<'_>, RwLockReadGuard<'_, ()>), StoreFault> {
+        let growing = self.growing.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        Ok((self.env.write_txn().map_err(|error| fault(&error))?, growing))
+    }
 }
 
 /// The writer of one partition.
 #[derive(Debug)]
 pub struct HeedStore {
     shared: Arc<Shared>,
+    journal: Journal,
     map_bytes_max: usize,
     store_id: String,
     _lock: File,
@@ -136,8 +173,29 @@ impl HeedStore {
         let map_bytes = page_aligned(map.initial_bytes.max(stored.saturating_add(stored / 4)));
         let env = open_env(path, map_bytes).map_err(lmdb)?;
         let (tables, store_id) = open_tables(&env).map_err(lmdb)?;
-        let shared = Arc::new(Shared { env, tables, growing: RwLock::new(()), commits: AtomicU64::new(0) });
-        Ok(Self { shared, map_bytes_max: map.max_bytes, store_id, _lock: lock })
+        let shared = Arc::new(Shared {
+            env,
+            tables,
+            growing: RwLock::new(()),
+            commits: AtomicU64::new(0),
+            syncs: AtomicU64::new(0),
+            visible: Visible::default(),
+        });
+        let journal = Journal::at(path);
+        let mut store = Self { shared, journal, map_bytes_max: map.max_bytes, store_id, _lock: lock };
+        store.take_over_journal().map_err(|source| OpenError::Journal { path: path.to_owned(), source })?;
+        Ok(store)
+    }
+
+    /// What the journal has and LMDB has not, under one commit.
+    fn take_over_journal(&mut self) -> Result<(), StoreFault> {
+        loop {
+            let taken = self.writer(Commits::Journaled).checkpoint();
+            match taken {
+                Err(StoreFault::Full) if self.grow().unwrap_or(false) => {}
+                Ok(()) | Err(StoreFault::Full | StoreFault::Io | StoreFault::CommitUnknown) => return taken,
+            }
+        }
     }
 
     /// The id this directory got when it was created.
@@ -172,12 +230,38 @@ impl HeedStore {
         Ok(true)
     }
 
+    /// For whoever wants its figures beside the writer.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        Figures { shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// What a store is like. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Figures {
+    shared: Arc<Shared>,
+}
+
+impl Figures {
     /// Bytes used and bytes available in the map.
     #[must_use]
     pub fn usage(&self) -> (u64, u64) {
         let info = self.shared.env.info();
         let page = 4096;
         ((info.last_page_number as u64 + 1) * page, info.map_size as u64)
+    }
+
+    /// How often the writer has committed since it was opened.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// How often it waited for the disk to have something for good.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.shared.syncs.load(Ordering::Relaxed)
     }
 }
 
@@ -264,53 +348,54 @@ fn scan(
 #[expect(missing_debug_implementations, reason = "an LMDB transaction has none")]
 pub struct HeedTxn<'s> {
     txn: RwTxn<'s>,
-    tables: &'s Tables,
-    commits: &'s AtomicU64,
-    _shared: RwLockReadGuard<'s, ()>,
+    shared: &'s Shared,
+    _growing: RwLockReadGuard<'s, ()>,
 }
 
 impl View for HeedTxn<'_> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, StoreFault> {
-        get(self.tables, &self.txn, table, key)
+        get(&self.shared.tables, &self.txn, table, key)
     }
     fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreFault> {
-        scan(self.tables, &self.txn, table, from, visit)
+        scan(&self.shared.tables, &self.txn, table, from, visit)
     }
 }
 
 impl Txn for HeedTxn<'_> {
     fn apply(&mut self, batch: &WriteBatch) -> Result<(), StoreFault> {
-        for write in batch.iter() {
-            let applied = match write {
-                Write::Put { table, key, value } => {
-                    self.tables[table as usize].put(&mut self.txn, key, value)
-                }
-                Write::Delete { table, key } => {
-                    self.tables[table as usize].delete(&mut self.txn, key).map(drop)
-                }
-            };
-            applied.map_err(|error| fault(&error))?;
-        }
-        Ok(())
+        batch.iter().try_for_each(|write| apply(&self.shared.tables, &mut self.txn, write))
     }
 
     fn commit(self) -> Result<(), StoreFault> {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.txn.commit().map_err(|error| match fault(&error) {
-            StoreFault::Full => StoreFault::Full,
-            // The pages may or may not have reached the disk before the error.
-            StoreFault::Io | StoreFault::CommitUnknown => StoreFault::CommitUnknown,
-        })
+        self.shared.commits.fetch_add(1, Ordering::Relaxed);
+        commit(self.shared, self.txn)
     }
+}
+
+fn apply(tables: &Tables, txn: &mut RwTxn<'_>, write: Write<'_>) -> Result<(), StoreFault> {
+    let applied = match write {
+        Write::Put { table, key, value } => tables[table as usize].put(txn, key, value),
+        Write::Delete { table, key } => tables[table as usize].delete(txn, key).map(drop),
+    };
+    applied.map_err(|error| fault(&error))
+}
+
+/// Two syncs: of the pages, and of the page that names them.
+fn commit(shared: &Shared, txn: RwTxn<'_>) -> Result<(), StoreFault> {
+    shared.syncs.fetch_add(2, Ordering::Relaxed);
+    txn.commit().map_err(|error| match fault(&error) {
+        StoreFault::Full => StoreFault::Full,
+        // The pages may or may not have reached the disk before the error.
+        StoreFault::Io | StoreFault::CommitUnknown => StoreFault::CommitUnknown,
+    })
 }
 
 impl Store for HeedStore {
     type Txn<'s> = HeedTxn<'s>;
 
     fn begin(&mut self) -> Result<HeedTxn<'_>, StoreFault> {
-        let guard = self.shared.growing.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let txn = self.shared.env.write_txn().map_err(|error| fault(&error))?;
-        Ok(HeedTxn { txn, tables: &self.shared.tables, commits: &self.shared.commits, _shared: guard })
+        let (txn, growing) = self.shared.write()?;
+        Ok(HeedTxn { txn, shared: &self.shared, _growing: growing })
     }
 }
 
@@ -323,17 +408,13 @@ pub struct Snapshot<'s> {
 }
 
 impl Snapshots {
-    /// How often the writer has committed since it was opened.
-    #[must_use]
-    pub fn commits(&self) -> u64 {
-        self.shared.commits.load(Ordering::Relaxed)
-    }
-
-    /// Reads within one snapshot. Keep it short: the pages it sees cannot be reused meanwhile.
+    /// Reads within one snapshot, of everything that was committed when it was asked for. Keep it short: the pages it
+    /// sees cannot be reused meanwhile. Not from the writer's own thread: it would wait for itself.
     ///
     /// # Errors
     /// When LMDB refuses a reader.
     pub fn read<R>(&self, read: impl FnOnce(&dyn View) -> R) -> Result<R, StoreFault> {
+        self.shared.visible.wait();
         let guard = self.shared.growing.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let txn = self.shared.env.read_txn().map_err(|error| fault(&error))?;
         let snapshot = Snapshot { txn, tables: &self.shared.tables, _shared: guard };
@@ -347,136 +428,5 @@ impl View for Snapshot<'_> {
     }
     fn scan(&self, table: Table, from: &[u8], visit: &mut Visit<'_>) -> Result<(), StoreFault> {
         scan(self.tables, &self.txn, table, from, visit)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cloudlysis_core::WriteBatch;
-    use std::ops::ControlFlow;
-
-    const SMALL: MapSize = MapSize { initial_bytes: 1 << 20, max_bytes: 64 << 20 };
-
-    fn batch(writes: impl FnOnce(&mut WriteBatch)) -> WriteBatch {
-        let mut batch = WriteBatch::default();
-        writes(&mut batch);
-        batch
-    }
-
-    fn put(store: &mut HeedStore, key: &[u8], value: &[u8]) -> Result<(), StoreFault> {
-        let mut txn = store.begin()?;
-        txn.apply(&batch(|batch| batch.put(Table::View, key, value)))?;
-        txn.commit()
-    }
-
-    #[test]
-    fn commits_are_durable_and_nothing_trades_that_away() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let store = HeedStore::open(dir.path(), SMALL).expect("opens");
-        let flags = store.shared.env.get_flags().expect("flags");
-        let no_sync = heed::EnvFlags::NO_SYNC.bits() | heed::EnvFlags::NO_META_SYNC.bits();
-        let map_async = heed::EnvFlags::MAP_ASYNC.bits() | heed::EnvFlags::WRITE_MAP.bits();
-        assert_eq!(flags & (no_sync | map_async), 0, "{flags:#x}");
-    }
-
-    #[test]
-    fn a_transaction_sees_itself_and_leaves_nothing_behind_uncommitted() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut store = HeedStore::open(dir.path(), SMALL).expect("opens");
-        put(&mut store, b"a", b"1").expect("committed");
-        {
-            let mut txn = store.begin().expect("begins");
-            txn.apply(&batch(|batch| {
-                batch.put(Table::View, b"b", b"2");
-                batch.delete(Table::View, b"a");
-                batch.delete(Table::View, b"never");
-            }))
-            .expect("applied");
-            assert_eq!(txn.get(Table::View, b"a"), Ok(None));
-            assert_eq!(txn.get(Table::View, b"b"), Ok(Some(&b"2"[..])));
-        }
-        let snapshots = store.snapshots();
-        let rows = snapshots.read(|view| {
-            let mut rows = Vec::new();
-            view.scan(Table::View, b"", &mut |key, value| {
-                rows.push((key.to_vec(), value.to_vec()));
-                ControlFlow::Continue(())
-            })
-            .expect("scanned");
-            rows
-        });
-        assert_eq!(rows, Ok(vec![(b"a".to_vec(), b"1".to_vec())]));
-        let id = store.store_id().to_owned();
-        drop((store, snapshots));
-        let store = HeedStore::open(dir.path(), SMALL).expect("opens again");
-        assert_eq!(store.store_id(), id);
-    }
-
-    #[test]
-    fn scans_begin_where_they_are_told_and_stay_in_their_table() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut store = HeedStore::open(dir.path(), SMALL).expect("opens");
-        for key in [b"a", b"b", b"c"] {
-            put(&mut store, key, b"x").expect("committed");
-        }
-        let txn = store.begin().expect("begins");
-        let mut seen = Vec::new();
-        txn.scan(Table::View, b"b", &mut |key, _| {
-            seen.push(key.to_vec());
-            ControlFlow::Continue(())
-        })
-        .expect("scanned");
-        assert_eq!(seen, [b"b", b"c"]);
-        txn.scan(Table::Saga, b"", &mut |_, _| panic!("another table")).expect("scanned");
-    }
-
-    #[test]
-    fn a_full_map_is_reported_and_grows() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut store = HeedStore::open(dir.path(), SMALL).expect("opens");
-        let snapshots = store.snapshots();
-        let value = vec![7; 64 << 10];
-        let mut grown = 0;
-        for at in 0..200_u32 {
-            while let Err(fault) = put(&mut store, &at.to_be_bytes(), &value) {
-                assert_eq!(fault, StoreFault::Full);
-                assert!(store.grow().expect("resized"), "within the limit");
-                grown += 1;
-            }
-            let there =
-                snapshots.read(|view| view.get(Table::View, &at.to_be_bytes()).map(|row| row.is_some()));
-            assert_eq!(there, Ok(Ok(true)));
-        }
-        assert!(grown >= 4, "{grown}");
-        let (used, size) = store.usage();
-        assert!(used <= size && used > 12 << 20, "{used} of {size}");
-        drop((store, snapshots));
-        // Opened again with a small map, it is large enough for what is there.
-        let mut store = HeedStore::open(dir.path(), SMALL).expect("opens again");
-        put(&mut store, b"more", b"1").expect("there is room");
-    }
-
-    #[test]
-    fn the_limit_of_the_map_holds() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let map = MapSize { initial_bytes: 1 << 20, max_bytes: 1 << 20 };
-        let mut store = HeedStore::open(dir.path(), map).expect("opens");
-        let value = vec![7; 64 << 10];
-        let fault = (0..100_u32).find_map(|at| put(&mut store, &at.to_be_bytes(), &value).err());
-        assert_eq!(fault, Some(StoreFault::Full));
-        assert!(!store.grow().expect("asked"));
-        assert_eq!(put(&mut store, b"small", b"x"), Ok(()), "a full map still takes what fits");
-    }
-
-    #[test]
-    fn a_second_process_is_told_who_has_the_directory() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let store = HeedStore::open(dir.path(), SMALL).expect("opens");
-        let error = HeedStore::open(dir.path(), SMALL).expect_err("refused").to_string();
-        assert!(error.contains("is in use by process"), "{error}");
-        assert!(error.contains(&std::process::id().to_string()), "{error}");
-        drop(store);
-        HeedStore::open(dir.path(), SMALL).expect("free again");
     }
 }

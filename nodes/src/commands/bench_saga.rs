@@ -11,7 +11,7 @@ use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
 use cloudlysis_io_nats::secrets::Secrets;
-use cloudlysis_io_nats::store::Snapshots;
+use cloudlysis_io_nats::store;
 use cloudlysis_io_nats::streams::{self, IfMissing};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let settings = Settings::load(NodeKind::Aggregate, &Said::default())?;
     let common = Common { app, broker, settings, secrets: Secrets::new(None), read: None };
     let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
-    let snapshots = [stores.0.snapshots(), stores.1.snapshots()];
+    let store_figures = [stores.0.figures(), stores.1.figures()];
     let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;
     let waiting = Waiting::default();
     let watcher = Watcher::new({
@@ -73,7 +73,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
         None => (arguments.broker.clone(), "as the broker's", hand_over),
     };
     let syncs = embedded.as_ref().map(crate::broker::Running::sync_count);
-    let meters = meters(data, snapshots, move || syncs.as_ref().map_or(0, |syncs| syncs()));
+    let meters = meters(data, store_figures, move || syncs.as_ref().map_or(0, |syncs| syncs()));
     let figures = saga::run(&commands, &waiting, load, &meters, about, &progress).await;
     drop(commands);
     let left = runner.stop().await + aggregate.stop().await;
@@ -91,12 +91,15 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
 
 fn meters(
     data: PathBuf,
-    stores: [Snapshots; 2],
+    stores: [store::Figures; 2],
     broker_syncs: impl Fn() -> u64 + Send + Sync + 'static,
 ) -> Meters {
     Meters {
-        commits: Box::new(move || stores.iter().map(Snapshots::commits).sum()),
-        broker_syncs: Box::new(broker_syncs),
+        commits: Box::new({
+            let stores = stores.clone();
+            move || stores.iter().map(store::Figures::commits).sum()
+        }),
+        syncs: Box::new(move || stores.iter().map(store::Figures::syncs).sum::<u64>() + broker_syncs()),
         disk_bytes: Box::new(move || saga::disk_bytes(&data)),
     }
 }

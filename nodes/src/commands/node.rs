@@ -26,7 +26,7 @@ use cloudlysis_core::wire::id::derive_hex;
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::secrets::Secrets;
-use cloudlysis_io_nats::store::{HeedStore, MapSize};
+use cloudlysis_io_nats::store::{Commits, HeedStore, MapSize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -200,7 +200,7 @@ pub(super) fn aggregate_and_commands(
         seed,
         quirks: Quirks::NONE,
     };
-    let parts = Parts { name: "aggregate", store, config };
+    let parts = Parts { name: "aggregate", store, commits: Commits::Journaled, config };
     let partition =
         partition::start::<aggregate::Aggregate, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
     let services = server::grpc(Routes::new(CommandServiceServer::new(commands.clone())));
@@ -237,7 +237,8 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
         seed,
         quirks: Quirks::NONE,
     };
-    let parts = Parts { name: "projection", store, config };
+    // Views are read all the time: who asks for a row must not wait for it.
+    let parts = Parts { name: "projection", store, commits: Commits::Each, config };
     let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
         .map_err(thread_error)?;
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
@@ -343,7 +344,7 @@ pub(super) fn runner_watched(
             quirks: Quirks::NONE,
         }
     };
-    let parts = Parts { name: "runner", store, config };
+    let parts = Parts { name: "runner", store, commits: Commits::Journaled, config };
     let partition =
         partition::start::<runner::Runner, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
     let reloads = common.read.clone().map(|read| Reloads {

@@ -95,8 +95,8 @@ pub struct Figures {
 pub struct Meters {
     /// Commits of all stores.
     pub commits: Box<dyn Fn() -> u64 + Send + Sync>,
-    /// Files that a broker of this process brought to disk.
-    pub broker_syncs: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// How often any of them, or a broker of this process, had a file brought to disk.
+    pub syncs: Box<dyn Fn() -> u64 + Send + Sync>,
     /// Bytes on disk.
     pub disk_bytes: Box<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -106,7 +106,7 @@ struct Reading {
     at: Instant,
     cpu: Duration,
     commits: u64,
-    broker_syncs: u64,
+    syncs: u64,
     disk_bytes: u64,
 }
 
@@ -121,7 +121,7 @@ impl Meters {
             at: Instant::now(),
             cpu,
             commits: (self.commits)(),
-            broker_syncs: (self.broker_syncs)(),
+            syncs: (self.syncs)(),
             disk_bytes: (self.disk_bytes)(),
         }
     }
@@ -199,7 +199,7 @@ pub async fn run(
         p99_ms: ms(part(99)),
         cpu_seconds_per_1000: (ended.cpu - begun.cpu).as_secs_f64() * 1_000.0 / count,
         commits_per_saga: commits / count,
-        fsyncs_per_saga: (2.0 * commits + (ended.broker_syncs - begun.broker_syncs) as f64) / count,
+        fsyncs_per_saga: (ended.syncs - begun.syncs) as f64 / count,
         peak_rss_bytes: peak_rss_bytes(),
         disk_bytes_per_saga: ended.disk_bytes.saturating_sub(begun.disk_bytes) as f64 / count,
     })
