@@ -15,6 +15,7 @@
 //! | [`run`] | one seed to its verdict, many on all cores, and the story of a failure |
 //! | [`mutants`] | every planted fault, with the oracle that must catch it |
 //! | [`grid`] | disasters, and how each kind of node came through them |
+//! | [`crashes`] | where processes died, and what that left behind |
 //! | [`report`] | all of it in words, for `sim` and for the tests |
 //! | [`app`] | the application every world runs: the example shop |
 //!
@@ -26,6 +27,7 @@
 //! (INV-DIV-1); after the runbook the world lives again.
 
 pub mod app;
+pub mod crashes;
 pub mod grid;
 pub mod mutants;
 pub mod oracles;

@@ -368,9 +368,9 @@ fn draw_faults(scenario: Scenario, replicas: u8, rng: &mut Rng) -> Faults {
     // One server has nobody to lose.
     let cluster = servers && replicas > 1;
     Faults {
-        node_crash: family(crashes || disaster, 60),
-        store_fault: family(crashes, 60),
-        node_kill: family(crashes || outside || disaster || within(Scenario::Owners), 400),
+        node_crash: family(crashes || disaster, 20),
+        store_fault: family(crashes, 40),
+        node_kill: family(crashes || outside || disaster || within(Scenario::Owners), 150),
         broker_crash: family(broker, 600),
         request_lost: family(broker || network, 40),
         answer_lost: family(broker || network || disaster, 40),

@@ -45,6 +45,20 @@ impl Summary {
         }
     }
 
+    /// Where processes died, as a table. Whether every cell of it was met, or says why not.
+    ///
+    /// # Errors
+    /// When nobody can be told.
+    pub fn tell_crashes(&self, out: &mut impl Write) -> io::Result<bool> {
+        writeln!(out)?;
+        self.stats.crashed.tell(out)?;
+        let never = self.stats.crashed.unexplained();
+        for (kind, at, left) in &never {
+            writeln!(out, "no {kind:?} ever died at {at:?} and left {left:?}")?;
+        }
+        Ok(never.is_empty())
+    }
+
     /// Registered marks that no run hit.
     #[must_use]
     pub fn missed_marks(&self) -> Vec<Mark> {

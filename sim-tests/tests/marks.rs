@@ -1,4 +1,5 @@
-//! Every rare branch that is registered is reached: one that no simulated world reaches is not known to be right.
+//! Every rare branch that is registered is reached, and every crash there is: what no simulated world reaches is not known
+//! to be right.
 
 use cloudlysis_core::Mark;
 use sim_tests::plan::Scenario;
@@ -18,4 +19,5 @@ fn every_registered_mark_is_hit() {
     let summary = report::run(&mut io::stdout(), &worlds).expect("standard output");
     assert!(summary.failed.is_empty(), "the story is above");
     assert_eq!(summary.missed_marks(), OF_FORGED_MESSAGES);
+    assert!(summary.tell_crashes(&mut io::stdout()).expect("standard output"), "a crash that no world met");
 }

@@ -5,6 +5,7 @@
 //! sim replay --scenario NAME --seed S [--quirk FAULT] [--last N] [--grep TEXT]     one run, in full
 //! sim grid [--seeds N]                  disaster x machine: detected, halted, quarantined; never silent, or it fails
 //! sim meta [--seeds N]                  every seed twice: the same hash of everything that happened, or it fails
+//! sim crashes [--seeds 500]              where processes died, and what that left: machine × crash point × outcome
 //! sim mutants [--only FAULT]            every planted fault: caught by its own oracle within its budget, or it fails
 //! ```
 
@@ -36,6 +37,11 @@ enum Command {
     },
     /// Runs disasters and prints what each of them did to each machine.
     Grid {
+        #[command(flatten)]
+        seeds: Seeds,
+    },
+    /// Runs consecutive seeds and prints where processes died, and what that left behind.
+    Crashes {
         #[command(flatten)]
         seeds: Seeds,
     },
@@ -136,6 +142,10 @@ fn main() -> io::Result<ExitCode> {
         Command::Grid { seeds: Seeds { seed, seeds } } => {
             let jobs = jobs(seed, seeds, &[Scenario::Disaster], None);
             grid::disasters(&mut out, &jobs)?.0.failed.is_empty()
+        }
+        Command::Crashes { seeds: Seeds { seed, seeds } } => {
+            let summary = report::run(&mut out, &jobs(seed, seeds, &Scenario::CONTRACT, None))?;
+            summary.tell_crashes(&mut out)? && summary.failed.is_empty()
         }
         Command::Replay { seed, kind: Kind { scenario, quirk, .. }, last, grep } => {
             let job = Job { seed, scenario: scenario.unwrap_or(Scenario::Everything), quirk };

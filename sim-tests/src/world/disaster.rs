@@ -155,7 +155,7 @@ impl World {
     /// A node is down while it happens.
     fn hold_down(&mut self, id: NodeId, until_ns: u64) -> Result<(), Violation> {
         self.held.insert(id, until_ns);
-        if self.is_up(id) { self.kill(id) } else { Ok(()) }
+        if self.is_up(id) { self.kill_between_turns(id) } else { Ok(()) }
     }
 
     fn delete_stream(&mut self, stream: PlatformStream) -> Result<(), Violation> {

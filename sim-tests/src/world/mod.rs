@@ -31,6 +31,7 @@ pub mod submit;
 pub mod timekeepers;
 pub mod wardens;
 
+use crate::crashes::Crashes;
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Faults, Plan};
 use crate::trace::{EventId, Keep, Trace};
@@ -150,6 +151,8 @@ pub struct Stats {
     pub faults: u64,
     /// Commits.
     pub commits: u64,
+    /// Where processes died, and machines were given up.
+    pub crashed: Crashes,
 }
 
 impl Stats {
@@ -160,6 +163,7 @@ impl Stats {
         self.crashes += other.crashes;
         self.faults += other.faults;
         self.commits += other.commits;
+        self.crashed.add(&other.crashed);
     }
 }
 

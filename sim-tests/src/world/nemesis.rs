@@ -57,7 +57,7 @@ impl World {
             self.order_of_broker(Input::Requested { reply: "operator".to_owned(), request });
         }
         if self.strikes(self.faults.node_kill) {
-            self.people_or_kernel(|world, id| drop(world.kill(id)));
+            self.people_or_kernel(|world, id| drop(world.kill_between_turns(id)));
         }
         if self.strikes(self.faults.drain) {
             let deadline_ms = self.dice.faults.within(0, 6_000);
@@ -194,7 +194,7 @@ impl World {
             None => self.backup = Some(node.store.clone()),
             Some(backup) => {
                 if node.life.is_some() {
-                    drop(self.kill(NodeId::Projection));
+                    drop(self.kill_between_turns(NodeId::Projection));
                 }
                 self.note(|| "the views are restored from a backup".to_owned());
                 self.nodes.projection.store = backup;

@@ -26,11 +26,33 @@ pub enum Fate {
         /// Whether the process dies of it.
         dies: bool,
     },
-    /// C4, C5: the process dies after so many of the released effects.
-    DiesAfter {
-        /// How many are performed.
-        effects: usize,
-    },
+    /// C4, C5: the process dies after some of the released effects.
+    DiesAfter(Share),
+}
+
+/// How many of the effects of a turn are performed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Share {
+    /// None.
+    None,
+    /// So many, but not the last.
+    Some(usize),
+    /// All.
+    All,
+}
+
+impl Share {
+    /// Of so many.
+    #[must_use]
+    pub const fn of(self, all: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Some(_) if all == 0 => 0,
+            Self::Some(some) if some < all => some,
+            Self::Some(_) => all - 1,
+            Self::All => all,
+        }
+    }
 }
 
 /// One life of a process.

@@ -1,13 +1,13 @@
 //! What all nodes have in common: turns, deaths, recoveries, wake-ups. The twin of `nodes::partition`.
 
 use super::event::{Event, NodeId};
-use super::node::{Fate, Node, TurnEnd};
+use super::node::{Fate, Node, Share, TurnEnd};
 use super::{MS, Nodes, World};
+use crate::crashes::{CrashPoint, Left};
 use crate::oracles::{Seen, Violation};
 use crate::trace::EventId;
 use cloudlysis_core::aggregate::Aggregate;
 use cloudlysis_core::drain::Report;
-use cloudlysis_core::halt::Fence;
 use cloudlysis_core::projection::Projection;
 use cloudlysis_core::runner::Runner;
 use cloudlysis_core::{Halt, Invariant, Machine, StoreFault};
@@ -73,12 +73,26 @@ impl World {
         let event = self.current;
         self.trace.event(event, cause, now_ns, || format!("{id}: turn {fate:?} {inputs:?}"));
         if fate == Fate::DiesBefore {
+            if inputs.is_empty() {
+                return self.kill_between_turns(id);
+            }
+            self.stats.crashed.count(id, CrashPoint::C1, Left::FactsUnapplied);
             return self.kill(id);
         }
         M::told(self, id, &inputs);
         let was_idle = inputs.is_empty();
         let node = M::node(&mut self.nodes, id);
         let Some(report) = node.turn(now_ns, inputs, fate) else { return Ok(()) };
+        if let Fate::Commit { fate, .. } = fate
+            && report.commit_failed
+        {
+            let (at, left) = match fate {
+                CommitFate::Fails(_) => (CrashPoint::C2, Left::NotLanded),
+                CommitFate::Unknown { landed: false } => (CrashPoint::C3, Left::NotLanded),
+                CommitFate::Unknown { landed: true } => (CrashPoint::C3, Left::LandedUntold),
+            };
+            self.stats.crashed.count(id, at, left);
+        }
         let did_nothing = was_idle
             && report.changes.is_empty()
             && matches!(&report.end, TurnEnd::Released(effects) if effects.is_empty());
@@ -118,8 +132,8 @@ impl World {
                 self.break_requests(id);
                 return Ok(());
             }
-            TurnEnd::Halted(Halt::Fenced(Fence::ForeignConsumer { consumer, .. })) if self.may_yield(id) => {
-                self.on_yielded(id, &consumer);
+            TurnEnd::Halted(Halt::Fenced(fence)) if self.may_yield(id, &fence) => {
+                self.on_yielded(id, &fence);
                 for_node!(self.die(id));
                 self.break_requests(id);
                 return Ok(());
@@ -137,14 +151,23 @@ impl World {
         fate: Fate,
     ) -> Result<(), Violation> {
         let kept = match fate {
-            Fate::DiesAfter { effects: kept } => kept,
+            Fate::DiesAfter(share) => share.of(effects.len()),
             Fate::Lives | Fate::DiesBefore | Fate::Commit { .. } => effects.len(),
         };
+        if let Fate::DiesAfter(_) = fate {
+            let (at, left) = match (kept, effects.len()) {
+                (_, 0) => (CrashPoint::C4, Left::Nothing),
+                (0, _) => (CrashPoint::C4, Left::NoEffects),
+                (kept, due) if kept < due => (CrashPoint::C5, Left::SomeEffects),
+                (_, _) => (CrashPoint::C5, Left::AllEffects),
+            };
+            self.stats.crashed.count(id, at, left);
+        }
         for effect in effects.into_iter().take(kept) {
             self.note(|| format!("→ {effect:?}"));
             M::perform(self, id, effect)?;
         }
-        if let Fate::DiesAfter { .. } = fate { self.kill(id) } else { Ok(()) }
+        if let Fate::DiesAfter(_) = fate { self.kill(id) } else { Ok(()) }
     }
 
     fn on_store_fault<M: Shell>(
@@ -171,12 +194,13 @@ impl World {
     fn draw_fate(&mut self) -> Fate {
         if self.strikes(self.faults.node_crash) {
             let landed = self.dice.faults.one_in(2);
-            let effects = usize::try_from(self.dice.faults.below(4)).unwrap_or_default();
+            let some = usize::try_from(self.dice.faults.within(1, 4)).unwrap_or_default();
             return *self.dice.faults.pick(&[
                 Fate::DiesBefore,
                 Fate::Commit { fate: CommitFate::Unknown { landed }, dies: true },
-                Fate::DiesAfter { effects: 0 },
-                Fate::DiesAfter { effects },
+                Fate::DiesAfter(Share::None),
+                Fate::DiesAfter(Share::Some(some)),
+                Fate::DiesAfter(Share::All),
             ]);
         }
         if self.strikes(self.faults.store_fault) {
@@ -195,6 +219,19 @@ impl World {
     pub(super) fn kill(&mut self, id: NodeId) -> Result<(), Violation> {
         self.stats.crashes += 1;
         self.end_process(id)
+    }
+
+    /// A process is killed between two turns.
+    pub(super) fn kill_between_turns(&mut self, id: NodeId) -> Result<(), Violation> {
+        let unanswered = for_node!(self.unanswered(id));
+        let left = if unanswered > 0 { Left::Unanswered } else { Left::Nothing };
+        self.stats.crashed.count(id, CrashPoint::C6, left);
+        self.kill(id)
+    }
+
+    fn unanswered<M: Shell>(&mut self, id: NodeId) -> usize {
+        let life = M::node(&mut self.nodes, id).life.as_ref();
+        life.map_or(0, |life| life.driver.machine().in_flight())
     }
 
     fn end_process(&mut self, id: NodeId) -> Result<(), Violation> {

@@ -14,6 +14,7 @@ use super::event::{Event, NodeId};
 use super::{MS, World, runner};
 use crate::oracles::Violation;
 use cloudlysis_core::gate::{Effect as GateEffect, Input as GateInput, Standing};
+use cloudlysis_core::halt::Fence;
 use cloudlysis_core::runner::{Effect, Input};
 use cloudlysis_core::{Invariant, Outcome};
 
@@ -88,19 +89,22 @@ impl World {
         })
     }
 
-    /// Whether a node may learn that another owns what it reads.
-    pub(super) fn may_yield(&self, id: NodeId) -> bool {
+    /// Whether a node may learn that another owns what it reads. A second owner that was first for a while takes messages
+    /// of the runner for its own, for they have the ids its own would have, and may stop because their content is not.
+    pub(super) fn may_yield(&self, id: NodeId, fence: &Fence) -> bool {
         match id {
             NodeId::Stranger => true,
-            NodeId::Runner | NodeId::Effects => self.nodes.stranger.is_some(),
+            NodeId::Runner | NodeId::Effects => {
+                self.nodes.stranger.is_some() && matches!(fence, Fence::ForeignConsumer { .. })
+            }
             NodeId::Aggregate(_) | NodeId::Projection => false,
         }
     }
 
     /// A machine stopped because another owns what it reads. Nobody starts it again; when it is the first owner, it came
     /// second in the race.
-    pub(super) fn on_yielded(&mut self, id: NodeId, consumer: &str) {
-        self.stay_halted(id, format!("{consumer} is another's"));
+    pub(super) fn on_yielded(&mut self, id: NodeId, fence: &Fence) {
+        self.stay_halted(id, fence.to_string());
         self.ended = id.is_runner();
     }
 
