@@ -55,6 +55,8 @@ pub struct Writer<'s> {
     commits: Commits,
     pub(super) open: Option<Open<'s>>,
     pub(super) record: Vec<u8>,
+    /// Where the journal begins again, after a commit of LMDB that holds all of it.
+    begins_at: Option<Place>,
     /// A record may or may not be durable.
     doubts: bool,
 }
@@ -63,7 +65,8 @@ impl HeedStore {
     /// Its writer.
     pub fn writer(&mut self, commits: Commits) -> Writer<'_> {
         let Self { shared, journal, .. } = self;
-        Writer { shared, journal, commits, open: None, record: Vec::new(), doubts: false }
+        let record = Vec::new();
+        Writer { shared, journal, commits, open: None, record, begins_at: None, doubts: false }
     }
 }
 
@@ -113,6 +116,9 @@ impl<'s> Writer<'s> {
 
     fn reopen(&mut self) -> Result<Open<'s>, StoreFault> {
         let (mut txn, growing) = self.shared.write()?;
+        if let Some(place) = self.begins_at.take() {
+            return Ok(Open { txn, _growing: growing, place });
+        }
         let tables = &self.shared.tables;
         let epoch = get(tables, &txn, Table::Meta, EPOCH)?;
         let epoch = epoch.and_then(|row| row.try_into().ok()).map_or(0, u64::from_be_bytes);
@@ -124,13 +130,14 @@ impl<'s> Writer<'s> {
     /// Commits LMDB; the journal's records are in it.
     fn commit_open(&mut self) -> Result<(), StoreFault> {
         let Some(Open { mut txn, place, .. }) = self.open.take() else { return Ok(()) };
+        let mut epoch = place.epoch;
         if place.number > 1 || self.doubts {
-            let epoch = (place.epoch + 1).to_be_bytes();
-            let write = Write::Put { table: Table::Meta, key: EPOCH, value: &epoch };
+            epoch += 1;
+            let write = Write::Put { table: Table::Meta, key: EPOCH, value: &epoch.to_be_bytes() };
             apply(&self.shared.tables, &mut txn, write)?;
         }
         commit(self.shared, txn)?;
-        self.doubts = false;
+        (self.begins_at, self.doubts) = (Some(Place::first(epoch)), false);
         self.shared.visible.committed();
         Ok(())
     }
