@@ -9,6 +9,8 @@
 //!   that holds them begins the next epoch, and their place is taken by its records: nothing is ever cut off.
 //! - What is read back ends at the first record that is not whole, not of this epoch, or not the next one. A record that
 //!   was acknowledged was synced, so only one that nobody was told of can end it.
+//! - A record begins in the sector that the one before ends in. Writing that sector again must not harm what stays the
+//!   same in it, as every disk promises and LMDB relies on too.
 //! - The file keeps its size, so that a sync need not touch the file system's own records.
 //!
 //! Not here: when LMDB is committed.
@@ -56,9 +58,10 @@ impl Place {
     }
 }
 
-/// A new record, with room for its header.
+/// A new record, with room for its header. What one large turn needed is not kept for the others.
 pub(super) fn begin(record: &mut Vec<u8>) {
     record.clear();
+    record.shrink_to(BYTES_MAX);
     record.resize(HEADER_BYTES, 0);
 }
 

@@ -14,12 +14,12 @@
 //! - A turn that is dropped takes the open transaction with it; the next one begins with LMDB and the journal, as after a
 //!   crash. So does one whose record may or may not be durable, and that one commits LMDB before anything else: what the
 //!   disk said no to once is not trusted to hold it.
-//! - At most [`BYTES_MAX`](super::journal::BYTES_MAX) bytes are in the journal; a turn that has no room there is a
+//! - At most [`BYTES_MAX`] bytes are in the journal; a turn that has no room there is a
 //!   checkpoint.
 //!
 //! Not here: when it is time for a checkpoint besides; that is for whoever runs the turns.
 
-use super::journal::{self, Place};
+use super::journal::{self, BYTES_MAX, Place};
 use super::{HeedStore, Shared, apply, commit, fault, get, scan};
 use cloudlysis_core::store::Visit;
 use cloudlysis_core::{Store, StoreFault, Table, Txn, View, Write, WriteBatch};
@@ -93,7 +93,7 @@ impl<'s> Writer<'s> {
     /// # Errors
     /// When the store fails: nothing is lost, the journal still has it.
     pub fn checkpoint(&mut self) -> Result<(), StoreFault> {
-        self.opened()?;
+        self.ensure_open()?;
         if self.is_behind() {
             return self.commit_open();
         }
@@ -101,17 +101,16 @@ impl<'s> Writer<'s> {
         Ok(())
     }
 
-    /// The open transaction; a new one has what LMDB and the journal have.
-    fn opened(&mut self) -> Result<&mut Open<'s>, StoreFault> {
+    /// Sees to it that there is an open transaction; a new one has what LMDB and the journal have.
+    fn ensure_open(&mut self) -> Result<(), StoreFault> {
         if self.open.is_none() {
-            let open = self.reopen()?;
-            self.open = Some(open);
+            self.open = Some(self.reopen()?);
             if self.doubts {
                 self.commit_open()?;
                 self.open = Some(self.reopen()?);
             }
         }
-        Ok(self.open.as_mut().expect("just opened"))
+        Ok(())
     }
 
     fn reopen(&mut self) -> Result<Open<'s>, StoreFault> {
@@ -183,7 +182,8 @@ impl Txn for WriterTxn<'_, '_> {
         let Writer { shared, open, record, commits, .. } = &mut *self.writer;
         let open = open.as_mut().expect("a turn begins with a transaction");
         for write in batch.iter() {
-            if *commits == Commits::Journaled {
+            // More than the file takes is not going there.
+            if *commits == Commits::Journaled && record.len() <= BYTES_MAX {
                 journal::push(record, write);
             }
             apply(&shared.tables, &mut open.txn, write)?;
@@ -231,7 +231,7 @@ impl<'s> Store for Writer<'s> {
         Self: 'w;
 
     fn begin(&mut self) -> Result<WriterTxn<'_, 's>, StoreFault> {
-        self.opened()?;
+        self.ensure_open()?;
         journal::begin(&mut self.record);
         Ok(WriterTxn { writer: self, is_dirty: false })
     }
