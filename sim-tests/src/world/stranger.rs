@@ -51,12 +51,16 @@ impl World {
         if id != NodeId::Stranger {
             return;
         }
-        let own = &self.nodes.runner_of(id).config.store_id;
+        let node = self.nodes.runner_of(id);
+        let own = &node.config.store_id;
+        let incarnation = node.life.as_ref().map(|life| life.driver.incarnation());
         for input in inputs {
-            if let Input::Gate { source, input: GateInput::Inspected { outcome: Outcome::Done(facts), .. } } =
+            if let Input::Gate { source, input: GateInput::Inspected { token, outcome: Outcome::Done(facts) } } =
                 input
                 && let Some(owner) = facts.consumer.as_ref().and_then(|consumer| consumer.owner.as_ref())
                 && owner != own
+                // What a life before it asked for it does not hear.
+                && incarnation == Some(token.incarnation)
             {
                 self.met.insert(*source);
             }
