@@ -81,13 +81,9 @@ impl CrashPoint {
 }
 
 /// Why a cell stays empty.
-const fn explained(cell: (Kind, CrashPoint, Left)) -> Option<&'static str> {
-    match cell {
-        (Kind::Projection, CrashPoint::C6, Left::Unanswered) => {
-            Some("views ask for nothing but messages, which come again")
-        }
-        _ => None,
-    }
+fn explained(cell: (Kind, CrashPoint, Left)) -> Option<&'static str> {
+    (cell == (Kind::Projection, CrashPoint::C6, Left::Unanswered))
+        .then_some("views ask for nothing but messages, which come again")
 }
 
 /// How often.

@@ -21,7 +21,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-/// Size of the file, in bytes: some seven hundred sagas. Taking it over takes some tens of milliseconds.
+/// Size of the file, in bytes: a thousand sagas of two effects. Taking it over takes some tens of milliseconds.
 pub(super) const BYTES_MAX: usize = 4 << 20;
 /// Before the ops of a record, in bytes.
 pub(super) const HEADER_BYTES: usize = 24;

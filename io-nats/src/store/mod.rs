@@ -73,7 +73,7 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// What was committed last cannot be taken over from the journal.
-    #[error("data directory {}: what its journal holds cannot be written: {source}", path.display())]
+    #[error("data directory {}: what its journal holds cannot be written: {source}; the log says more", path.display())]
     Journal {
         /// The directory.
         path: PathBuf,

@@ -5,7 +5,7 @@
 //! sim replay --scenario NAME --seed S [--quirk FAULT] [--last N] [--grep TEXT]     one run, in full
 //! sim grid [--seeds N]                  disaster x machine: detected, halted, quarantined; never silent, or it fails
 //! sim meta [--seeds N]                  every seed twice: the same hash of everything that happened, or it fails
-//! sim crashes [--seeds 500]              where processes died, and what that left: machine × crash point × outcome
+//! sim crashes [--seeds N]               where processes died, and what that left: machine × crash point × outcome
 //! sim mutants [--only FAULT]            every planted fault: caught by its own oracle within its budget, or it fails
 //! ```
 

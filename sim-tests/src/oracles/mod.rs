@@ -15,8 +15,9 @@
 //! | [`bank`] | every account, once everything has ended | INV-CONS-1 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
 //!
-//! Beside them, every machine checks its own invariants after every turn, a twin is recovered after every commit
-//! (INV-DRV-2), and the world itself watches drains (INV-DRN-2) and liveness (INV-LIVE-1).
+//! Beside them, every machine checks its own invariants, and a twin is recovered from its disk (INV-DRV-2): after every
+//! turn or every so many, as the plan has it, at every recovery and at the end. The world itself watches drains
+//! (INV-DRN-2), second owners (INV-GATE-7) and liveness (INV-LIVE-1).
 //!
 //! They know the application's definitions and the plan of the clients, and share no code with what they judge but the
 //! programs themselves and the decoding of envelopes and rows.

@@ -86,25 +86,33 @@ impl Nodes {
         self.effects.as_ref().unwrap_or(&self.runner)
     }
 
-    /// A runner by its id: the first when there is none of this id.
+    /// A runner by its id.
+    ///
+    /// # Panics
+    /// When there is none of this id.
     #[must_use]
     pub fn runner_of(&self, id: NodeId) -> &Node<Runner> {
         let own = match id {
+            NodeId::Runner => Some(&self.runner),
             NodeId::Effects => self.effects.as_ref(),
             NodeId::Stranger => self.stranger.as_ref(),
-            NodeId::Aggregate(_) | NodeId::Projection | NodeId::Runner => None,
+            NodeId::Aggregate(_) | NodeId::Projection => None,
         };
-        own.unwrap_or(&self.runner)
+        own.expect("a runner of this world")
     }
 
     /// As [`Nodes::runner_of`], to change it.
+    ///
+    /// # Panics
+    /// When there is none of this id.
     pub fn runner_of_mut(&mut self, id: NodeId) -> &mut Node<Runner> {
         let own = match id {
+            NodeId::Runner => Some(&mut self.runner),
             NodeId::Effects => self.effects.as_mut(),
             NodeId::Stranger => self.stranger.as_mut(),
-            NodeId::Aggregate(_) | NodeId::Projection | NodeId::Runner => None,
+            NodeId::Aggregate(_) | NodeId::Projection => None,
         };
-        own.unwrap_or(&mut self.runner)
+        own.expect("a runner of this world")
     }
 
     /// Those that own what they read.

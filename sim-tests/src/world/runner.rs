@@ -106,6 +106,12 @@ impl Shell for Runner {
 
     fn perform(world: &mut World, id: NodeId, effect: Effect) -> Result<(), Violation> {
         world.look_at_stranger(id, &effect)?;
+        // Tokens name calls and commands of one runner only; a second owner that is let in waits for its answers in vain.
+        if id == NodeId::Stranger
+            && matches!(effect, Effect::Effect(_) | Effect::Outbox(outbox::Effect::Submit { .. }))
+        {
+            return Ok(());
+        }
         match effect {
             Effect::Gate { source, effect } => {
                 let position = Source::ALL.iter().position(|own| *own == source);
