@@ -69,6 +69,8 @@ marks! {
     EffectResumed = "effect_resumed", "a call that had started before a restart was repeated under the same key";
     EffectStale = "effect_stale", "the answer to an earlier attempt was dropped";
     EffectParked = "effect_parked", "an effect ran out of attempts, or may not be repeated, and waits for a person";
+    EffectRetriedByHand = "effect_retried_by_hand", "an effect that waited for a person was called again because an operator asked for it";
+    EffectSettledByHand = "effect_settled_by_hand", "an effect ended as an operator said";
     EffectOutOfTime = "effect_out_of_time", "an effect that was still not done when its time was used up waits for a person";
     EffectCircuitOpened = "effect_circuit_opened", "an upstream failed to answer so often that it was left alone for a while";
     EffectProbed = "effect_probed", "one call was let through to see whether an upstream answers again";

@@ -68,6 +68,8 @@ quirks! {
     SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";
     EffectKeyPerAttempt = "every attempt of an effect has a key of its own";
     EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";
+    EffectRetryInDoubt = "what may happen at most once and may have happened is called again without anybody saying that it may";
+    EffectSettleUntold = "nobody is told how an effect ended that an operator settled";
     EffectAcceptStale = "the answer to an earlier attempt settles the present one";
     EffectForgetLedger = "a redelivered effect command is executed again";
     EffectPauseInDoubt = "the row of an effect says that an attempt is under way while it pauses after one";

@@ -103,6 +103,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaHandOverAhead, Scenario::Calm, 100, &[Invariant::Saga5]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
     mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),
+    mutant(Quirk::EffectRetryInDoubt, Scenario::Outside, 300, &[Invariant::Eff5]),
+    mutant(Quirk::EffectSettleUntold, Scenario::Operators, 300, &[Invariant::Eff4]),
     mutant(Quirk::EffectAcceptStale, Scenario::Outside, 100, &[Invariant::Once1, Invariant::Qrn1]),
     mutant(Quirk::EffectForgetLedger, Scenario::Operators, 100, &[Invariant::Eff4]),
     mutant(Quirk::EffectPauseInDoubt, Scenario::Outside, 100, &[Invariant::Eff3]),

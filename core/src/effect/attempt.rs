@@ -51,7 +51,9 @@ impl Effects {
             attempts: 0,
             ambiguous: 0,
             since: now.wall,
+            intervention: None,
             call: Some(Call {
+                position: self.tail,
                 payload: command.payload.clone(),
                 saga: command.saga.clone(),
                 context: command.context.clone(),
@@ -59,8 +61,17 @@ impl Effects {
             }),
         });
         let (tenant, command_id) = (command.tenant.clone(), command.command_id.clone());
-        let mut opened = Opened { key, tenant, command_id, row, bytes: 0 };
+        self.admit(now, Opened { key, tenant, command_id, row, bytes: 0 }, cx);
+        self.closed_now.clear();
+        Ok(())
+    }
+
+    /// From here on an effect is open, behind all that are.
+    pub(super) fn admit<I>(&mut self, now: Now, mut opened: Opened, cx: &mut Cx<'_, I, Effect>) {
         let position = self.tail;
+        if let Some(call) = &mut opened.row.call {
+            call.position = position;
+        }
         if self.open >= self.config.limits.tracked_max as u64 {
             cx.mark(Mark::EffectQueued);
         }
@@ -70,7 +81,7 @@ impl Effects {
         cx.put(Table::EffectOpen, &keys::position(position), &opened.key);
         if !is_next {
             opened.write(cx);
-            return Ok(());
+            return;
         }
         self.cursor = self.tail;
         self.track(position, opened.tenant.clone(), opened.command_id.clone());
@@ -83,8 +94,6 @@ impl Effects {
                 self.ready.insert(position);
             }
         }
-        self.closed_now.clear();
-        Ok(())
     }
 
     /// What an effect that comes now is called by, if nothing is before it and nothing keeps it waiting.
@@ -191,12 +200,12 @@ impl Effects {
         cx: &mut Cx<'_, I, Effect>,
     ) {
         let retry = definition.retry;
-        if retry.attempts_max.is_some_and(|max| opened.row.attempts >= max) {
+        if retry.attempts_max.is_some_and(|max| opened.row.attempts_used() >= max) {
             self.park(position, opened, "every attempt is used up", cx);
             return;
         }
         let pause = full_jitter_ms(
-            opened.row.attempts,
+            opened.row.attempts_used(),
             retry.backoff_ms,
             retry.backoff_ms_max,
             self.config.seed ^ position,
@@ -225,7 +234,7 @@ impl Effects {
             return None;
         }
         let tracked = self.tracked.get_mut(&position)?;
-        let left_ms = total_ms.saturating_sub(now.wall.ms_since(row.since));
+        let left_ms = total_ms.saturating_sub(now.wall.ms_since(row.runs_since()));
         Some(*tracked.ends_at.get_or_insert(now.mono.plus_ms(left_ms)))
     }
 
@@ -252,6 +261,19 @@ impl Effects {
         &mut self,
         now: Now,
         position: u64,
+        opened: Opened,
+        outcome: EffectOutcome,
+        payload: Value,
+        cx: &mut Cx<'_, I, Effect>,
+    ) -> Ended {
+        self.close(position, cx);
+        self.conclude(now, opened, outcome, payload, cx)
+    }
+
+    /// The row says how it ended, and so does the result.
+    pub(super) fn conclude<I>(
+        &mut self,
+        now: Now,
         mut opened: Opened,
         outcome: EffectOutcome,
         payload: Value,
@@ -263,7 +285,6 @@ impl Effects {
         if !self.config.quirks.has(Quirk::RetentionForgetsEffect) {
             cx.put(Table::Ended, &keys::ended(EndedKind::Effect, now.wall, &opened.key), b"");
         }
-        self.close(position, cx);
         let Opened { tenant, command_id, row, .. } = opened;
         let size = serde_json::to_vec(&payload).map_or(usize::MAX, |json| json.len());
         let payload = if size > PAYLOAD_BYTES_MAX {
@@ -402,7 +423,7 @@ impl Effects {
                 self.park(position, opened, "it may happen at most once, and an attempt was interrupted", cx);
                 return;
             }
-            if definition.retry.attempts_max.is_some_and(|max| opened.row.attempts >= max) {
+            if definition.retry.attempts_max.is_some_and(|max| opened.row.attempts_used() >= max) {
                 self.park(position, opened, "every attempt is used up", cx);
                 return;
             }

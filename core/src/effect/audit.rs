@@ -7,6 +7,7 @@
 //! | refused | it was refused, by the outside or by us, and every attempt before was definitely not made |
 //! | maybe | it was refused or waits for a person, and an attempt had no answer: it happened, or did not |
 //! | never | it waits for a person, and every attempt was definitely not made |
+//! | by hand | it ended as an operator says it did |
 //! | open | it has not ended |
 //!
 //! Reads committed rows only, so it may run beside the machine. A page is bounded; the key of its last row is where the
@@ -37,6 +38,8 @@ pub enum Verdict {
     Maybe,
     /// It did not happen.
     Never,
+    /// An operator said how it ended.
+    ByHand,
     /// It has not ended.
     Open,
 }
@@ -54,6 +57,8 @@ pub struct Counts {
     pub maybe: u64,
     /// Not executed.
     pub never: u64,
+    /// Ended as an operator says.
+    pub by_hand: u64,
     /// Not ended.
     pub open: u64,
 }
@@ -94,6 +99,7 @@ impl Verdict {
     fn of(row: &LedgerRow) -> Self {
         match (&row.phase, row.ambiguous) {
             (Phase::Open | Phase::Started { .. }, _) => Self::Open,
+            (Phase::Settled { .. }, _) if row.is_settled_by_hand() => Self::ByHand,
             (Phase::Settled { outcome: EffectOutcome::Succeeded }, 0) => Self::Once,
             (Phase::Settled { outcome: EffectOutcome::Succeeded }, _) => Self::MaybeTwice,
             (Phase::Settled { outcome: EffectOutcome::Failed }, 0) => Self::Refused,
@@ -112,6 +118,7 @@ impl Counts {
             Verdict::Refused => self.refused += 1,
             Verdict::Maybe => self.maybe += 1,
             Verdict::Never => self.never += 1,
+            Verdict::ByHand => self.by_hand += 1,
             Verdict::Open => self.open += 1,
         }
     }
@@ -142,7 +149,7 @@ pub fn audit(view: &dyn View, tenant: Option<&TenantId>, from: &[u8], rows_max: 
         }
         let verdict = Verdict::of(&row);
         page.counts.entry(row.effect.clone()).or_default().count(verdict);
-        if !matches!(verdict, Verdict::Once | Verdict::Refused | Verdict::Open) {
+        if !matches!(verdict, Verdict::Once | Verdict::Refused | Verdict::ByHand | Verdict::Open) {
             let LedgerRow { effect, phase, attempts, ambiguous, since, .. } = row;
             let reason = if let Phase::Parked { reason } = phase { Some(reason) } else { None };
             page.doubtful.push(Doubtful {

@@ -39,6 +39,13 @@ impl Effects {
         true
     }
 
+    /// One that is not in memory will not be found again.
+    pub(super) const fn remembered_no_more(&mut self, position: u64) {
+        if position < self.cursor {
+            self.forgotten.count -= 1;
+        }
+    }
+
     /// The cursor goes back to the first effect that was forgotten.
     pub(super) fn remember(&mut self) {
         let Forgotten { from, .. } = std::mem::take(&mut self.forgotten);

@@ -2,6 +2,7 @@
 
 use super::Arrival;
 use crate::halt::Halt;
+use crate::operator::Reason;
 use crate::store::Table;
 use crate::time::Wall;
 use crate::wire::context::Context;
@@ -23,14 +24,48 @@ pub struct LedgerRow {
     pub ambiguous: u32,
     /// When it was asked for.
     pub since: Wall,
-    /// What is needed while it is open; dropped when it is settled.
+    /// What an operator did with it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intervention: Option<Intervention>,
+    /// What is needed until it is settled; dropped then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<Call>,
 }
 
-/// What an open effect needs.
+/// That an operator had their way with an effect.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Intervention {
+    /// What was done.
+    pub verb: Intervened,
+    /// When.
+    pub at: Wall,
+    /// Attempts started until then.
+    pub attempts: u32,
+    /// Why, in the operator's words.
+    pub reason: String,
+}
+
+/// What an operator did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Intervened {
+    /// Had it called again.
+    Retried,
+    /// Said how it ended.
+    Settled,
+}
+
+impl Intervention {
+    pub(super) fn new(verb: Intervened, at: Wall, attempts: u32, reason: &Reason) -> Self {
+        Self { verb, at, attempts, reason: reason.as_str().to_owned() }
+    }
+}
+
+/// What an effect needs until it is settled.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Call {
+    /// Where it is, or was, among the open ones.
+    pub position: u64,
     /// With what.
     pub payload: Value,
     /// Who waits for the result.
@@ -66,6 +101,22 @@ pub enum Phase {
 }
 
 impl LedgerRow {
+    /// Since when its time runs.
+    pub(super) fn runs_since(&self) -> Wall {
+        self.intervention.as_ref().map_or(self.since, |own| own.at)
+    }
+
+    /// Attempts of those that it may have.
+    pub(super) fn attempts_used(&self) -> u32 {
+        self.attempts - self.intervention.as_ref().map_or(0, |own| own.attempts)
+    }
+
+    /// Whether it ended as an operator said.
+    #[must_use]
+    pub fn is_settled_by_hand(&self) -> bool {
+        self.intervention.as_ref().is_some_and(|own| own.verb == Intervened::Settled)
+    }
+
     pub(super) fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a ledger row serialises")
     }

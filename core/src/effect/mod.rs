@@ -5,14 +5,16 @@
 //!   │                    ▲            │
 //!   └ known: ignored     └─ Backoff ◄─┤ not sent, no answer, "not now"
 //!                                     └─ attempts or time used up, or at most once and no answer ─► Parked
+//!
+//! Parked ── an operator ─► Open, or Settled as they say
 //! ```
 //!
 //! The ledger row is written before anything is called: `Started` is durable when `Execute` is released, because both
 //! come from one turn. After a restart every call that was under way is repeated under the same key, which the outside
 //! sees as `Idempotency-Key`; such attempts are counted as ambiguous and never hidden. An effect declared at most once,
-//! and one whose attempts or time are used up, is parked instead.
+//! and one whose attempts or time are used up, is parked instead, until an operator says how it goes on ([`operate`]).
 //!
-//! An effect's time runs from when it was asked for. From the first look at it in a life on the monotonic clock counts
+//! An effect's time runs from when it was asked for, or retried by an operator. From the first look at it in a life on the monotonic clock counts
 //! it, so a step of the wall clock costs or gives nothing; what passed before, in other lives and on disk, is what the
 //! wall clock says of it, nothing if that is negative. So a step can shift the end once per life, by as much as it was.
 //!
@@ -27,8 +29,8 @@
 //! - INV-EFF-1: that an attempt started is durable before the attempt is released.
 //! - INV-EFF-2: the idempotency key never changes across attempts.
 //! - INV-EFF-3: an effect has at most one live attempt.
-//! - INV-EFF-4: an effect is settled once, and its result commits with that.
-//! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer.
+//! - INV-EFF-4: an effect is settled once, and its result commits with that; a parked one moves only as an operator says.
+//! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer, unless an operator says so.
 //! - INV-EFF-6: no attempt begins when an effect's time is used up.
 //! - INV-EFF-7: from when a circuit opens until its upstream answers, one call to it begins at a time.
 //! - INV-EFF-8: no more calls are under way, and no more begin in a second, under a key than its limits allow.
@@ -45,13 +47,14 @@ mod forgotten;
 mod lanes;
 mod ledger;
 mod opened;
+pub mod operate;
 mod round;
 #[cfg(test)]
 pub(crate) mod tests;
 mod upstreams;
 
 pub use circuit::{CircuitLimits, Standing};
-pub use ledger::{LedgerRow, Phase};
+pub use ledger::{Intervened, Intervention, LedgerRow, Phase};
 
 use crate::cx::Cx;
 use crate::halt::Halt;

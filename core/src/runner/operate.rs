@@ -10,6 +10,7 @@
 use super::route::correlated;
 use super::{Effect, Input, Runner};
 use crate::cx::Cx;
+use crate::effect;
 use crate::halt::Halt;
 use crate::operator::Refusal;
 use crate::quarantine::{self, Cause, QuarantineKey};
@@ -30,6 +31,8 @@ pub enum Operation {
     Quarantine(quarantine::operate::Operation),
     /// Of one schedule, for one tenant.
     Schedule(recurring::Operation),
+    /// Of one effect.
+    Effect(effect::operate::Operation),
 }
 
 /// That an instance is to begin again, and with what.
@@ -52,6 +55,8 @@ pub enum Done {
     Quarantine(quarantine::operate::Operated),
     /// Of one schedule, for one tenant.
     Schedule(recurring::Operated),
+    /// Of one effect.
+    Effect(effect::operate::Operated),
 }
 
 /// The answer to an operator.
@@ -81,6 +86,7 @@ impl Runner {
                 self.on_quarantine_asked(now, operation, cx)?.map(Done::Quarantine)
             }
             Operation::Schedule(operation) => self.on_schedule_asked(now, operation, cx)?.map(Done::Schedule),
+            Operation::Effect(operation) => self.on_effect_asked(now, operation, cx)?.map(Done::Effect),
         };
         cx.emit(Effect::Answered(Box::new(Answered { ticket, operation, answer })));
         Ok(())
@@ -170,6 +176,23 @@ impl Runner {
                 if let Some(occurrence) = fired {
                     self.on_occurrence(now, *occurrence, cx);
                 }
+                Ok(Ok(operated))
+            }
+        }
+    }
+
+    fn on_effect_asked(
+        &mut self,
+        now: Now,
+        operation: &effect::operate::Operation,
+        cx: &mut Cx<'_, Input, Effect>,
+    ) -> Result<Result<effect::operate::Operated, Refusal>, Halt> {
+        let commanded =
+            cx.child(Input::Effect, Effect::Effect, |cx| self.effects.operate(now, operation, cx))?;
+        match commanded {
+            effect::operate::Commanded::Refused(refusal) => Ok(Err(refusal)),
+            effect::operate::Commanded::Done { operated, ended } => {
+                ended.into_iter().for_each(|ended| self.on_effect_ended(now, *ended, cx));
                 Ok(Ok(operated))
             }
         }

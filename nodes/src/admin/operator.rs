@@ -7,6 +7,7 @@
 //! Who waits is known by ticket. A machine that is recovered forgets its questions, and so does a caller who goes away or
 //! waits too long: then nobody knows, and the request may be made again.
 
+use cloudlysis_core::effect::operate as effect;
 use cloudlysis_core::operator::Refusal;
 use cloudlysis_core::quarantine::operate as quarantine;
 use cloudlysis_core::runner::Input;
@@ -69,6 +70,9 @@ fn log(answered: &Answered) {
             let key = verb.key().map_or(String::new(), |key| format!(" {key}"));
             (format!("{schedule}{key}"), Some(tenant), verb.as_str(), verb.reason())
         }
+        Operation::Effect(effect::Operation { tenant, command_id, verb }) => {
+            (command_id.to_string(), Some(tenant), verb.as_str(), Some(verb.reason()))
+        }
     };
     let reason = reason.map_or("", |reason| reason.as_str());
     let tenant = tenant.map(ToString::to_string);
@@ -114,7 +118,7 @@ impl Operator {
     pub async fn ask_saga(&self, operation: saga::Operation) -> Result<saga::Operated, NotDone> {
         match self.ask(Operation::Saga(operation)).await? {
             Done::Saga(operated) => Ok(operated),
-            Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+            Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) => Err(NotDone::Unknown),
         }
     }
 
@@ -125,7 +129,7 @@ impl Operator {
     pub async fn ask_restart(&self, restart: Restart) -> Result<saga::Operated, NotDone> {
         match self.ask(Operation::Restart(Box::new(restart))).await? {
             Done::Saga(operated) => Ok(operated),
-            Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+            Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) => Err(NotDone::Unknown),
         }
     }
 
@@ -139,7 +143,7 @@ impl Operator {
     ) -> Result<quarantine::Operated, NotDone> {
         match self.ask(Operation::Quarantine(operation)).await? {
             Done::Quarantine(operated) => Ok(operated),
-            Done::Saga(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+            Done::Saga(_) | Done::Schedule(_) | Done::Effect(_) => Err(NotDone::Unknown),
         }
     }
 
@@ -153,7 +157,18 @@ impl Operator {
     ) -> Result<recurring::Operated, NotDone> {
         match self.ask(Operation::Schedule(operation)).await? {
             Done::Schedule(operated) => Ok(operated),
-            Done::Saga(_) | Done::Quarantine(_) => Err(NotDone::Unknown),
+            Done::Saga(_) | Done::Quarantine(_) | Done::Effect(_) => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Asks about an effect.
+    ///
+    /// # Errors
+    /// [`NotDone`] says whether it may have been done all the same.
+    pub async fn ask_effect(&self, operation: effect::Operation) -> Result<effect::Operated, NotDone> {
+        match self.ask(Operation::Effect(operation)).await? {
+            Done::Effect(operated) => Ok(operated),
+            Done::Saga(_) | Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
         }
     }
 

@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// As the node names them, and as people read them.
-const VERDICTS: [(&str, &str); 6] = [
+const VERDICTS: [(&str, &str); 7] = [
     ("once", "once"),
     ("maybe_twice", "maybe twice"),
     ("refused", "refused"),
     ("maybe", "maybe"),
     ("never", "never"),
+    ("by_hand", "by hand"),
     ("open", "open"),
 ];
 

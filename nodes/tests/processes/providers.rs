@@ -105,7 +105,7 @@ async fn effects_ask_services(world: World, hand_over: &str) {
     let audit: Value = serde_json::from_str(&process.out()).expect("JSON");
     assert_eq!(
         audit["counts"]["charge_card"],
-        json!({ "once": 0, "maybe_twice": 1, "refused": 1, "maybe": 0, "never": 0, "open": 0 }),
+        json!({ "once": 0, "maybe_twice": 1, "refused": 1, "maybe": 0, "never": 0, "by_hand": 0, "open": 0 }),
         "{audit}"
     );
     assert_eq!(audit["doubtful"][0]["ambiguous"], 1, "{audit}");

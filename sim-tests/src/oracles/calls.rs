@@ -48,6 +48,11 @@ impl Calls {
         }
     }
 
+    /// An effect that waits for a person may have its time anew, from when its row changes.
+    pub(super) fn on_retried(&mut self, key: &[u8]) {
+        self.asked_ns.remove(key);
+    }
+
     pub(super) fn on_returned(&mut self, token: Token) {
         for begun in self.begun.values_mut() {
             begun.until_ns.remove(&token);

@@ -4,6 +4,7 @@ use super::Violation;
 use super::answers::Answers;
 use super::bank;
 use super::forgotten::Forgotten;
+use super::ledger::Amended;
 use super::logs::{Logs, subject_of};
 use crate::plan::Plan;
 use crate::world::bank::Bank;
@@ -11,7 +12,7 @@ use crate::world::clients::{GoodsIn, OrderPlan, SKUS};
 use cloudlysis_core::aggregate::AggregateKey;
 use cloudlysis_core::effect::{LedgerRow, Phase};
 use cloudlysis_core::manifest::Delivery;
-use cloudlysis_core::saga::{Instance, Status};
+use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
 use cloudlysis_core::schedule::recurring::{Counts, Row, RowKey};
 use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::keys;
@@ -47,7 +48,7 @@ pub struct End<'w> {
 
 /// The schedule that asks for an effect directly, and the effect.
 const COUNTING: &str = "counts";
-pub(super) const COUNTED: &str = "count";
+pub(crate) const COUNTED: &str = "count";
 
 /// How an order ended, as its saga has it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,10 +76,13 @@ pub(super) fn check(
     logs: &Logs,
     answers: &Answers,
     forgotten: &Forgotten,
+    amended: &Amended,
 ) -> Result<(), Violation> {
     answers.check_end(logs)?;
     let sagas = sagas(end, forgotten)?;
-    check_effects(end, logs, &sagas, forgotten)?;
+    let ledger = ledger(&end.effects, forgotten)?;
+    check_told(&sagas, &ledger, forgotten)?;
+    check_effects(end, logs, &sagas, ledger, amended)?;
     for order in end.orders {
         check_order(end, order, logs, &sagas)?;
     }
@@ -128,12 +132,36 @@ fn ledger(rows: &Committed<'_>, forgotten: &Forgotten) -> Result<Ledger, Violati
     }
 }
 
+/// INV-EFF-4: how an effect ended is told to the saga that asked for it, while that is there and was not killed: what was
+/// held for it then is dropped with it.
+fn check_told(
+    sagas: &BTreeMap<Vec<u8>, Instance>,
+    ledger: &Ledger,
+    forgotten: &Forgotten,
+) -> Result<(), Violation> {
+    let gone: BTreeSet<&[u8]> = forgotten.of(Table::Saga).map(|(key, _)| key).collect();
+    let is_told = |key: &[u8], own: &Instance| own.status != Status::Killed && !gone.contains(key);
+    for (key, instance) in sagas.iter().filter(|(key, own)| is_told(key, own)) {
+        let Some((tenant, saga, correlation)) = keys::parse_saga(key) else { continue };
+        let waits = |work: &&Work| work.state == WorkState::InFlight;
+        for work in instance.works.iter().filter(waits) {
+            let row = ledger.get(&(tenant.clone(), work.id.clone()));
+            if let Some(row) = row.filter(|row| matches!(row.phase, Phase::Settled { .. })) {
+                let detail = format!("{saga} {correlation} waits for {}, whose row says {row:?}", work.name);
+                return Err(violation(Invariant::Eff4, detail));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// INV-ONCE-1 and INV-EFF-5: as many executions as the ledger admits, and nothing that no saga asked for.
 fn check_effects(
     end: &End<'_>,
     logs: &Logs,
     sagas: &BTreeMap<Vec<u8>, Instance>,
-    forgotten: &Forgotten,
+    ledger: Ledger,
+    amended: &Amended,
 ) -> Result<(), Violation> {
     let asked: BTreeSet<&str> =
         sagas.values().flat_map(|instance| &instance.works).map(|work| work.id.as_str()).collect();
@@ -142,7 +170,6 @@ fn check_effects(
         *counted.entry(execution.key.as_str()).or_default() += 1;
     }
     let app = crate::app::shop();
-    let ledger = ledger(&end.effects, forgotten)?;
     for subject in logs.effect_commands() {
         let Some(Route::Effect { tenant, command, .. }) = Route::parse(subject) else { continue };
         if !ledger.contains_key(&(tenant, command)) {
@@ -164,7 +191,8 @@ fn check_effects(
             counted.remove(format!("{}:{}", tenant.token(), command.token()).as_str()).unwrap_or(0);
         let at_most_once =
             app.effects.get(effect).is_some_and(|definition| definition.delivery == Delivery::AtMostOnce);
-        if at_most_once && happened > 1 {
+        let key = keys::effect(&tenant, &command);
+        if at_most_once && happened > 1 && !amended.may_repeat(&key) {
             return Err(violation(Invariant::Eff5, format!("{subject} happened {happened} times")));
         }
         let settled = matches!(row.phase, Phase::Settled { .. });
@@ -173,7 +201,7 @@ fn check_effects(
             Keys::Honoured => 1,
             Keys::Lost | Keys::Ignored => 1 + u64::from(row.ambiguous),
         };
-        if happened > most || (settled && happened == 0) {
+        if happened > most || (settled && happened == 0 && !row.is_settled_by_hand()) {
             let detail = format!("{subject} happened {happened} times, its row says {row:?}");
             return Err(violation(Invariant::Once1, detail));
         }

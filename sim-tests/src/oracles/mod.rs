@@ -13,6 +13,7 @@
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
 //! | [`forgotten`] | every row that is removed because it has ended | INV-KEEP-1 |
 //! | [`bank`] | every account, once everything has ended | INV-CONS-1 |
+//! | [`ledger`] | every row of the ledger of effects, against what operators asked for | INV-EFF-4 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |
 //!
 //! Beside them, every machine checks its own invariants, and a twin is recovered from its disk (INV-DRV-2): after every
@@ -28,6 +29,7 @@ pub mod calls;
 pub mod divergence;
 pub mod end;
 pub mod forgotten;
+pub mod ledger;
 pub mod logs;
 pub mod outbox;
 pub mod quarantine;
@@ -48,12 +50,14 @@ use answers::Answers;
 use calls::Calls;
 use cloudlysis_core::aggregate::Reply;
 use cloudlysis_core::effect;
+use cloudlysis_core::effect::operate::Verb;
 use cloudlysis_core::wire::envelope::Command;
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{Halt, Invariant, Token};
 use cloudlysis_io_sim::broker::Broker;
 use cloudlysis_io_sim::store::{Change, Committed};
 use forgotten::Forgotten;
+use ledger::Amended;
 use logs::Logs;
 use rows::Rows;
 use std::fmt;
@@ -136,6 +140,7 @@ struct Known<'o> {
     logs: &'o Logs,
     answers: &'o Answers,
     forgotten: &'o Forgotten,
+    amended: &'o Amended,
     /// How long an entry of the outbox is tried, in milliseconds.
     retry_ms_max: u64,
 }
@@ -149,6 +154,7 @@ pub struct Oracles {
     calls: Calls,
     timers: Timers,
     forgotten: Forgotten,
+    amended: Amended,
     views: Views,
     departed: Departed,
     /// The logs are other ones than those that were followed: only divergence can be judged.
@@ -167,6 +173,7 @@ impl Oracles {
             calls: Calls::default(),
             timers: Timers::default(),
             forgotten: Forgotten::new(plan.keep_ms),
+            amended: Amended::default(),
             views: Views::new(),
             departed: Departed::default(),
             retry_ms_max: plan.outbox.retry_ms_max,
@@ -197,6 +204,7 @@ impl Oracles {
             logs: &self.logs,
             answers: &self.answers,
             forgotten: &self.forgotten,
+            amended: &self.amended,
             retry_ms_max: self.retry_ms_max,
         };
         self.rows.on_changes(seen, changes, &known)?;
@@ -251,7 +259,15 @@ impl Oracles {
             return Ok(());
         }
         self.calls.on_execute(now_ns, effect)?;
-        self.rows.on_execute(rows, sagas, effect)
+        self.rows.on_execute(rows, sagas, effect, &self.amended)
+    }
+
+    /// An operator is about to ask for something about an effect that has not ended.
+    pub fn on_amending(&mut self, key: Vec<u8>, verb: &Verb) {
+        if let Verb::Retry { .. } = verb {
+            self.calls.on_retried(&key);
+        }
+        self.amended.on_asked(key, verb);
     }
 
     /// The answer to a call, or that there is none, is at the runner that made it.
@@ -294,7 +310,7 @@ impl Oracles {
     /// # Errors
     /// What does not hold.
     pub fn on_end(&self, end: &End<'_>) -> Result<(), Violation> {
-        end::check(end, &self.logs, &self.answers, &self.forgotten)
+        end::check(end, &self.logs, &self.answers, &self.forgotten, &self.amended)
     }
 
     /// Whether a message was put there by a person.

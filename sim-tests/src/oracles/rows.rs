@@ -1,6 +1,7 @@
 //! Rows: what a node commits, against the true log and against what it committed before.
 
 use super::forgotten::Forgotten;
+use super::ledger::{Amended, check_ledger};
 use super::logs::Logs;
 use super::outbox::check_outbox;
 use super::quarantine::check_parked;
@@ -11,6 +12,7 @@ use crate::world::nemesis::consumers;
 use cloudlysis_core::aggregate::{CommandRow, Record};
 use cloudlysis_core::effect::{self, LedgerRow, Phase};
 use cloudlysis_core::jetstream::{AckSubject, StoredMessage};
+use cloudlysis_core::manifest::Delivery;
 use cloudlysis_core::outbox::{Origin, Row};
 use cloudlysis_core::saga::{Instance, Status, Work, WorkState};
 use cloudlysis_core::schedule::Timer;
@@ -74,7 +76,7 @@ impl Rows {
                 Table::Command => check_command(seen, change, logs)?,
                 Table::Checkpoint => self.check_checkpoint(seen, change, known)?,
                 Table::Saga => check_saga(seen, change, forgotten)?,
-                Table::Effect => check_ledger(seen, change, forgotten)?,
+                Table::Effect => check_ledger(seen, change, known)?,
                 Table::Outbox => check_outbox(seen, change, known)?,
                 Table::Meta
                 | Table::Refusal
@@ -174,12 +176,14 @@ impl Rows {
         Err(Violation::new(Invariant::Gate1, detail))
     }
 
-    /// INV-EFF-1 and INV-EFF-2: the row says that it started, and the key is the effect's own.
+    /// INV-EFF-1, INV-EFF-2 and INV-EFF-5: the row says that it started, the key is the effect's own, and what may
+    /// happen at most once has not perhaps happened, unless an operator said that it may.
     pub(super) fn on_execute(
         &self,
         rows: &Committed<'_>,
         sagas: &Committed<'_>,
         effect: &effect::Effect,
+        amended: &Amended,
     ) -> Result<(), Violation> {
         let effect::Effect::Execute { tenant, idempotency_key, request, .. } = effect;
         let broken = |invariant, detail: String| Err(Violation::new(invariant, detail));
@@ -190,14 +194,21 @@ impl Rows {
                 format!("{idempotency_key:?} is not the key of an effect of {tenant:?}"),
             );
         };
-        let row = rows.get(Table::Effect, &keys::effect(tenant, &command)).ok().flatten();
-        let Some(row) = row else {
+        let key = keys::effect(tenant, &command);
+        let Some(row) = rows.get(Table::Effect, &key).ok().flatten() else {
             let detail = format!("{idempotency_key:?} names no effect in the ledger ({})", request.target());
             return broken(Invariant::Eff2, detail);
         };
         let row = LedgerRow::decode(row).map_err(|halt| unreadable(&halt))?;
         if let Some(saga) = row.call.as_ref().and_then(|call| call.saga.as_ref()) {
             left_before(sagas, tenant, saga, &command)?;
+        }
+        let app = shop();
+        let definition = app.effects.get(&row.effect);
+        let at_most_once = definition.is_some_and(|own| own.delivery == Delivery::AtMostOnce);
+        if at_most_once && row.ambiguous > 0 && !amended.may_repeat(&key) {
+            let detail = format!("{idempotency_key} is called, and may have happened: its row says {row:?}");
+            return broken(Invariant::Eff5, detail);
         }
         match row.phase {
             Phase::Started { .. } => Ok(()),
@@ -449,18 +460,4 @@ fn waits_for_nothing(seen: &Seen<'_>, change: &Change) -> Result<(), Violation> 
     left.map_or(Ok(()), |left| {
         Err(broken(Invariant::Saga7, seen, change, &format!("finished, and {left} is left")))
     })
-}
-
-/// INV-EFF-4: what is settled or parked stays so.
-fn check_ledger(seen: &Seen<'_>, change: &Change, forgotten: &Forgotten) -> Result<(), Violation> {
-    let Some(before) = &change.before else { return Ok(()) };
-    let before = LedgerRow::decode(before).map_err(|halt| unreadable(&halt))?;
-    match before.phase {
-        Phase::Open | Phase::Started { .. } => Ok(()),
-        Phase::Settled { .. } if forgotten.is_gone(change) => Ok(()),
-        Phase::Settled { .. } | Phase::Parked { .. } => {
-            let detail = format!("{:?}, and changes to {:?}", before.phase, change.after);
-            Err(broken(Invariant::Eff4, seen, change, &detail))
-        }
-    }
 }

@@ -213,6 +213,8 @@ pub enum Event {
     Warded,
     /// An operator does something with a schedule.
     TimeKept,
+    /// An operator does something with an effect.
+    Amended,
     /// Somebody starts a second runner.
     StrangerCame,
     /// The disaster begins.

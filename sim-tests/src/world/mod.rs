@@ -14,6 +14,7 @@ pub mod aggregate;
 pub mod bank;
 pub mod broker;
 pub mod calls;
+pub mod clerks;
 pub mod clients;
 pub mod cluster;
 pub mod disaster;
@@ -35,6 +36,7 @@ use crate::crashes::Crashes;
 use crate::oracles::{Oracles, Violation};
 use crate::plan::{Faults, Plan};
 use crate::trace::{EventId, Keep, Trace};
+use clerks::Clerks;
 use clients::Clients;
 use cloudlysis_core::aggregate::{Aggregate, RequestId};
 use cloudlysis_core::projection::Projection;
@@ -142,6 +144,8 @@ pub struct Dice {
     pub deployments: Rng,
     /// What operators of schedules do.
     pub timekeepers: Rng,
+    /// What operators of effects do.
+    pub clerks: Rng,
     /// What a cluster writes to disk, and when.
     pub cluster: Rng,
 }
@@ -209,6 +213,7 @@ pub struct World {
     operators: Operators,
     wardens: Wardens,
     timekeepers: Timekeepers,
+    clerks: Clerks,
     /// Consumers that a second owner knows to be another's.
     met: BTreeSet<Source>,
     oracles: Oracles,
@@ -260,6 +265,7 @@ impl World {
                 wardens: dice.fork("wardens"),
                 deployments: dice.fork("deployments"),
                 timekeepers: dice.fork("timekeepers"),
+                clerks: dice.fork("clerks"),
                 cluster: dice.fork("cluster"),
             },
             broker,
@@ -279,6 +285,7 @@ impl World {
             operators: Operators::default(),
             wardens: Wardens::default(),
             timekeepers: Timekeepers::default(),
+            clerks: Clerks::default(),
             met: BTreeSet::new(),
             oracles: Oracles::of(&plan),
             backup: None,
@@ -306,6 +313,7 @@ impl World {
         world.begin_operators();
         world.begin_wardens();
         world.begin_timekeepers();
+        world.begin_clerks();
         world.begin_stranger();
         Ok(world)
     }
@@ -404,6 +412,10 @@ impl World {
             Event::Warded => self.on_warded(),
             Event::TimeKept => {
                 self.on_time_kept();
+                Ok(())
+            }
+            Event::Amended => {
+                self.on_amended();
                 Ok(())
             }
             Event::StrangerCame => self.on_stranger_came(),

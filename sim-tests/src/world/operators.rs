@@ -1,5 +1,6 @@
 //! Operators: people who pause sagas, let them go on, cancel and kill them, and have alarms that are over begin again, whatever
-//! else happens, one request at a time for each. Those of the quarantine are [`wardens`](super::wardens), those of schedules [`timekeepers`](super::timekeepers).
+//! else happens, one request at a time for each. Those of the quarantine are [`wardens`](super::wardens), those of schedules
+//! [`timekeepers`](super::timekeepers), those of effects [`clerks`](super::clerks).
 //!
 //! They see what is committed, and ask the runner's machine as `nodes::admin` does. Who hears no answer asks again: nobody
 //! knows what became of the request. When faults have ended they let everything go on.
@@ -181,6 +182,7 @@ impl World {
             }
             Operation::Quarantine(operation) => self.on_warden_answered(*ticket, operation, answer),
             Operation::Schedule(operation) => self.on_timekeeper_answered(*ticket, operation, answer),
+            Operation::Effect(operation) => self.on_clerk_answered(*ticket, operation, answer),
         }
     }
 

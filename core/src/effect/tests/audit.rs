@@ -44,8 +44,8 @@ fn every_effect_is_judged_by_how_it_ended() {
     assert_eq!(
         counts,
         [
-            "charge_card Counts { once: 2, maybe_twice: 1, refused: 2, maybe: 1, never: 0, open: 1 }",
-            "send_receipt Counts { once: 0, maybe_twice: 0, refused: 0, maybe: 1, never: 0, open: 0 }",
+            "charge_card Counts { once: 2, maybe_twice: 1, refused: 2, maybe: 1, never: 0, by_hand: 0, open: 1 }",
+            "send_receipt Counts { once: 0, maybe_twice: 0, refused: 0, maybe: 1, never: 0, by_hand: 0, open: 0 }",
         ]
     );
     let doubtful: Vec<_> =

@@ -2,10 +2,12 @@
 
 use super::{
     Bench, CircuitLimits, Config, Desk, Effect, Input, LIMITS, Phase, answer, bench, charge, command,
-    commanded, config, ends, key, ledger, not_sent, nothing_is_open, only, phase, unknown, words,
+    commanded, config, ends, key, ledger, not_sent, nothing_is_open, on_line, only, operate, phase, unknown,
+    words,
 };
 use crate::effect::{Limits, Standing};
 use crate::marks::Mark;
+use crate::wire::envelope::EffectOutcome;
 
 const CIRCUIT: CircuitLimits = CircuitLimits { failures_max: 3, pause_ms: 1_000, pause_ms_max: 4_000 };
 
@@ -138,6 +140,22 @@ fn a_probe_that_may_not_be_made_leaves_its_turn_to_the_next() {
     assert_ne!(key(&probe), key(&next));
     bench.turn([answer(&next, 200)]);
     assert_eq!(standing(&bench, SHOP), Standing::Closed);
+}
+
+#[test]
+fn a_probe_that_an_operator_settles_leaves_its_turn_to_the_next() {
+    let mut bench = fragile(Limits { tracked_max: 9, ..LIMITS });
+    opened(&mut bench);
+    assert_eq!(bench.turn([commanded(charge("w-1"))]), []);
+    bench.advance(CIRCUIT.pause_ms - 100);
+    let busy = bench.turn(["r-1", "r-2"].map(|id| commanded(on_line("ring", "a", id))));
+    assert_eq!(busy.len(), LIMITS.in_flight_max);
+    assert_eq!(bench.advance(100), [], "the probe waits for a place");
+    assert_eq!(standing(&bench, SHOP), Standing::HalfOpen);
+    let settled = operate::settle(EffectOutcome::Failed, serde_json::json!({}));
+    assert_eq!(bench.turn([operate::asks("first", settled)]), []);
+    let next = only(bench.turn([answer(&busy[0], 200)]));
+    assert_eq!(key(&next), "acme:w-1");
 }
 
 #[test]

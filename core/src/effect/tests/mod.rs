@@ -4,10 +4,12 @@ mod audit;
 mod circuit;
 mod exhaustive;
 mod lanes;
+mod operate;
 mod properties;
 mod script;
 mod time;
 
+use super::operate::{Commanded, Operation};
 use super::{
     Answered, Arrival, CircuitLimits, Config, Effect, Effects, Ended, LedgerRow, Limits, NotSent, Phase,
     Timer,
@@ -29,6 +31,8 @@ use serde_json::{Value, json};
 pub(crate) const EXAM: Exam = &[
     (Quirk::EffectKeyPerAttempt, script::the_idempotency_key_is_the_same_in_every_attempt_and_every_life),
     (Quirk::EffectRetryAtMostOnce, script::what_may_happen_at_most_once_is_not_repeated_after_silence),
+    (Quirk::EffectRetryInDoubt, operate::what_may_have_happened_is_called_again_only_if_it_may_repeat),
+    (Quirk::EffectSettleUntold, operate::how_an_operator_settles_an_effect_is_told_once),
     (Quirk::EffectAcceptStale, script::the_answer_to_an_earlier_attempt_changes_nothing),
     (
         Quirk::EffectPauseInDoubt,
@@ -102,14 +106,15 @@ retry: { total_ms_max: 1000 }
 limits: { in_flight_max: 1 }
 ";
 
-/// The effects, and a table that keeps their results in order: what a parent would do with them.
+/// The effects, the last answer to an operator, and a table that keeps results in order: what a parent would do with them.
 #[derive(Clone, PartialEq, Debug)]
-struct Desk(Effects);
+struct Desk(Effects, Option<Commanded>);
 
 #[derive(Clone, PartialEq, Debug)]
 enum Input {
     Commanded(Box<EffectCommand>),
     Effect(super::Input),
+    Asked(Box<Operation>),
     Tick(Tick),
 }
 
@@ -117,6 +122,15 @@ impl From<Tick> for Input {
     fn from(tick: Tick) -> Self {
         Self::Tick(tick)
     }
+}
+
+fn keep(Ended { result, arrival }: Ended, cx: &mut Cx<'_, Input, Effect>) {
+    assert_eq!(arrival, Arrival::Delivered);
+    let at = rows(cx.view(), Table::View).len() as u64;
+    let subject = result.route().subject().to_string();
+    let value: Value = serde_json::from_slice(&result.encode()).expect("JSON");
+    let line = json!({ "subject": subject, "result": value });
+    cx.put(Table::View, &keys::position(at), line.to_string().as_bytes());
 }
 
 impl Machine for Desk {
@@ -127,21 +141,23 @@ impl Machine for Desk {
     type Durable = u64;
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
-        Ok(Self(Effects::recover(config, incarnation, view)?))
+        Ok(Self(Effects::recover(config, incarnation, view)?, None))
     }
 
     fn handle(&mut self, now: Now, input: Input, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
         match input {
             Input::Commanded(command) => self.0.on_command(now, &command, Arrival::Delivered, cx),
             Input::Effect(input) => {
-                if let Some(Ended { result, arrival }) = self.0.handle(now, input, cx)? {
-                    assert_eq!(arrival, Arrival::Delivered);
-                    let at = rows(cx.view(), Table::View).len() as u64;
-                    let subject = result.route().subject().to_string();
-                    let value: Value = serde_json::from_slice(&result.encode()).expect("JSON");
-                    let line = json!({ "subject": subject, "result": value });
-                    cx.put(Table::View, &keys::position(at), line.to_string().as_bytes());
+                let ended = self.0.handle(now, input, cx)?;
+                ended.into_iter().for_each(|ended| keep(ended, cx));
+                Ok(())
+            }
+            Input::Asked(operation) => {
+                let commanded = self.0.operate(now, &operation, cx)?;
+                if let Commanded::Done { ended: Some(ended), .. } = &commanded {
+                    keep((**ended).clone(), cx);
                 }
+                self.1 = Some(commanded);
                 Ok(())
             }
             Input::Tick(Tick) => self.0.tick(now, cx),

@@ -2,17 +2,19 @@
 
 use super::{
     Bench, Config, Desk, Effect, EffectCommand, Input, LIMITS, LONG_MS, Landed, LedgerRow, Phase, Table,
-    answer, charge, command, commanded, config, key, not_sent, on_line, receipt, results, rows, token,
-    unknown,
+    answer, charge, command, commanded, config, key, not_sent, on_line, operate, receipt, results, rows,
+    token, unknown,
 };
+use crate::effect::operate::Verb;
 use crate::effect::{self, CircuitLimits, Limits};
 use crate::manifest::{Delivery, EffectDef};
 use crate::outcome::Token;
 use crate::time::Now;
+use crate::wire::envelope::EffectOutcome;
 use crate::wire::id::Name;
 use proptest::prelude::*;
 use proptest::sample::Index;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -65,11 +67,33 @@ enum Op {
     Oversleep {
         ms: u64,
     },
+    /// An operator asks for a command.
+    Ask {
+        nth: Index,
+        verb: Asked,
+    },
     SpuriousTick,
     Crash,
     FailCommit {
         landed: Landed,
     },
+}
+
+/// What an operator wants.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Asked {
+    Retry { may_repeat: bool },
+    Settle { succeeded: bool },
+}
+
+impl Asked {
+    fn verb(self) -> Verb {
+        match self {
+            Self::Retry { may_repeat } => operate::retry(may_repeat),
+            Self::Settle { succeeded: true } => operate::settle(EffectOutcome::Succeeded, json!({})),
+            Self::Settle { succeeded: false } => operate::settle(EffectOutcome::Failed, json!({})),
+        }
+    }
 }
 
 /// What the outside makes of a call it has not seen.
@@ -87,6 +111,10 @@ fn op() -> impl Strategy<Value = Op> {
     let landed = prop::sample::select(vec![Landed::Yes, Landed::No]);
     let ms = || prop::sample::select(vec![1, 100, 1_000, 2_500]);
     let nth = any::<Index>;
+    let asked = prop_oneof![
+        2 => any::<bool>().prop_map(|may_repeat| Asked::Retry { may_repeat }),
+        1 => any::<bool>().prop_map(|succeeded| Asked::Settle { succeeded }),
+    ];
     prop_oneof![
         6 => ids.prop_map(|ids| Op::Command { ids }),
         12 => (nth(), says).prop_map(|(nth, says)| Op::Reach { nth, says }),
@@ -96,6 +124,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => nth().prop_map(|nth| Op::LoseAnswer { nth }),
         6 => ms().prop_map(|ms| Op::Wait { ms }),
         1 => ms().prop_map(|ms| Op::Oversleep { ms }),
+        3 => (nth(), asked).prop_map(|(nth, verb)| Op::Ask { nth, verb }),
         1 => Just(Op::SpuriousTick),
         2 => Just(Op::Crash),
         2 => landed.prop_map(|landed| Op::FailCommit { landed }),
@@ -151,6 +180,10 @@ pub(super) struct World {
     forbidden: BTreeSet<String>,
     fail_commit: Option<Landed>,
     begun: Vec<Begun>,
+    /// What operators asked for, by key.
+    asked: BTreeMap<String, BTreeSet<Asked>>,
+    /// Waited for an operator when somebody looked last, and nobody has asked for them since.
+    parked: BTreeSet<String>,
 }
 
 impl World {
@@ -166,6 +199,8 @@ impl World {
             forbidden: BTreeSet::new(),
             fail_commit: None,
             begun: Vec::new(),
+            asked: BTreeMap::new(),
+            parked: BTreeSet::new(),
         }
     }
 
@@ -203,7 +238,7 @@ impl World {
             let started = matches!(row.phase, Phase::Started { incarnation } if incarnation == token(effect).incarnation);
             assert!(started, "INV-EFF-1: {} is {:?}", key(effect), row.phase);
             if let Some(total_ms) = self.definitions[&row.effect].retry.total_ms_max {
-                let passed_ms = self.bench.now.wall.ms_since(row.since);
+                let passed_ms = self.bench.now.wall.ms_since(row.runs_since());
                 assert!(passed_ms < total_ms, "INV-EFF-6: {} begins after {passed_ms} ms", key(effect));
             }
             self.begins(effect, &row);
@@ -239,7 +274,20 @@ impl World {
         super::ledger(&self.bench, id).expect("in the ledger")
     }
 
-    fn judge(&self) {
+    fn ask(&mut self, at: usize, asked: Asked) {
+        let Some((key, command)) = self.commands.iter().nth(at) else { return };
+        let (key, id) = (key.clone(), command.command_id.to_string());
+        self.parked.remove(&key);
+        self.asked.entry(key).or_default().insert(asked);
+        self.turn(vec![operate::asks(&id, asked.verb())]);
+    }
+
+    fn judge(&mut self) {
+        let is_parked = |key: &String| matches!(self.row(key).phase, Phase::Parked { .. });
+        let moved: Vec<&String> = self.parked.iter().filter(|key| !is_parked(key)).collect();
+        assert!(moved.is_empty(), "INV-EFF-4: nobody asked for {moved:?}");
+        self.parked = self.commands.keys().filter(|key| is_parked(key)).cloned().collect();
+        let asked = |key: &String, what: Asked| self.asked.get(key).is_some_and(|own| own.contains(&what));
         let mut results: BTreeMap<String, String> = BTreeMap::new();
         for (id, result) in results_of(&self.bench) {
             assert_eq!(results.insert(format!("acme:{id}"), result), None, "INV-EFF-4: {id} ended twice");
@@ -250,11 +298,12 @@ impl World {
             let row = self.row(key);
             let done = self.outside.get(key).cloned().unwrap_or_default();
             let definition = &self.definitions[&command.effect];
-            if definition.delivery == Delivery::AtMostOnce {
+            let may_repeat = asked(key, Asked::Retry { may_repeat: true });
+            if definition.delivery == Delivery::AtMostOnce && !may_repeat {
                 assert!(done.calls <= 1, "INV-EFF-5: {key} reached the outside {} times", done.calls);
             }
             let most = definition.retry.attempts_max.unwrap_or(u32::MAX);
-            assert!(row.attempts <= most && done.calls <= row.attempts, "{key}: {done:?}, {row:?}");
+            assert!(row.attempts_used() <= most && done.calls <= row.attempts, "{key}: {done:?}, {row:?}");
             assert!(row.ambiguous <= row.attempts, "{key}: {row:?}");
             let settled = matches!(row.phase, Phase::Settled { .. });
             assert_eq!(settled, results.contains_key(key), "INV-EFF-4: {key}");
@@ -263,7 +312,10 @@ impl World {
                 Some(_) => Some("failed"),
                 None => self.forbidden.contains(key).then_some("failed"),
             };
-            if let Some(result) = results.get(key)
+            if row.is_settled_by_hand() {
+                let succeeded = results.get(key).is_some_and(|result| result == "succeeded");
+                assert!(asked(key, Asked::Settle { succeeded }), "INV-EFF-4: nobody said so of {key}");
+            } else if let Some(result) = results.get(key)
                 && !(self.forbidden.contains(key) && result == "failed")
             {
                 assert_eq!(Some(result.as_str()), truth, "{key}");
@@ -343,6 +395,11 @@ impl World {
                     self.answers.remove(nth.index(self.answers.len()));
                 }
             }
+            Op::Ask { nth, verb } => {
+                if !self.commands.is_empty() {
+                    self.ask(nth.index(self.commands.len()), *verb);
+                }
+            }
             Op::Wait { ms } => self.wait(*ms),
             Op::Oversleep { ms } => self.bench.oversleep(*ms),
             Op::SpuriousTick => {
@@ -379,7 +436,10 @@ impl World {
                     assert!(!for_ever, "{key} may be tried for ever");
                     let row = self.row(key);
                     let out_of_time = self.definitions[&command.effect].retry.total_ms_max.is_some();
-                    assert!(row.ambiguous > 0 || row.attempts == 3 || out_of_time, "{key} needs no person");
+                    assert!(
+                        row.ambiguous > 0 || row.attempts_used() == 3 || out_of_time,
+                        "{key} needs no person"
+                    );
                 }
                 phase @ (Phase::Open | Phase::Started { .. }) => panic!("{key} is {phase:?}"),
             }

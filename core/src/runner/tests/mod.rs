@@ -143,6 +143,8 @@ struct Outside {
     calls: u64,
     /// Aggregates do nothing, and say so to nobody.
     is_mute: bool,
+    /// Services do nothing, and say so to nobody.
+    is_away: bool,
 }
 
 impl Outside {
@@ -264,7 +266,10 @@ impl World {
             }
             Effect::Outbox(effect) => Some(Input::Outbox(self.perform_outbox(&effect))),
             Effect::Effect(effect) => {
-                let outcome = Outcome::Done(self.outside.call(&effect));
+                let outcome = match self.outside.is_away {
+                    true => Outcome::Unknown,
+                    false => Outcome::Done(self.outside.call(&effect)),
+                };
                 let effect::Effect::Execute { token, .. } = effect;
                 Some(Input::Effect(effect::Input::Returned { token, outcome }))
             }
@@ -343,8 +348,13 @@ impl World {
 
     /// An operator asks for something about a checkout, and is answered.
     fn ask(&mut self, whose: &str, order: &str, verb: Verb) -> Result<Done, operator::Refusal> {
+        self.answer_to(|ticket| asked(ticket, whose, order, verb))
+    }
+
+    /// An operator asks for something, and is answered.
+    fn answer_to(&mut self, asks: impl FnOnce(u64) -> Input) -> Result<Done, operator::Refusal> {
         let ticket = self.answered.len() as u64;
-        let effects = self.bench.turn([asked(ticket, whose, order, verb)]);
+        let effects = self.bench.turn([asks(ticket)]);
         self.carry(effects);
         let answered = self.answered.iter().find(|own| own.ticket == ticket);
         answered.expect("answered").answer.clone()

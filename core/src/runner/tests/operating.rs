@@ -1,9 +1,12 @@
 //! What operators ask of a runner, and what they are told.
 
-use super::{Done, Landed, Sent, Source, World, asked, order_events, pause, sent};
+use super::{Done, Landed, Operation, Sent, Source, World, asked, order_events, pause, sent, tenant};
+use crate::effect::operate as effect;
 use crate::operator::{Reason, Refusal};
 use crate::runner::Input;
-use crate::saga::{HELD_MAX, Operated, Status, Verb};
+use crate::saga::{HELD_MAX, HandOver, Operated, Status, Verb, WorkState};
+use crate::wire::envelope::EffectOutcome;
+use serde_json::json;
 
 /// How the instance stands.
 fn done(answer: Result<Done, Refusal>) -> Operated {
@@ -11,6 +14,7 @@ fn done(answer: Result<Done, Refusal>) -> Operated {
         Done::Saga(operated) => operated,
         Done::Quarantine(operated) => panic!("{operated:?}"),
         Done::Schedule(operated) => panic!("of a schedule: {operated:?}"),
+        Done::Effect(operated) => panic!("of an effect: {operated:?}"),
     }
 }
 
@@ -120,4 +124,51 @@ fn a_quarantined_instance_can_be_killed() {
     let operated = done(world.ask("acme", "o-1", Verb::Kill { reason }));
     assert_eq!(operated.status, "killed");
     assert_eq!(world.finished, ["checkout o-1"]);
+}
+
+/// The card of an order is to be charged, nobody answers, and an operator says how that ended.
+fn settled_by_hand(hand_over: HandOver, outcome: EffectOutcome, first: Option<Verb>) -> World {
+    let mut world = World::bound_with(hand_over);
+    world.outside.is_away = true;
+    world.place("acme", "o-1");
+    world.run();
+    let instance = world.instance("checkout", "acme", "o-1").expect("an instance");
+    let charge = instance.works.last().expect("work");
+    assert_eq!((charge.name.as_str(), charge.state), ("charge", WorkState::InFlight));
+    if let Some(verb) = first {
+        done(world.ask("acme", "o-1", verb));
+    }
+    world.outside.is_away = false;
+    let verb = effect::Verb::Settle {
+        outcome,
+        payload: json!({ "id": "c-7" }),
+        reason: Reason::parse("as the bank says").expect("a reason"),
+    };
+    let (tenant, command_id) = (tenant("acme"), charge.id.clone());
+    let operation = Operation::Effect(effect::Operation { tenant, command_id, verb });
+    let answer = world.answer_to(|ticket| Input::Asked { ticket, operation: Box::new(operation) });
+    let Ok(Done::Effect(operated)) = answer else { panic!("{answer:?}") };
+    assert_eq!((operated.outcome, operated.changed), (Some(outcome), true));
+    world
+}
+
+#[test]
+fn what_an_operator_settles_reaches_the_saga_that_waits_for_it() {
+    for hand_over in [HandOver::Broker, HandOver::Commit] {
+        let world = settled_by_hand(hand_over, EffectOutcome::Succeeded, None);
+        let instance = world.instance("checkout", "acme", "o-1").expect("an instance");
+        assert_eq!((&instance.status, &instance.state["charge"]), (&Status::Completed, &json!("c-7")));
+        let world = settled_by_hand(hand_over, EffectOutcome::Failed, None);
+        assert_eq!(world.status("acme", "o-1"), Some(Status::Compensated));
+        assert_eq!(world.outside.of("acme/o-1"), ["reserve", "reject", "release"]);
+    }
+}
+
+#[test]
+fn a_cancelled_order_is_undone_when_an_operator_says_how_its_charge_ended() {
+    let reason = Reason::parse("wrong address").expect("a reason");
+    let cancel = Verb::Cancel { reason };
+    let world = settled_by_hand(HandOver::Broker, EffectOutcome::Succeeded, Some(cancel));
+    assert_eq!(world.status("acme", "o-1"), Some(Status::Compensated));
+    assert_eq!(world.outside.of("acme/o-1"), ["reserve", "refund_card", "release"]);
 }

@@ -17,8 +17,8 @@ pub(super) fn audit(
 }
 
 fn counted(counts: Counts) -> wire::EffectCounts {
-    let Counts { once, maybe_twice, refused, maybe, never, open } = counts;
-    wire::EffectCounts { once, maybe_twice, refused, maybe, never, open }
+    let Counts { once, maybe_twice, refused, maybe, never, by_hand, open } = counts;
+    wire::EffectCounts { once, maybe_twice, refused, maybe, never, by_hand, open }
 }
 
 fn doubted(doubtful: Doubtful) -> wire::DoubtfulEffect {
@@ -29,6 +29,7 @@ fn doubted(doubtful: Doubtful) -> wire::DoubtfulEffect {
         Verdict::Refused => wire::Verdict::Refused,
         Verdict::Maybe => wire::Verdict::Maybe,
         Verdict::Never => wire::Verdict::Never,
+        Verdict::ByHand => wire::Verdict::ByHand,
         Verdict::Open => wire::Verdict::Open,
     };
     wire::DoubtfulEffect {

@@ -1,0 +1,84 @@
+//! The ledger of effects: what ends stays so, and what waits for a person moves only as one says.
+
+use super::Violation;
+use super::forgotten::Forgotten;
+use super::rows::{broken, unreadable};
+use super::{Known, Seen};
+use cloudlysis_core::Invariant;
+use cloudlysis_core::effect::operate::Verb;
+use cloudlysis_core::effect::{LedgerRow, Phase};
+use cloudlysis_core::wire::envelope::EffectOutcome;
+use cloudlysis_io_sim::store::Change;
+use std::collections::BTreeMap;
+
+/// What operators asked for about one effect, whatever became of that.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    retried: bool,
+    may_repeat: bool,
+    succeeded: bool,
+    failed: bool,
+}
+
+/// What operators asked for, by row of the ledger.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Amended(BTreeMap<Vec<u8>, Asked>);
+
+impl Amended {
+    pub(super) fn on_asked(&mut self, key: Vec<u8>, verb: &Verb) {
+        let asked = self.0.entry(key).or_default();
+        match verb {
+            Verb::Retry { may_repeat, .. } => {
+                asked.retried = true;
+                asked.may_repeat |= *may_repeat;
+            }
+            Verb::Settle { outcome: EffectOutcome::Succeeded, .. } => asked.succeeded = true,
+            Verb::Settle { outcome: EffectOutcome::Failed, .. } => asked.failed = true,
+        }
+    }
+
+    /// Whether somebody said that it may happen although it may have happened.
+    pub(super) fn may_repeat(&self, key: &[u8]) -> bool {
+        self.0.get(key).is_some_and(|asked| asked.may_repeat)
+    }
+
+    /// Whether somebody asked that a row that waits for a person, or has not ended, be what it is now.
+    fn explains(&self, key: &[u8], now: &Phase) -> bool {
+        let asked = self.0.get(key).copied().unwrap_or_default();
+        match now {
+            Phase::Open | Phase::Started { .. } | Phase::Parked { .. } => asked.retried,
+            Phase::Settled { outcome: EffectOutcome::Succeeded } => asked.succeeded,
+            Phase::Settled { outcome: EffectOutcome::Failed } => asked.failed,
+        }
+    }
+}
+
+/// INV-EFF-4.
+pub(super) fn check_ledger(seen: &Seen<'_>, change: &Change, known: &Known<'_>) -> Result<(), Violation> {
+    let Some(before) = &change.before else { return Ok(()) };
+    let decode = |row: &[u8]| LedgerRow::decode(row).map_err(|halt| unreadable(&halt));
+    let before = decode(before)?;
+    let after = change.after.as_deref().map(decode).transpose()?;
+    if may_follow(change, &before, after.as_ref(), known.forgotten, known.amended) {
+        return Ok(());
+    }
+    let detail = format!("{:?}, and changes to {after:?}", before.phase);
+    Err(broken(Invariant::Eff4, seen, change, &detail))
+}
+
+fn may_follow(
+    change: &Change,
+    before: &LedgerRow,
+    after: Option<&LedgerRow>,
+    forgotten: &Forgotten,
+    amended: &Amended,
+) -> bool {
+    match (&before.phase, after) {
+        (Phase::Settled { .. }, _) => forgotten.is_gone(change),
+        (Phase::Open | Phase::Started { .. } | Phase::Parked { .. }, None) => false,
+        (Phase::Open | Phase::Started { .. }, Some(after)) => {
+            !after.is_settled_by_hand() || amended.explains(&change.key, &after.phase)
+        }
+        (Phase::Parked { .. }, Some(after)) => amended.explains(&change.key, &after.phase),
+    }
+}
