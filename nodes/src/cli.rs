@@ -1,10 +1,12 @@
 //! The command line.
 
 mod dlq;
+mod effect;
 mod schedule;
 mod serve;
 
 pub use dlq::{Dlq, DlqNode, Keys, Selected};
+pub use effect::{Effect, Outcome, Retried, Stage as EffectStage};
 pub use schedule::Schedule;
 pub use serve::{
     AggregateFlags, Flags, GatewayFlags, NodeFlags, PartitionFlags, ProjectionFlags, ReaderFlags,
@@ -48,6 +50,9 @@ pub enum Command {
     /// Look at schedules of a running node, pause them, have them fire.
     #[command(subcommand)]
     Schedule(Schedule),
+    /// Look at effects of a running node, have them called again, say how they ended.
+    #[command(subcommand)]
+    Effect(Effect),
     /// Look at what running nodes hold back because it cannot be applied, and let it go again.
     #[command(subcommand)]
     Dlq(Dlq),
@@ -63,12 +68,12 @@ pub enum Command {
 }
 
 /// Which node is asked, and about whom.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct NodeArguments {
     /// The node.
     #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_NODE")]
     pub node: String,
-    /// The tenant; `saga ls`, `schedule ls` and `dlq` without one are about all tenants, everything else means the default one.
+    /// The tenant; `saga ls`, `schedule ls`, `effect ls` and `dlq` without one are about all tenants, everything else means the default one.
     #[arg(long, env = "CLOUDLYSIS_TENANT")]
     pub tenant: Option<String>,
     /// The file with the node's token; by default the token is in CLOUDLYSIS_TOKEN, if there is one.
@@ -77,6 +82,14 @@ pub struct NodeArguments {
     /// Print JSON.
     #[arg(long)]
     pub json: bool,
+}
+
+impl NodeArguments {
+    /// The same node, about one tenant.
+    #[must_use]
+    pub fn of_tenant(&self, tenant: &str) -> Self {
+        Self { tenant: Some(tenant.to_owned()), ..self.clone() }
+    }
 }
 
 /// An instance of a saga.

@@ -46,6 +46,7 @@ mod circuit;
 mod forgotten;
 mod lanes;
 mod ledger;
+pub mod look;
 mod opened;
 pub mod operate;
 mod round;
@@ -54,7 +55,7 @@ pub(crate) mod tests;
 mod upstreams;
 
 pub use circuit::{CircuitLimits, Standing};
-pub use ledger::{Intervened, Intervention, LedgerRow, Phase};
+pub use ledger::{Call, Intervened, Intervention, LedgerRow, Phase};
 
 use crate::cx::Cx;
 use crate::halt::Halt;

@@ -4,6 +4,8 @@
 //! the next page begins.
 
 use super::instance::{Instance, Status, WorkState};
+use crate::effect::look::Stage;
+use crate::effect::{self, LedgerRow, Phase};
 use crate::halt::Halt;
 use crate::manifest::{SagaDef, Trigger};
 use crate::store::{Table, View};
@@ -72,6 +74,9 @@ pub enum WaitsFor {
         command_id: CommandId,
         /// Whether it undoes something.
         compensates: bool,
+        /// How that stands if it is an effect of this partition's ledger.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        effect: Option<EffectWaited>,
     },
     /// A timer.
     Timer {
@@ -97,6 +102,22 @@ pub enum WaitsFor {
         /// The schedule.
         schedule: Name,
     },
+}
+
+/// How an effect stands that an instance waits for.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct EffectWaited {
+    /// The effect.
+    pub effect: Name,
+    /// How far it is.
+    pub stage: Stage,
+    /// Attempts started.
+    pub attempts: u32,
+    /// Attempts without an answer.
+    pub ambiguous: u32,
+    /// Why it waits for a person, if it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 impl Status {
@@ -158,25 +179,35 @@ pub fn show(
 }
 
 /// What an instance waits for: whoever paused it, the ends of its work, then its timers, then what its definition reacts to.
-#[must_use]
-pub fn waits_for(definition: &SagaDef, instance: &Instance) -> Vec<WaitsFor> {
+///
+/// # Errors
+/// When the ledger of effects cannot be read.
+pub fn waits_for(
+    view: &dyn View,
+    tenant: &TenantId,
+    definition: &SagaDef,
+    instance: &Instance,
+) -> Result<Vec<WaitsFor>, Halt> {
     if instance.status.is_final() {
-        return Vec::new();
+        return Ok(Vec::new());
     }
-    let in_flight = instance.works.iter().filter(|work| work.state == WorkState::InFlight);
-    let works = in_flight.map(|work| WaitsFor::Work {
-        name: work.name.clone(),
-        command_id: work.id.clone(),
-        compensates: work.compensates,
-    });
-    let timers =
-        instance.timers.iter().map(|timer| WaitsFor::Timer { name: timer.name.clone(), due: timer.due });
-    let paused = instance.paused.iter().map(|paused| WaitsFor::Resume {
+    let mut out: Vec<WaitsFor> = Vec::new();
+    out.extend(instance.paused.iter().map(|paused| WaitsFor::Resume {
         reason: paused.reason.clone(),
         since: paused.since,
         held: paused.messages,
-    });
-    let mut out: Vec<WaitsFor> = paused.chain(works).chain(timers).collect();
+    }));
+    for work in instance.works.iter().filter(|work| work.state == WorkState::InFlight) {
+        let row = effect::look::show(view, tenant, &work.id)?;
+        out.push(WaitsFor::Work {
+            name: work.name.clone(),
+            command_id: work.id.clone(),
+            compensates: work.compensates,
+            effect: row.map(waited),
+        });
+    }
+    let timers = instance.timers.iter();
+    out.extend(timers.map(|timer| WaitsFor::Timer { name: timer.name.clone(), due: timer.due }));
     // Undoing looks at the ends of its work only.
     if instance.status == Status::Running {
         out.extend(definition.on_event.keys().filter_map(|trigger| match trigger {
@@ -188,5 +219,15 @@ pub fn waits_for(definition: &SagaDef, instance: &Instance) -> Vec<WaitsFor> {
             Trigger::Work { .. } | Trigger::Timer { .. } => None,
         }));
     }
-    out
+    Ok(out)
+}
+
+fn waited(row: LedgerRow) -> EffectWaited {
+    let LedgerRow { effect, phase, attempts, ambiguous, since: _, intervention: _, call: _ } = row;
+    let stage = phase.stage();
+    let reason = match phase {
+        Phase::Parked { reason } => Some(reason),
+        Phase::Open | Phase::Started { .. } | Phase::Settled { .. } => None,
+    };
+    EffectWaited { effect, stage, attempts, ambiguous, reason }
 }

@@ -1,9 +1,18 @@
-//! The audit of effects: the ledger, and what the stream of commands holds that the ledger does not know.
+//! Effects: the ledger listed, shown and judged, and what the stream of commands holds that the ledger does not know; and
+//! what operators do about it.
+//!
+//! Reading is from committed rows, beside the machine. What changes an effect is asked of the machine itself
+//! ([`operator`](super::operator)).
 
-use super::fault::Fault;
-use super::rows;
+use super::fault::{Fault, Kind};
+use super::fields;
+use super::operator::Operator;
+use super::rows::{self, PAGE, PageOf};
 use cloudlysis_core::effect::audit::{self, Counts, Doubtful};
-use cloudlysis_core::wire::id::{Name, TenantId};
+use cloudlysis_core::effect::look::{self, Listed, Which};
+use cloudlysis_core::effect::operate::{Operated, Operation, Verb};
+use cloudlysis_core::quarantine::Page;
+use cloudlysis_core::wire::id::{CommandId, Name, TenantId};
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::wire::subject::Route;
@@ -26,6 +35,27 @@ pub struct Effects {
     pub snapshots: Snapshots,
     /// Where commands are.
     pub broker: Broker,
+    /// Who asks the machine.
+    pub operator: Operator,
+}
+
+/// Names one effect.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Key {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its command.
+    pub command_id: CommandId,
+}
+
+impl Key {
+    /// Reads which.
+    ///
+    /// # Errors
+    /// When its id is malformed.
+    pub fn parse(tenant: TenantId, command_id: &str) -> Result<Self, Fault> {
+        Ok(Self { tenant, command_id: fields::parsed("command_id", CommandId::parse(command_id))? })
+    }
 }
 
 /// A page of the ledger, judged.
@@ -59,6 +89,40 @@ impl Effects {
         let audit::Page { counts, doubtful, next } =
             rows::read(&self.snapshots, |view| audit::audit(view, tenant, after.as_bytes(), ROWS_MAX))?;
         Ok(Judged { counts, doubtful, next: rows::next(next) })
+    }
+
+    /// A page of effects.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub fn list(&self, which: &Which, page: &PageOf) -> Result<Page<Listed>, Fault> {
+        let limit = page.at_most(PAGE);
+        let look::Page { effects, next } =
+            rows::read(&self.snapshots, |view| look::list(view, which, page.after.as_bytes(), limit))?;
+        Ok(Page { items: effects, next: rows::next(next) })
+    }
+
+    /// One effect.
+    ///
+    /// # Errors
+    /// When the ledger has none of that id, or cannot be read.
+    pub fn show(&self, Key { tenant, command_id }: Key) -> Result<Listed, Fault> {
+        match rows::read(&self.snapshots, |view| look::show(view, &tenant, &command_id))? {
+            Some(row) => Ok(Listed { tenant, command_id, row }),
+            None => {
+                let detail = format!("the ledger has no effect `{command_id}` of this tenant");
+                Err(Fault::new(Kind::NotFound, "unknown_effect", detail))
+            }
+        }
+    }
+
+    /// Has something done to one of them.
+    ///
+    /// # Errors
+    /// When it is not done, or nobody knows.
+    pub async fn operate(&self, key: Key, verb: Verb) -> Result<Operated, Fault> {
+        let Key { tenant, command_id } = key;
+        Ok(self.operator.ask_effect(Operation { tenant, command_id, verb }).await?)
     }
 
     /// Looks for commands that the ledger does not know, of one tenant or of all.

@@ -155,7 +155,12 @@ impl Sagas {
                 }
             }
         })?;
-        let waits_for = definition.map(|own| look::waits_for(&own, &instance)).unwrap_or_default();
+        let waits_for = match definition {
+            Some(own) => {
+                rows::read(&self.snapshots, |view| look::waits_for(view, &key.tenant, &own, &instance))?
+            }
+            None => Vec::new(),
+        };
         let today = self.today(&key.saga).map(|own| own.hash.clone());
         Ok(Shown { key, instance, today, waits_for, quarantined })
     }

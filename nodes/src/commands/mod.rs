@@ -6,6 +6,7 @@ mod bench;
 mod bench_saga;
 mod dev;
 mod dlq;
+mod effect;
 mod embedded;
 mod node;
 mod node_verbs;
@@ -164,6 +165,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Serve(node) => serve::run(node).await,
         Command::Saga(what) => saga::run(what).await,
         Command::Schedule(what) => schedule::run(what).await,
+        Command::Effect(what) => effect::run(what).await,
         Command::Dlq(what) => dlq::run(what).await,
         Command::Node(what) => node_verbs::run(what).await,
         Command::Audit(what) => audit::run(what).await,
@@ -191,6 +193,7 @@ fn service(command: &Command) -> Option<String> {
         | Command::Validate(_)
         | Command::Saga(_)
         | Command::Schedule(_)
+        | Command::Effect(_)
         | Command::Dlq(_)
         | Command::Node(_)
         | Command::Audit(_)

@@ -313,7 +313,11 @@ pub(super) fn runner_watched(
             snapshots: snapshots.clone(),
             operator: operator.clone(),
         }),
-        effects: carries_out.then(|| Effects { snapshots: snapshots.clone(), broker: common.broker.clone() }),
+        effects: carries_out.then(|| Effects {
+            snapshots: snapshots.clone(),
+            broker: common.broker.clone(),
+            operator: operator.clone(),
+        }),
         dead_letters: DeadLetters { snapshots: snapshots.clone() },
         redrive: Redrive { snapshots: snapshots.clone(), operator },
         reloads: None,

@@ -173,7 +173,10 @@ fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
                 let (why, held) = (text("reason"), &what["held"]);
                 format!("  paused since {}: {why}; {held} held; waits for `saga resume`", since.rfc3339())
             }
-            "work" => format!("  waits for work `{}` ({})", text("name"), text("command_id")),
+            "work" => {
+                let effect = effect_waited(&what["effect"], text("command_id"));
+                format!("  waits for work `{}` ({}){effect}", text("name"), text("command_id"))
+            }
             "timer" => {
                 let due = what["due"].as_u64().map(cloudlysis_core::Wall::from_ms).unwrap_or_default();
                 format!("  waits for timer `{}`, due {}", text("name"), due.rfc3339())
@@ -183,6 +186,20 @@ fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
             "schedule" => format!("  reacts to schedule `{}`", text("schedule")),
             other => format!("  waits for {other}"),
         });
+    }
+}
+
+/// How an effect stands, and what can be done about it.
+fn effect_waited(effect: &Value, command_id: &str) -> String {
+    let text = |field: &str| effect[field].as_str().unwrap_or_default();
+    let (name, attempts, ambiguous) = (text("effect"), &effect["attempts"], &effect["ambiguous"]);
+    match text("stage") {
+        "parked" => format!(
+            ": effect `{name}` waits for a person: {}; `effect retry {command_id}` or `effect settle {command_id}`",
+            text("reason")
+        ),
+        "open" => format!(": effect `{name}`, {attempts} attempts, {ambiguous} without an answer"),
+        _ => String::new(),
     }
 }
 

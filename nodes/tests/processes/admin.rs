@@ -29,7 +29,7 @@ const TOKEN: &str = "the-token-of-this-node";
 
 /// Shows a token with every call, if it has one.
 #[derive(Clone, Copy)]
-struct Shows(Option<&'static str>);
+pub(crate) struct Shows(Option<&'static str>);
 
 impl Interceptor for Shows {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -41,25 +41,25 @@ impl Interceptor for Shows {
     }
 }
 
-type Admin = RunnerAdminClient<InterceptedService<Channel, Shows>>;
+pub(crate) type Admin = RunnerAdminClient<InterceptedService<Channel, Shows>>;
 
 async fn channel(node: &Node) -> Channel {
     let endpoint = Endpoint::from_shared(node.url()).expect("an address");
     endpoint.connect().await.expect("a listener that speaks HTTP/2")
 }
 
-async fn admin(node: &Node, token: Option<&'static str>) -> Admin {
+pub(crate) async fn admin(node: &Node, token: Option<&'static str>) -> Admin {
     RunnerAdminClient::with_interceptor(channel(node).await, Shows(token))
 }
 
 /// What a refusal says to machines.
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, Status>) -> (Code, String) {
     let status = answer.expect_err("a refusal");
     let code = status.metadata().get("problem-code").and_then(|code| code.to_str().ok());
     (status.code(), code.unwrap_or_default().to_owned())
 }
 
-fn is(code: Code, problem: &str) -> (Code, String) {
+pub(crate) fn is(code: Code, problem: &str) -> (Code, String) {
     (code, problem.to_owned())
 }
 

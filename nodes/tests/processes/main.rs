@@ -42,6 +42,7 @@ mod kill;
 mod manifests;
 mod metrics;
 mod orders;
+mod parked;
 mod providers;
 mod quarantine;
 mod reload;
@@ -154,6 +155,7 @@ on_both_brokers!(
     schedules::every_occurrence_has_one_effect_whenever_the_process_is_killed,
     schedules::an_operator_pauses_one_has_it_fire_and_fills_in,
     secrets::a_secret_reaches_its_service_and_nothing_that_is_kept_or_said,
+    parked::what_waits_for_a_person_is_called_again_or_settled,
     providers::effects_ask_services_on_the_broker,
     providers::effects_that_are_messages_ask_services_on_the_broker,
     figures::a_bench_of_sagas_says_what_they_cost,

@@ -1,7 +1,7 @@
 //! Timers and signals of sagas, on real processes: a timer outlives the process that set it, and fires once.
 
 use crate::world::shop::Command;
-use crate::world::{LATER, Node, SOON, World, cloudlysis, eventually, note};
+use crate::world::{LATER, Node, SOON, World, eventually, note};
 use serde_json::{Value, json};
 
 /// Rings once, and goes on until it is told to stop.
@@ -20,12 +20,7 @@ on_event:
 
 /// `cloudlysis saga …` about an instance of acme's: exit code, and what it said.
 pub(crate) async fn saga(world: &World, node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
-    let url = node.url();
-    let about = ["--node", &url, "--tenant", "acme"];
-    let arguments = ["saga"].iter().chain(arguments).chain(&about).map(|own| (*own).to_owned());
-    let mut process = cloudlysis("saga", &arguments.collect::<Vec<_>>(), world.dir());
-    let code = process.exit(SOON).await.code();
-    (code, process.out() + &process.log())
+    node.of_acme(world, "saga", arguments).await
 }
 
 async fn shown(world: &World, node: &Node) -> Result<Value, String> {

@@ -6,6 +6,7 @@ use super::{
     words,
 };
 use crate::effect::audit::{Counts, audit};
+use crate::effect::look::{Stage, Which, list};
 use crate::effect::operate::{Operated, Verb};
 use crate::operator::{Reason, Refusal};
 use crate::wire::envelope::{EffectOutcome, PAYLOAD_BYTES_MAX};
@@ -186,4 +187,29 @@ fn what_is_not_there_or_does_not_fit_is_refused_by_name() {
     let refused = ask(&mut bench, "w-1", settle(EffectOutcome::Succeeded, large)).0;
     assert!(matches!(refused, Err(Refusal::Invalid { field: "payload", .. })), "{refused:?}");
     assert_eq!(ends(&bench), Vec::<String>::new());
+}
+
+#[test]
+fn the_ledger_is_listed_by_name_and_stage_a_page_at_a_time() {
+    let mut bench = bench();
+    let call = only(bench.turn([commanded(receipt("w-1"))]));
+    bench.turn([unknown(&call)]);
+    let call = only(bench.turn([commanded(charge("w-2"))]));
+    bench.turn([answer(&call, 200), commanded(charge("w-3"))]);
+    let ids = |which: &Which, from: &[u8], limit| {
+        let page = list(&bench.store, which, from, limit).expect("a page");
+        let ids: Vec<String> = page.effects.iter().map(|own| own.command_id.to_string()).collect();
+        (ids, page.next)
+    };
+    let (first, next) = ids(&Which::default(), b"", 2);
+    assert_eq!(first, ["w-1", "w-2"]);
+    assert_eq!(ids(&Which::default(), &next.expect("more"), 2), (vec!["w-3".to_owned()], None));
+    for (stage, id) in [(Stage::Parked, "w-1"), (Stage::Settled, "w-2"), (Stage::Open, "w-3")] {
+        let which = Which { stage: Some(stage), ..Which::default() };
+        assert_eq!(ids(&which, b"", 9).0, [id], "{}", stage.as_str());
+    }
+    let which = Which { effect: Some("charge_card".parse().expect("a name")), ..Which::default() };
+    assert_eq!(ids(&which, b"", 9).0, ["w-2", "w-3"]);
+    let which = Which { tenant: Some("other".parse().expect("a tenant")), ..Which::default() };
+    assert_eq!(ids(&which, b"", 9), (vec![], None));
 }

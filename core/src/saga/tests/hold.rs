@@ -146,7 +146,8 @@ fn what_it_waits_for_begins_with_the_operator() {
     let instance = checkout(&bench, "o-1");
     assert_eq!(instance.works[0].state, WorkState::InFlight);
     let name = "checkout".parse().expect("a name");
-    let waits = look::waits_for(&bench.machine().0.definitions()[&name], &instance);
+    let definition = &bench.machine().0.definitions()[&name];
+    let waits = look::waits_for(&bench.store, &tenant(), definition, &instance).expect("reads");
     let first = serde_json::to_value(&waits[0]).expect("serialises");
     assert_eq!((&first["kind"], &first["reason"]), (&json!("resume"), &json!("the bank is down")));
     assert!(waits.len() > 1, "and what it waited for before");

@@ -137,7 +137,7 @@ fn what_an_instance_waits_for_can_be_seen() {
     };
     let kinds = |saga: &str, order: &str| {
         let instance = super::instance(&bench, saga, order).expect("an instance");
-        let waits = look::waits_for(&definition(saga), &instance);
+        let waits = look::waits_for(&bench.store, &tenant(), &definition(saga), &instance).expect("reads");
         waits.iter().map(|what| serde_json::to_value(what).expect("JSON")["kind"].clone()).collect::<Vec<_>>()
     };
     assert_eq!(kinds("alarm", "o-1"), ["timer", "timer", "event", "event", "event", "event", "signal"]);

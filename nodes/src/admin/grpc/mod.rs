@@ -222,6 +222,34 @@ impl RunnerAdmin for Admin {
         in_time(async { effects::unknown(self.effects()?, request.into_inner()).await }).await
     }
 
+    async fn list_effects(
+        &self,
+        request: Request<wire::ListEffectsRequest>,
+    ) -> Answer<wire::ListEffectsResponse> {
+        told(self.effects().and_then(|own| effects::list(own, request.into_inner())))
+    }
+
+    async fn show_effect(
+        &self,
+        request: Request<wire::ShowEffectRequest>,
+    ) -> Answer<wire::ShowEffectResponse> {
+        told(self.effects().and_then(|own| effects::show(own, request.into_inner())))
+    }
+
+    async fn retry_effect(
+        &self,
+        request: Request<wire::RetryEffectRequest>,
+    ) -> Answer<wire::ChangeEffectResponse> {
+        in_time(async { effects::retry(self.effects()?, request.into_inner()).await }).await
+    }
+
+    async fn settle_effect(
+        &self,
+        request: Request<wire::SettleEffectRequest>,
+    ) -> Answer<wire::ChangeEffectResponse> {
+        in_time(async { effects::settle(self.effects()?, request.into_inner()).await }).await
+    }
+
     async fn list_dead_letters(
         &self,
         request: Request<wire::ListDeadLettersRequest>,

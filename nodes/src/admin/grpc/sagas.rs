@@ -1,6 +1,7 @@
 //! Saga instances, as messages.
 
 use super::dlq::held_back;
+use super::effects::told_stage;
 use super::{page, tenant, wire};
 use crate::admin::fault::Fault;
 use crate::admin::fields;
@@ -9,7 +10,7 @@ use crate::admin::sagas::{Key, Sagas, Shown, Signal, Signalled};
 use crate::gateway::context;
 use cloudlysis_core::Wall;
 use cloudlysis_core::operator::Reason;
-use cloudlysis_core::saga::look::{Listed, WaitsFor, Which};
+use cloudlysis_core::saga::look::{EffectWaited, Listed, WaitsFor, Which};
 use cloudlysis_core::saga::{
     Intervened, Intervention, Operated, Paused, PendingTimer, Verb, Work, WorkState,
 };
@@ -91,15 +92,22 @@ fn timer(PendingTimer { id, name, due }: PendingTimer) -> wire::PendingTimer {
     wire::PendingTimer { id: id.to_string(), name: name.to_string(), due_ms: due.as_ms() }
 }
 
+fn effect_waited(own: EffectWaited) -> waits_for::EffectWaited {
+    let EffectWaited { effect, stage, attempts, ambiguous, reason } = own;
+    let stage = told_stage(stage).into();
+    waits_for::EffectWaited { effect: effect.to_string(), stage, attempts, ambiguous, reason }
+}
+
 fn waited_for(what: WaitsFor) -> wire::WaitsFor {
     let what = match what {
         WaitsFor::Resume { reason, since, held } => {
             What::Resume(waits_for::Resume { reason, since_ms: since.as_ms(), held })
         }
-        WaitsFor::Work { name, command_id, compensates } => What::Work(waits_for::WorkEnd {
+        WaitsFor::Work { name, command_id, compensates, effect } => What::Work(waits_for::WorkEnd {
             name: name.to_string(),
             command_id: command_id.to_string(),
             compensates,
+            effect: effect.map(effect_waited),
         }),
         WaitsFor::Timer { name, due } => {
             What::Timer(waits_for::Timer { name: name.to_string(), due_ms: due.as_ms() })

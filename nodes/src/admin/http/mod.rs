@@ -14,6 +14,9 @@
 //! | `POST /admin/reload` | which manifests of a runner changed, when they are in force |
 //! | `GET /admin/runner/effects?after=` | the ledger judged, a page at a time: executed once, maybe twice, never, open |
 //! | `GET /admin/runner/effects/unknown` | commands in the stream that the ledger does not know |
+//! | `GET /admin/runner/effects/ledger?effect=&stage=&after=&limit=` | effects, a page at a time: `open`, `parked` (they wait for a person), `settled` |
+//! | `GET /admin/runner/effects/ledger/{id}` | one effect |
+//! | `POST /admin/runner/effects/ledger/{id}/{verb}` | `retry` (`{"reason", "may_repeat"?}`), `settle` (`{"reason", "outcome", "payload"?}`) |
 //! | `GET /admin/runner/schedules?after=&limit=` | schedules, a page at a time: when each is next due, and what became of its occurrences |
 //! | `GET /admin/runner/schedules/{schedule}` | one schedule |
 //! | `POST /admin/runner/schedules/{schedule}/{verb}` | `pause`, `resume`, `trigger`, `backfill`, `stop-backfill`; all but `resume` say why: `{"reason": "…"}`; `trigger` and `backfill` have an `Idempotency-Key`, `backfill` also `from` and `to` |

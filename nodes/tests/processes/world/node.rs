@@ -1,7 +1,7 @@
 //! The `cloudlysis` binary as a process.
 
 use super::shop::{Address, Shop};
-use super::{Process, SOON, eventually};
+use super::{Process, SOON, World, eventually};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
 use std::path::Path;
@@ -86,6 +86,22 @@ impl Node {
     }
 
     /// A client of what it serves; it follows restarts.
+    /// `cloudlysis COMMAND …` about what is acme's on this node: exit code, and what it said.
+    pub(crate) async fn of_acme(
+        &self,
+        world: &World,
+        command: &str,
+        arguments: &[&str],
+    ) -> (Option<i32>, String) {
+        let url = self.url();
+        let about = ["--node", &url, "--tenant", "acme"];
+        let arguments: Vec<String> =
+            [&[command][..], arguments, &about].concat().iter().map(|own| (*own).to_owned()).collect();
+        let mut process = cloudlysis(command, &arguments, world.dir());
+        let code = process.exit(SOON).await.code();
+        (code, process.out() + &process.log())
+    }
+
     pub(crate) fn shop(&self) -> Shop {
         Shop::at(self.address.clone())
     }
