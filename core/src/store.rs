@@ -69,6 +69,8 @@ tables! {
     Effect = "effect",
     /// Position → effect command that is not settled yet.
     EffectOpen = "effect_open",
+    /// Effects that wait for a person, by the keys of their rows.
+    EffectParked = "effect_parked",
     /// Time and timer → the timer, in the order in which they fall due.
     TimerDue = "timer_due",
     /// Timer → when it falls due.

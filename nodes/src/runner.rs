@@ -317,7 +317,7 @@ impl Edge<Runner> for RunnerEdge {
         telemetry::storage("runner", used, size);
         let (outbox, effects) = (machine.outbox(), machine.effects());
         let timers = machine.schedule().pending();
-        telemetry::runner(effects.open(), effects.in_flight(), timers);
+        telemetry::runner(effects.durable(), effects.in_flight(), timers);
         for (target, load) in outbox.loads() {
             telemetry::outbox(target, load);
         }

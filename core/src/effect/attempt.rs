@@ -253,6 +253,8 @@ impl Effects {
         cx.mark(Mark::EffectParked);
         opened.row.phase = Phase::Parked { reason: reason.to_owned() };
         opened.write(cx);
+        cx.put(Table::EffectParked, &opened.key, b"");
+        self.parked += 1;
         self.close(position, cx);
     }
 

@@ -87,6 +87,9 @@ pub struct Page {
 /// When a row cannot be read.
 pub fn list(view: &dyn View, which: &Which, from: &[u8], limit: usize) -> Result<Page, Halt> {
     let mut page = Page { effects: Vec::new(), next: None };
+    if which.stage == Some(Stage::Parked) {
+        return list_parked(view, which, from, limit);
+    }
     let mut scanned = 0;
     let mut broken = None;
     view.scan(Table::Effect, from, &mut |key, row| {
@@ -95,21 +98,50 @@ pub fn list(view: &dyn View, which: &Which, from: &[u8], limit: usize) -> Result
             return ControlFlow::Break(());
         }
         scanned += 1;
-        let Some(((tenant, command_id), row)) = keys::parse_effect(key).zip(LedgerRow::decode(row).ok())
-        else {
-            broken = Some(Halt::Corrupt { table: Table::Effect, detail: "not a row of the ledger".into() });
-            return ControlFlow::Break(());
-        };
-        let Which { tenant: of, effect, stage } = which;
-        let matches = of.as_ref().is_none_or(|own| *own == tenant)
-            && effect.as_ref().is_none_or(|own| *own == row.effect)
-            && stage.is_none_or(|own| own == row.phase.stage());
-        if matches {
-            page.effects.push(Listed { tenant, command_id, row });
+        match read(key, row) {
+            Ok(own) => page.effects.extend(which.matches(&own).then_some(own)),
+            Err(halt) => {
+                broken = Some(halt);
+                return ControlFlow::Break(());
+            }
         }
         ControlFlow::Continue(())
     })?;
     broken.map_or(Ok(page), Err)
+}
+
+/// Those that wait for a person have an index: what has ended is not read for them.
+fn list_parked(view: &dyn View, which: &Which, from: &[u8], limit: usize) -> Result<Page, Halt> {
+    let mut keys = Vec::new();
+    view.scan(Table::EffectParked, from, &mut |key, _| {
+        keys.push(key.to_vec());
+        if keys.len() <= SCANNED_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    let mut page = Page { effects: Vec::new(), next: None };
+    for (at, key) in keys.into_iter().enumerate() {
+        if page.effects.len() == limit || at == SCANNED_MAX {
+            page.next = Some(key);
+            break;
+        }
+        let row = view.get(Table::Effect, &key)?.unwrap_or_default();
+        let own = read(&key, row)?;
+        page.effects.extend(which.matches(&own).then_some(own));
+    }
+    Ok(page)
+}
+
+fn read(key: &[u8], row: &[u8]) -> Result<Listed, Halt> {
+    let corrupt = || Halt::Corrupt { table: Table::Effect, detail: "not a row of the ledger".into() };
+    let (tenant, command_id) = keys::parse_effect(key).ok_or_else(corrupt)?;
+    Ok(Listed { tenant, command_id, row: LedgerRow::decode(row)? })
+}
+
+impl Which {
+    fn matches(&self, Listed { tenant, command_id: _, row }: &Listed) -> bool {
+        self.tenant.as_ref().is_none_or(|own| own == tenant)
+            && self.effect.as_ref().is_none_or(|own| *own == row.effect)
+            && self.stage.is_none_or(|own| own == row.phase.stage())
+    }
 }
 
 /// One effect.

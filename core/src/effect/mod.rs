@@ -23,7 +23,7 @@
 //! So do those of an effect with limits while as many calls as may be are under way, or have begun, under their key
 //! (`lanes`). Their time goes on.
 //!
-//! Durable: `effect`, `effect_open`. Derived on recovery: how many are open. Derived: rows of those in memory. Lost on purpose:
+//! Durable: `effect`, `effect_open`, `effect_parked`. Derived on recovery: how many are open, how many are parked. Derived: rows of those in memory. Lost on purpose:
 //! attempts, pauses, circuits, lanes, what the step under way has closed.
 //!
 //! - INV-EFF-1: that an attempt started is durable before the attempt is released.
@@ -226,6 +226,15 @@ struct Tracked {
     row: Option<Box<LedgerRow>>,
 }
 
+/// What the tables determine of effects.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Durable {
+    /// Neither settled nor parked.
+    pub open: u64,
+    /// They wait for a person.
+    pub parked: u64,
+}
+
 /// The effects of one partition. See the module text.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Effects {
@@ -235,6 +244,8 @@ pub struct Effects {
     tail: u64,
     /// Derived: rows of the open index.
     open: u64,
+    /// Derived: rows of the parked index.
+    parked: u64,
     /// Positions below are tracked or gone; the rest is on disk only.
     cursor: u64,
     tracked: BTreeMap<u64, Tracked>,
@@ -266,12 +277,18 @@ impl Effects {
             tail = position + 1;
             Ok(ControlFlow::Continue(()))
         })?;
+        let mut parked = 0;
+        try_scan(view, Table::EffectParked, b"", &mut |_, _| {
+            parked += 1;
+            Ok(ControlFlow::Continue(()))
+        })?;
         Ok(Self {
             upstreams: Upstreams::of(&config.definitions),
             config,
             tokens: Tokens::new(incarnation),
             tail,
             open,
+            parked,
             cursor: first.unwrap_or(tail),
             tracked: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -387,8 +404,8 @@ impl Effects {
 
     /// What a recovered machine must agree with.
     #[must_use]
-    pub const fn durable(&self) -> u64 {
-        self.open
+    pub const fn durable(&self) -> Durable {
+        Durable { open: self.open, parked: self.parked }
     }
 
     /// Its invariants.
@@ -396,6 +413,7 @@ impl Effects {
     /// # Errors
     /// [`Halt::Broken`] naming the one that does not hold.
     pub fn check(&self, view: &dyn View) -> Result<(), Halt> {
+        self.check_parked(view)?;
         let mut rows = Vec::new();
         view.scan(Table::EffectOpen, b"", &mut |key, row| {
             rows.push((keys::parse_position(key), row.to_vec()));

@@ -15,16 +15,18 @@ use super::opened::Opened;
 use super::{Effect, Effects, Ended, State};
 use crate::cx::Cx;
 use crate::halt::Halt;
+use crate::invariant;
 use crate::manifest::Delivery;
 use crate::marks::Mark;
 use crate::operator::{Reason, Refusal};
 use crate::quirks::Quirk;
-use crate::store::Table;
+use crate::store::{Table, View};
 use crate::time::Now;
 use crate::wire::envelope::{EffectOutcome, PAYLOAD_BYTES_MAX};
 use crate::wire::id::{CommandId, Name, TenantId};
 use crate::wire::keys;
 use serde_json::Value;
+use std::ops::ControlFlow;
 
 /// What is to be done.
 #[derive(Clone, PartialEq, Debug)]
@@ -174,6 +176,7 @@ impl Effects {
         row.phase = Phase::Open;
         row.intervention = Some(Intervention::new(Intervened::Retried, now.wall, row.attempts, reason));
         cx.mark(Mark::EffectRetriedByHand);
+        self.unpark(&opened, cx);
         self.admit(now, opened, cx);
         Commanded::Done { operated: Operated { effect, outcome: None, changed: true }, ended: None }
     }
@@ -186,19 +189,19 @@ impl Effects {
         reason: &Reason,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Commanded {
-        let row = &mut opened.row;
         let size = serde_json::to_vec(payload).map_or(usize::MAX, |json| json.len());
         if size > PAYLOAD_BYTES_MAX {
             let detail = format!("it has {size} bytes, and may have {PAYLOAD_BYTES_MAX}");
             return Commanded::Refused(Refusal::Invalid { field: "payload", detail });
         }
-        let position = row.call.as_ref().map(|call| call.position);
+        let position = opened.row.call.as_ref().map(|call| call.position);
+        let row = &mut opened.row;
         match row.phase {
             Phase::Settled { outcome: was } if was == outcome && row.is_settled_by_hand() => {
                 return as_wanted(row, Some(outcome));
             }
             Phase::Settled { .. } => return finished(&opened.command_id),
-            Phase::Parked { .. } => {}
+            Phase::Parked { .. } => self.unpark(&opened, cx),
             Phase::Open | Phase::Started { .. } => {
                 let Some(position) = position else { return finished(&opened.command_id) };
                 if !self.withdraw(now, position, &row.effect) {
@@ -210,12 +213,35 @@ impl Effects {
                 self.close(position, cx);
             }
         }
+        let row = &mut opened.row;
         row.intervention = Some(Intervention::new(Intervened::Settled, now.wall, row.attempts, reason));
         cx.mark(Mark::EffectSettledByHand);
         let operated = Operated { effect: row.effect.clone(), outcome: Some(outcome), changed: true };
         let ended = self.conclude(now, opened, outcome, payload.clone(), cx);
         let ended = (!self.config.quirks.has(Quirk::EffectSettleUntold)).then(|| Box::new(ended));
         Commanded::Done { operated, ended }
+    }
+
+    fn unpark<I>(&mut self, opened: &Opened, cx: &mut Cx<'_, I, Effect>) {
+        cx.delete(Table::EffectParked, &opened.key);
+        self.parked -= 1;
+    }
+
+    /// Every row of the index is of an effect that waits for a person.
+    pub(super) fn check_parked(&self, view: &dyn View) -> Result<(), Halt> {
+        let mut rows = Vec::new();
+        view.scan(Table::EffectParked, b"", &mut |key, _| {
+            rows.push(key.to_vec());
+            ControlFlow::Continue(())
+        })?;
+        invariant!(rows.len() as u64 == self.parked, Eff4, "{} parked, {} counted", rows.len(), self.parked);
+        for key in rows {
+            let phase =
+                view.get(Table::Effect, &key)?.map(LedgerRow::decode).transpose()?.map(|row| row.phase);
+            let parked = matches!(phase, Some(Phase::Parked { .. }));
+            invariant!(parked, Eff4, "parked index {:?} points at {phase:?}", String::from_utf8_lossy(&key));
+        }
+        Ok(())
     }
 
     /// An open effect waits for nothing any more, wherever it waited; not if a call of it is under way.

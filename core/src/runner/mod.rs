@@ -234,8 +234,8 @@ pub struct Durable {
     pub checkpoints: BTreeMap<Source, Checkpoint>,
     /// Tail and depth of the outbox.
     pub outbox: (u64, u64),
-    /// Open effects.
-    pub effects: u64,
+    /// Effects that have not ended.
+    pub effects: effect::Durable,
     /// Timers that have not fired.
     pub timers: u64,
     /// How far each schedule is.

@@ -78,6 +78,7 @@ pub const CATALOGUE: &[Metric] = &[
     metric("cloudlysis_effects_held", Kind::Gauge, &[], "Effects in memory that wait for their upstream."),
     metric("cloudlysis_effects_in_flight", Kind::Gauge, &[], "Calls to the outside under way."),
     metric("cloudlysis_effects_open", Kind::Gauge, &[], "Effects that are neither settled nor parked."),
+    metric("cloudlysis_effects_parked", Kind::Gauge, &[], "Effects that wait for a person."),
     metric(
         "cloudlysis_effects_queued",
         Kind::Gauge,

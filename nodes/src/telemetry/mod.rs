@@ -12,7 +12,7 @@ pub(crate) mod unsettled;
 
 pub use otlp::Export;
 
-use cloudlysis_core::effect::{Answered, NotSent, Standing};
+use cloudlysis_core::effect::{Answered, Durable, NotSent, Standing};
 use cloudlysis_core::outbox::{Load, Target, Waited};
 use cloudlysis_core::saga::{Ending, Finished};
 use cloudlysis_core::schedule::recurring::{Counts, Recurring};
@@ -144,8 +144,9 @@ pub(crate) fn dead_letters(node: &'static str, messages: u64, keys: u64) {
     gauge!("cloudlysis_deadletter_keys", "node" => node).set(keys as f64);
 }
 
-pub(crate) fn runner(effects_open: u64, effects_in_flight: usize, timers_pending: u64) {
-    gauge!("cloudlysis_effects_open").set(effects_open as f64);
+pub(crate) fn runner(effects: Durable, effects_in_flight: usize, timers_pending: u64) {
+    gauge!("cloudlysis_effects_open").set(effects.open as f64);
+    gauge!("cloudlysis_effects_parked").set(effects.parked as f64);
     gauge!("cloudlysis_effects_in_flight").set(effects_in_flight as f64);
     gauge!("cloudlysis_schedule_pending").set(timers_pending as f64);
 }

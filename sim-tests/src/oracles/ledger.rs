@@ -4,10 +4,10 @@ use super::Violation;
 use super::forgotten::Forgotten;
 use super::rows::{broken, unreadable};
 use super::{Known, Seen};
-use cloudlysis_core::Invariant;
 use cloudlysis_core::effect::operate::Verb;
 use cloudlysis_core::effect::{LedgerRow, Phase};
 use cloudlysis_core::wire::envelope::EffectOutcome;
+use cloudlysis_core::{Invariant, Table, View};
 use cloudlysis_io_sim::store::Change;
 use std::collections::BTreeMap;
 
@@ -55,10 +55,16 @@ impl Amended {
 
 /// INV-EFF-4.
 pub(super) fn check_ledger(seen: &Seen<'_>, change: &Change, known: &Known<'_>) -> Result<(), Violation> {
-    let Some(before) = &change.before else { return Ok(()) };
     let decode = |row: &[u8]| LedgerRow::decode(row).map_err(|halt| unreadable(&halt));
-    let before = decode(before)?;
     let after = change.after.as_deref().map(decode).transpose()?;
+    let parked = after.as_ref().is_some_and(|row| matches!(row.phase, Phase::Parked { .. }));
+    let indexed = seen.rows.get(Table::EffectParked, &change.key).ok().flatten().is_some();
+    if parked != indexed {
+        let detail = format!("is {after:?}, and indexed as parked: {indexed}");
+        return Err(broken(Invariant::Eff4, seen, change, &detail));
+    }
+    let Some(before) = &change.before else { return Ok(()) };
+    let before = decode(before)?;
     if may_follow(change, &before, after.as_ref(), known.forgotten, known.amended) {
         return Ok(());
     }

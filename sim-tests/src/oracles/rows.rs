@@ -91,6 +91,7 @@ impl Rows {
                 | Table::Timer
                 | Table::Recurring
                 | Table::EffectOpen
+                | Table::EffectParked
                 | Table::Parked
                 | Table::ParkedKey
                 | Table::ParkedGroup

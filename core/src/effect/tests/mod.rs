@@ -138,7 +138,7 @@ impl Machine for Desk {
     type Input = Input;
     type Effect = Effect;
     type Timer = Timer;
-    type Durable = u64;
+    type Durable = super::Durable;
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         Ok(Self(Effects::recover(config, incarnation, view)?, None))
@@ -168,7 +168,7 @@ impl Machine for Desk {
         self.0.deadline()
     }
 
-    fn durable(&self) -> u64 {
+    fn durable(&self) -> super::Durable {
         self.0.durable()
     }
 

@@ -5,6 +5,7 @@ use super::{
     commanded, ends, key, ledger, nothing_is_open, on_line, only, phase, receipt, results, tenant, unknown,
     words,
 };
+use crate::effect::Durable;
 use crate::effect::audit::{Counts, audit};
 use crate::effect::look::{Stage, Which, list};
 use crate::effect::operate::{Operated, Verb};
@@ -117,6 +118,8 @@ pub(super) fn what_may_have_happened_is_called_again_only_if_it_may_repeat() {
     let mut bench = bench();
     let call = only(bench.turn([commanded(receipt("w-1"))]));
     bench.turn([unknown(&call)]);
+    bench.crash();
+    assert_eq!(bench.machine().0.durable(), Durable { open: 0, parked: 1 });
     let (refused, calls) = ask(&mut bench, "w-1", retry(false));
     assert!(calls.is_empty(), "INV-EFF-5");
     assert!(is_conflict(&refused, "may repeat"), "{refused:?}");
