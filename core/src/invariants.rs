@@ -66,6 +66,7 @@ invariants! {
     Saga7 = "INV-SAGA-7", "a finished saga waits for nothing: its timers are cancelled, and nothing is held for it";
     Saga8 = "INV-SAGA-8", "an instance reacts by the definition it began under, which is kept until it ends or is migrated";
     Saga9 = "INV-SAGA-9", "what a restarted saga asks for is not what it asked for before";
+    Saga10 = "INV-SAGA-10", "a replayed event begins no saga that may have been there, unless an operator says so";
     Keep1 = "INV-KEEP-1", "what has ended is indexed once, and removed when it was kept long enough";
     Eff1 = "INV-EFF-1", "that an attempt started is durable before the attempt is released";
     Eff2 = "INV-EFF-2", "the idempotency key never changes across attempts";

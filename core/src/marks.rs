@@ -58,6 +58,7 @@ marks! {
     SagaCancelled = "saga_cancelled", "an operator had a saga undone";
     SagaKilled = "saga_killed", "an operator ended a saga as it was";
     SagaPinned = "saga_pinned", "an instance reacted by a definition that is not today's any more";
+    SagaReplayed = "saga_replayed", "an event that a saga's consumer had passed came again because an operator asked for it";
     SagaRestarted = "saga_restarted", "an operator had an instance that had ended begin again";
     SagaMigrated = "saga_migrated", "an operator had an instance react by today's definition";
     InstanceRetired = "instance_retired", "a finished instance was kept long enough and removed";

@@ -63,6 +63,7 @@ quirks! {
     SagaForgetHeld = "what was held for a paused saga is forgotten when it goes on";
     SagaKillLeavesTimers = "the timers of a killed saga go on";
     SagaFollowsManifest = "a running saga reacts by its manifest of today";
+    SagaReplayForgets = "a replayed event begins a saga that was there, has ended and is forgotten";
     SagaRestartRepeats = "a restarted saga asks for the same work as before";
     SagaUnpinsTooSoon = "a definition is forgotten when the first of its instances ends";
     SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";

@@ -217,6 +217,29 @@ pub enum Saga {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Have events that were passed come again for a saga: one that is new, or missed them. What was applied changes nothing.
+    Replay {
+        /// Which node.
+        #[command(flatten)]
+        node: NodeArguments,
+        /// The saga.
+        saga: String,
+        /// From this sequence of AGGREGATE_EVENTS on.
+        #[arg(long)]
+        from_seq: u64,
+        /// Up to this one; without, up to the last that the saga's consumer has passed.
+        #[arg(long)]
+        to_seq: Option<u64>,
+        /// Instances may begin that may have been there, have ended and are forgotten.
+        #[arg(long)]
+        may_repeat: bool,
+        /// Only say what would become of them.
+        #[arg(long)]
+        dry_run: bool,
+        /// Why.
+        #[command(flatten)]
+        because: Because,
+    },
     /// Let a paused instance go on, with what came meanwhile.
     Resume {
         /// Which node.

@@ -30,6 +30,7 @@ mod look;
 mod occurrence;
 pub mod operate;
 mod redrive;
+mod replay;
 mod retention;
 mod route;
 mod source;

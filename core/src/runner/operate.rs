@@ -12,13 +12,14 @@ use super::{Effect, Input, Runner};
 use crate::cx::Cx;
 use crate::effect;
 use crate::halt::Halt;
-use crate::operator::Refusal;
+use crate::operator::{Reason, Refusal};
 use crate::quarantine::{self, Cause, QuarantineKey};
 use crate::saga::{self, Commanded, Incoming, Verb};
 use crate::schedule::recurring;
 use crate::store::View;
-use crate::time::Now;
+use crate::time::{Now, Wall};
 use crate::wire::envelope::EventMessage;
+use crate::wire::id::Name;
 
 /// What an operator asks for, by its subject.
 #[derive(Clone, PartialEq, Debug)]
@@ -27,6 +28,8 @@ pub enum Operation {
     Saga(saga::Operation),
     /// Of a saga instance that has ended.
     Restart(Box<Restart>),
+    /// Of the events of one message, for one saga.
+    Replay(Box<Replay>),
     /// Of what is held back.
     Quarantine(quarantine::operate::Operation),
     /// Of one schedule, for one tenant.
@@ -46,6 +49,25 @@ pub struct Restart {
     pub stream_seq: u64,
 }
 
+/// That a message is to come again for one saga.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Replay {
+    /// Which saga.
+    pub saga: Name,
+    /// The message.
+    pub message: EventMessage,
+    /// Where that is, on `AGGREGATE_EVENTS`.
+    pub stream_seq: u64,
+    /// When it was stored.
+    pub stored_at: Wall,
+    /// Instances may begin that may have been there before.
+    pub may_repeat: bool,
+    /// Nothing is changed: only what would become of it is said.
+    pub dry_run: bool,
+    /// Why.
+    pub reason: Reason,
+}
+
 /// What was done, and how its subject stands now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Done {
@@ -57,6 +79,8 @@ pub enum Done {
     Schedule(recurring::Operated),
     /// Of one effect.
     Effect(effect::operate::Operated),
+    /// Of the events of one message, for one saga; `None` when that has yet to come, by itself.
+    Replay(Option<saga::Replayed>),
 }
 
 /// The answer to an operator.
@@ -82,6 +106,7 @@ impl Runner {
             _ if self.drain.is_stopping() => Err(Refusal::Draining),
             Operation::Saga(operation) => self.on_saga_asked(now, operation, cx)?.map(Done::Saga),
             Operation::Restart(restart) => self.on_restart_asked(now, restart, cx)?.map(Done::Saga),
+            Operation::Replay(replay) => self.on_replay_asked(now, replay, cx)?.map(Done::Replay),
             Operation::Quarantine(operation) => {
                 self.on_quarantine_asked(now, operation, cx)?.map(Done::Quarantine)
             }

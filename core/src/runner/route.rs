@@ -114,24 +114,39 @@ impl Runner {
         stream_seq: u64,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<(), Cause>, Halt> {
+        let all = match self.found(message, stream_seq, |_| true, cx.view())? {
+            Ok(all) => all,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        for happened in all {
+            cx.then(Input::SagaReceived(Incoming::Happened(Box::new(happened))));
+        }
+        Ok(Ok(()))
+    }
+
+    /// What the events of a message are to instances of these sagas, in order.
+    pub(super) fn found(
+        &self,
+        message: &EventMessage,
+        stream_seq: u64,
+        of: impl Fn(&Name) -> bool,
+        view: &dyn View,
+    ) -> Result<Result<Vec<Happened>, Cause>, Halt> {
         let mut all = Vec::new();
         for nth in 0..message.events.len() {
-            for saga in self.sagas.in_use() {
+            for saga in self.sagas.in_use().filter(|saga| of(&saga.name)) {
                 let happened = match correlated(saga, message, nth, stream_seq, self.config.gas_max) {
                     Ok(Some(happened)) => happened,
                     Ok(None) => continue,
                     Err(cause) => return Ok(Err(cause)),
                 };
-                if self.sagas.is_found_by(saga, &message.tenant, &happened.correlation, cx.view())? {
+                if self.sagas.is_found_by(saga, &message.tenant, &happened.correlation, view)? {
                     let starts = happened.starts && self.sagas.is_today(saga);
                     all.push(Happened { starts, ..happened });
                 }
             }
         }
-        for happened in all {
-            cx.then(Input::SagaReceived(Incoming::Happened(Box::new(happened))));
-        }
-        Ok(Ok(()))
+        Ok(Ok(all))
     }
 
     /// Something came for an instance: it reacts, unless it is held back.

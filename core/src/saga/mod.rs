@@ -38,6 +38,7 @@
 //! - INV-SAGA-7: a finished instance waits for nothing: its timers are cancelled, nothing is held for it.
 //! - INV-SAGA-8: an instance reacts by the definition it began under, which is kept until it ends or is migrated.
 //! - INV-SAGA-9: what a restarted instance asks for is not what it asked for before.
+//! - INV-SAGA-10: a replayed event begins no instance that may have been there, unless an operator says so.
 //!
 //! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), definitions in use
 //! ([`DEFINITIONS_MAX`]), state size and items per reaction (the program contract).
@@ -51,6 +52,7 @@ mod instance;
 mod kept;
 pub mod look;
 mod operate;
+mod replay;
 mod restart;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -61,6 +63,7 @@ pub use definitions::{DEFINITIONS_MAX, definition_of};
 pub use hold::{Incoming, Paused};
 pub use instance::{BeganWith, Instance, Intervened, Intervention, PendingTimer, Status, Work, WorkState};
 pub use operate::{Commanded, Operated, Operation, Verb};
+pub use replay::{Fate, Replayed};
 pub use restart::Restart;
 pub use timers::TimerFired;
 pub use transition::{Happened, SagaConfig, Sagas, WorkEnded};

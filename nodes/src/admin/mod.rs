@@ -27,6 +27,7 @@ pub mod http;
 pub mod operator;
 pub mod redrive;
 pub mod reload;
+pub mod replay;
 pub mod restart;
 pub mod rows;
 pub mod sagas;

@@ -11,7 +11,7 @@ use cloudlysis_core::effect::operate as effect;
 use cloudlysis_core::operator::Refusal;
 use cloudlysis_core::quarantine::operate as quarantine;
 use cloudlysis_core::runner::Input;
-use cloudlysis_core::runner::operate::{Answered, Done, Operation, Restart};
+use cloudlysis_core::runner::operate::{Answered, Done, Operation, Replay, Restart};
 use cloudlysis_core::saga;
 use cloudlysis_core::schedule::recurring;
 use std::collections::BTreeMap;
@@ -62,6 +62,11 @@ fn log(answered: &Answered) {
             let saga::Restart { tenant, saga, correlation, reason, dry_run, .. } = &restart.instance;
             let verb = if *dry_run { "restart, as a dry run" } else { "restart" };
             (format!("{saga} {correlation}"), Some(tenant), verb, Some(reason))
+        }
+        Operation::Replay(replay) => {
+            let Replay { saga, message, stream_seq, dry_run, reason, .. } = &**replay;
+            let verb = if *dry_run { "replay, as a dry run" } else { "replay" };
+            (format!("{saga} {stream_seq}"), Some(&message.tenant), verb, Some(reason))
         }
         Operation::Quarantine(quarantine::Operation { tenant, verb }) => {
             (verb.subject(), tenant.as_ref(), verb.as_str(), verb.reason())
@@ -118,7 +123,9 @@ impl Operator {
     pub async fn ask_saga(&self, operation: saga::Operation) -> Result<saga::Operated, NotDone> {
         match self.ask(Operation::Saga(operation)).await? {
             Done::Saga(operated) => Ok(operated),
-            Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) => Err(NotDone::Unknown),
+            Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) | Done::Replay(_) => {
+                Err(NotDone::Unknown)
+            }
         }
     }
 
@@ -129,7 +136,9 @@ impl Operator {
     pub async fn ask_restart(&self, restart: Restart) -> Result<saga::Operated, NotDone> {
         match self.ask(Operation::Restart(Box::new(restart))).await? {
             Done::Saga(operated) => Ok(operated),
-            Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) => Err(NotDone::Unknown),
+            Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) | Done::Replay(_) => {
+                Err(NotDone::Unknown)
+            }
         }
     }
 
@@ -143,7 +152,7 @@ impl Operator {
     ) -> Result<quarantine::Operated, NotDone> {
         match self.ask(Operation::Quarantine(operation)).await? {
             Done::Quarantine(operated) => Ok(operated),
-            Done::Saga(_) | Done::Schedule(_) | Done::Effect(_) => Err(NotDone::Unknown),
+            Done::Saga(_) | Done::Schedule(_) | Done::Effect(_) | Done::Replay(_) => Err(NotDone::Unknown),
         }
     }
 
@@ -157,7 +166,20 @@ impl Operator {
     ) -> Result<recurring::Operated, NotDone> {
         match self.ask(Operation::Schedule(operation)).await? {
             Done::Schedule(operated) => Ok(operated),
-            Done::Saga(_) | Done::Quarantine(_) | Done::Effect(_) => Err(NotDone::Unknown),
+            Done::Saga(_) | Done::Quarantine(_) | Done::Effect(_) | Done::Replay(_) => Err(NotDone::Unknown),
+        }
+    }
+
+    /// Asks that the events of a message come again; `None` when they have yet to come.
+    ///
+    /// # Errors
+    /// [`NotDone`] says whether it may have been done all the same.
+    pub async fn ask_replay(&self, replay: Replay) -> Result<Option<saga::Replayed>, NotDone> {
+        match self.ask(Operation::Replay(Box::new(replay))).await? {
+            Done::Replay(replayed) => Ok(replayed),
+            Done::Saga(_) | Done::Quarantine(_) | Done::Schedule(_) | Done::Effect(_) => {
+                Err(NotDone::Unknown)
+            }
         }
     }
 
@@ -168,7 +190,9 @@ impl Operator {
     pub async fn ask_effect(&self, operation: effect::Operation) -> Result<effect::Operated, NotDone> {
         match self.ask(Operation::Effect(operation)).await? {
             Done::Effect(operated) => Ok(operated),
-            Done::Saga(_) | Done::Quarantine(_) | Done::Schedule(_) => Err(NotDone::Unknown),
+            Done::Saga(_) | Done::Quarantine(_) | Done::Schedule(_) | Done::Replay(_) => {
+                Err(NotDone::Unknown)
+            }
         }
     }
 

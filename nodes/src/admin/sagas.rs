@@ -106,7 +106,7 @@ pub struct Signalled {
 
 impl Sagas {
     /// Today's definition of a saga.
-    fn today(&self, saga: &Name) -> Option<Arc<SagaDef>> {
+    pub(super) fn today(&self, saga: &Name) -> Option<Arc<SagaDef>> {
         self.application.borrow().app.sagas.get(saga).cloned()
     }
 

@@ -1,7 +1,7 @@
 //! `cloudlysis saga`: instances of a running node, over its `/admin`.
 
 use super::ask::{Address, AskError, ask};
-use super::{CommandError, say};
+use super::{CommandError, progress, say};
 use crate::cli::{Because, NodeArguments, Saga, SagaInstance};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -53,6 +53,13 @@ pub(super) async fn run(what: Saga) -> Result<(), CommandError> {
                 &json!({ "reason": because.reason, "restarts": restarts, "dry_run": dry_run }),
             )
             .await
+        }
+        Saga::Replay { node, saga, from_seq, to_seq, may_repeat, dry_run, because } => {
+            let body = json!({
+                "from_seq": from_seq, "to_seq": to_seq, "may_repeat": may_repeat, "dry_run": dry_run,
+                "reason": because.reason,
+            });
+            replay(&node, &saga, body).await
         }
         Saga::Resume { node, instance } => operate(&node, &instance, "resume", None).await,
     }
@@ -145,6 +152,52 @@ async fn list(node: &NodeArguments, saga: Option<&str>, open: bool) -> Result<()
             None => return Ok(()),
         }
     }
+}
+
+/// What is counted of a replay, and what that means.
+const FATES: [(&str, &str); 8] = [
+    ("begun", "instances begin"),
+    ("reacted", "react"),
+    ("known", "were applied before"),
+    ("ended", "are for instances that have ended"),
+    ("held_back", "for quarantined ones"),
+    ("forgotten", "are so old that theirs may be forgotten (--may-repeat)"),
+    ("nobody", "are for nobody"),
+    ("unreadable", "cannot be read"),
+];
+
+/// Asks for some after some, from where the last answer says; so can whoever asks again after a failure.
+async fn replay(node: &NodeArguments, saga: &str, mut body: Value) -> Result<(), CommandError> {
+    let (mut messages, mut sums) = (0, [0_u64; FATES.len()]);
+    loop {
+        let path = ["admin", "runner", "replays", saga];
+        let text = body.to_string();
+        let told = ask(node, Method::POST, &Address { path: &path, query: &[] }, |own| own.body(text)).await;
+        let told =
+            told.inspect_err(|_| progress(&format!("it goes on with --from-seq {}", body["from_seq"])))?;
+        messages += told["messages"].as_u64().unwrap_or_default();
+        for (sum, (fate, _)) in sums.iter_mut().zip(FATES) {
+            *sum += told[fate].as_u64().unwrap_or_default();
+        }
+        match told["next_seq"].as_u64() {
+            Some(next) => body["from_seq"] = json!(next),
+            None => break,
+        }
+        progress(&format!("{messages} messages, next is {}", body["from_seq"]));
+    }
+    if node.json {
+        let counts = FATES.iter().zip(sums).map(|((fate, _), sum)| ((*fate).to_owned(), json!(sum)));
+        let mut all: serde_json::Map<String, Value> = counts.collect();
+        all.insert("messages".to_owned(), json!(messages));
+        say(&Value::Object(all).to_string());
+        return Ok(());
+    }
+    let would = if body["dry_run"] == true { "would come again" } else { "came again" };
+    say(&format!("{messages} messages {would} for {saga}"));
+    for ((_, means), sum) in FATES.iter().zip(sums).filter(|(_, sum)| *sum > 0) {
+        say(&format!("  {sum} {means}"));
+    }
+    Ok(())
 }
 
 /// One line per thing it waits for.

@@ -151,6 +151,7 @@ on_both_brokers!(
     timers::a_timer_outlives_its_process_and_a_signal_is_heard_once,
     timers::a_paused_saga_holds_what_comes_and_goes_on_after_a_restart,
     restarts::a_checkout_that_failed_begins_again_and_asks_anew,
+    restarts::a_saga_that_is_new_takes_up_what_was_there_before,
     timers::a_killed_saga_stays_dead_and_a_cancelled_one_undoes,
     schedules::every_occurrence_has_one_effect_whenever_the_process_is_killed,
     schedules::an_operator_pauses_one_has_it_fire_and_fills_in,

@@ -1,6 +1,6 @@
-//! Sagas that have ended and begin again, on real processes.
+//! Sagas that have ended and begin again, and events that come again for a saga, on real processes.
 
-use crate::timers::saga;
+use crate::timers::{ALARM, saga};
 use crate::world::shop::Command;
 use crate::world::{LATER, Node, SOON, World, eventually};
 use serde_json::Value;
@@ -23,6 +23,58 @@ async fn undone(world: &World, node: &Node, restarts: u64) -> Value {
 fn works(instance: &Value, field: &str) -> Vec<String> {
     let works = instance["works"].as_array().into_iter().flatten();
     works.filter_map(|work| work[field].as_str().map(str::to_owned)).collect()
+}
+
+/// What a replay says.
+async fn replayed(world: &World, node: &Node, further: &[&str]) -> Value {
+    let replay = ["replay", "alarm", "--from-seq", "1", "--reason", "it is new", "--json"];
+    let (code, said) = saga(world, node, &[&replay[..], further].concat()).await;
+    assert_eq!(code, Some(0), "{said}");
+    let answer = said.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+    serde_json::from_str(answer).expect("JSON")
+}
+
+pub(crate) async fn a_saga_that_is_new_takes_up_what_was_there_before(world: World) {
+    let mut old = world.dev("data").await;
+    let shop = old.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 900)).await;
+    for order in 0..60 {
+        shop.accepted(&Command::place("acme", &format!("o-{order}"))).await;
+    }
+    for order in 0..60 {
+        shop.order_becomes("acme", &format!("o-{order}"), "shipped").await;
+    }
+    old.terminate();
+    assert_eq!(old.exit(LATER).await.code(), Some(0), "{}", old.log());
+
+    let app = world.application_with(&[("sagas/alarm.yaml", ALARM)]);
+    let mut node = world.dev_of(&app, "data").await;
+    let alarms = async |node: &Node| saga(&world, node, &["ls", "--saga", "alarm"]).await.1.lines().count();
+    assert_eq!(alarms(&node).await, 0, "what was passed does not come by itself");
+    let dry = replayed(&world, &node, &["--dry-run"]).await;
+    let more_than_a_page = dry["messages"].as_u64().is_some_and(|messages| messages > 100);
+    assert!(more_than_a_page && dry["begun"] == 60, "{dry}");
+    assert_eq!(alarms(&node).await, 0, "a dry run changes nothing");
+    let some = replayed(&world, &node, &["--to-seq", "40"]).await;
+    assert!(some["begun"].as_u64().is_some_and(|begun| begun > 0 && begun < 60), "{some}");
+    node.kill();
+    node.restart().await;
+    node.ready().await;
+    let rest = replayed(&world, &node, &[]).await;
+    let sum =
+        |field: &str| some[field].as_u64().unwrap_or_default() + rest[field].as_u64().unwrap_or_default();
+    assert_eq!((sum("begun"), &rest["known"]), (60, &some["begun"]), "{some}, {rest}");
+    assert_eq!(alarms(&node).await, 60);
+    let again = replayed(&world, &node, &[]).await;
+    assert_eq!((&again["begun"], &again["known"]), (&Value::from(0), &Value::from(60)), "{again}");
+    for (arguments, code) in [
+        (&["replay", "nobody", "--from-seq", "1", "--reason", "why not"][..], 3),
+        (&["replay", "alarm", "--from-seq", "1", "--reason", " "], 2),
+        (&["replay", "alarm", "--reason", "from where"], 2),
+    ] {
+        let (exit, said) = saga(&world, &node, arguments).await;
+        assert_eq!(exit, Some(code), "{arguments:?}: {said}");
+    }
 }
 
 pub(crate) async fn a_checkout_that_failed_begins_again_and_asks_anew(world: World) {

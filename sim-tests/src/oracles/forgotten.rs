@@ -34,7 +34,7 @@ impl Forgotten {
         self.jumped_ms += u64::try_from(by_ms).unwrap_or_default();
     }
 
-    /// INV-KEEP-1: nothing is removed before its time, nor what has not ended.
+    /// INV-KEEP-1: nothing is removed before its time, nor what has not ended. INV-SAGA-10: what is removed does not begin again.
     pub(super) fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
         for change in changes.iter().filter(|own| matches!(own.table, Table::Saga | Table::Effect)) {
             let key = (change.table, change.key.clone());
@@ -45,7 +45,11 @@ impl Forgotten {
                     } else {
                         self.ended.remove(&key);
                     }
-                    self.gone.remove(&key);
+                    if self.gone.remove(&key).is_some() && change.table == Table::Saga {
+                        let key = String::from_utf8_lossy(&change.key).into_owned();
+                        let detail = format!("{key} was there, ended and is forgotten, and begins again");
+                        return Err(Violation::new(Invariant::Saga10, detail));
+                    }
                 }
                 (Some(before), None) => {
                     let since = self.ended.remove(&key);

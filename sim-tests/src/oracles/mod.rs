@@ -11,7 +11,7 @@
 //! | [`recurring`] | every occurrence of a schedule | INV-CRON-1 to 3, 5 to 7 |
 //! | [`views`] | every row of a view, against a fold of the log | INV-PRJ-2, INV-QRN-1, INV-TEN-1 |
 //! | [`divergence`] | what nodes keep, after a disaster, against the logs that are there | INV-DIV-1 |
-//! | [`forgotten`] | every row that is removed because it has ended | INV-KEEP-1 |
+//! | [`forgotten`] | every row that is removed because it has ended | INV-KEEP-1, INV-SAGA-10 |
 //! | [`bank`] | every account, once everything has ended | INV-CONS-1 |
 //! | [`ledger`] | every row of the ledger of effects, against what operators asked for | INV-EFF-4 |
 //! | [`end`] | everything, once it has ended | INV-CONS-1, INV-ONCE-1, INV-EFF-5, INV-SAGA-3, INV-AGG-2 |

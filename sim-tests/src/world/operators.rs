@@ -1,6 +1,7 @@
-//! Operators: people who pause sagas, let them go on, cancel and kill them, and have alarms that are over begin again, whatever
-//! else happens, one request at a time for each. Those of the quarantine are [`wardens`](super::wardens), those of schedules
-//! [`timekeepers`](super::timekeepers), those of effects [`clerks`](super::clerks).
+//! Operators: people who pause sagas, let them go on, cancel and kill them, have alarms that are over begin again, and events
+//! that were passed come again, whatever else happens, one request at a time for each. Those of the quarantine are
+//! [`wardens`](super::wardens), those of schedules [`timekeepers`](super::timekeepers), those of effects
+//! [`clerks`](super::clerks).
 //!
 //! They see what is committed, and ask the runner's machine as `nodes::admin` does. Who hears no answer asks again: nobody
 //! knows what became of the request. When faults have ended they let everything go on.
@@ -9,7 +10,7 @@ use super::event::{Event, NodeId};
 use super::{MS, World};
 use crate::oracles::Violation;
 use cloudlysis_core::operator::{Reason, Refusal};
-use cloudlysis_core::runner::operate::{Answered, Done, Operation, Restart};
+use cloudlysis_core::runner::operate::{Answered, Done, Operation, Replay, Restart};
 use cloudlysis_core::runner::{Input, Runner};
 use cloudlysis_core::saga::{self, Instance, Verb};
 use cloudlysis_core::wire::envelope::EventMessage;
@@ -29,6 +30,8 @@ const SENDING: [&str; 4] = ["parcel", "ship", "sell", "credit"];
 
 /// The saga that may begin again: what it does twice harms nobody.
 const ALARM: &str = "alarm";
+/// Whose answer is waited for when events come again.
+const REPLAY: &[u8] = b"replay";
 /// How often an operator has one instance begin again.
 const RESTARTS_MAX: u32 = 2;
 
@@ -113,6 +116,11 @@ impl World {
             && let Some((key, restart)) = self.draw_restart()
         {
             self.ask_runner_for(key, Operation::Restart(Box::new(restart)));
+        } else if self.faults.clock_jump == 0
+            && self.dice.operators.one_in(4)
+            && let Some(replay) = self.draw_replay()
+        {
+            self.ask_runner_for(REPLAY.to_vec(), Operation::Replay(Box::new(replay)));
         } else if !open.is_empty() {
             let old: Vec<_> = open.iter().filter(|(_, standing)| standing.is_old).cloned().collect();
             let among = if old.is_empty() || self.dice.operators.one_in(2) { open } else { old };
@@ -155,6 +163,24 @@ impl World {
         Some((key, Restart { instance, message, stream_seq }))
     }
 
+    /// An event of an order, for one of the sagas that begin with it. How old it is must be told by clocks that agree.
+    fn draw_replay(&mut self) -> Option<Replay> {
+        let stream = PlatformStream::AggregateEvents;
+        let last = self.oracles.last_seq(stream, Some("order"));
+        let dice = &mut self.dice.operators;
+        let from = dice.within(1, last.max(1));
+        let saga = (*dice.pick(&["checkout", ALARM])).parse().ok()?;
+        let dry_run = dice.one_in(4);
+        let is_order = |subject: &str| subject.contains(".aggregate.order.");
+        let log = self.broker.log(stream.name(), from).ok()?;
+        let stored = log.into_iter().find(|message| is_order(&message.subject))?;
+        let headers = stored.headers.to_headers();
+        let position = format!("{stream}:{}", stored.seq);
+        let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, &position).ok()?;
+        let (stream_seq, stored_at) = (stored.seq, stored.stored_at);
+        Some(Replay { saga, message, stream_seq, stored_at, may_repeat: false, dry_run, reason: reason() })
+    }
+
     fn ask_runner(&mut self, key: Vec<u8>, verb: Verb) {
         let Some((tenant, saga, correlation)) = keys::parse_saga(&key) else { return };
         self.ask_runner_for(key, Operation::Saga(saga::Operation { tenant, saga, correlation, verb }));
@@ -179,6 +205,10 @@ impl World {
             Operation::Restart(restart) => {
                 let saga::Restart { tenant, saga, correlation, .. } = &restart.instance;
                 self.on_saga_operator_answered(*ticket, keys::saga(tenant, saga, correlation), answer)
+            }
+            Operation::Replay(_) => {
+                self.operators.waiting.remove(REPLAY);
+                Ok(())
             }
             Operation::Quarantine(operation) => self.on_warden_answered(*ticket, operation, answer),
             Operation::Schedule(operation) => self.on_timekeeper_answered(*ticket, operation, answer),

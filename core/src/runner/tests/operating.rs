@@ -15,6 +15,7 @@ fn done(answer: Result<Done, Refusal>) -> Operated {
         Done::Quarantine(operated) => panic!("{operated:?}"),
         Done::Schedule(operated) => panic!("of a schedule: {operated:?}"),
         Done::Effect(operated) => panic!("of an effect: {operated:?}"),
+        Done::Replay(replayed) => panic!("of a replay: {replayed:?}"),
     }
 }
 

@@ -41,7 +41,9 @@ impl World {
         let answered = self.answered.iter().find(|own| own.ticket == ticket).expect("answered");
         match answered.answer.clone()? {
             Done::Quarantine(operated) => Ok(operated),
-            other @ (Done::Saga(_) | Done::Schedule(_) | Done::Effect(_)) => panic!("{other:?}"),
+            other @ (Done::Saga(_) | Done::Schedule(_) | Done::Effect(_) | Done::Replay(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::operator::Reason;
 use crate::saga;
 
 /// Long enough for what happens meanwhile.
-const KEEP_MS: u64 = 300_000;
+pub(super) const KEEP_MS: u64 = 300_000;
 
 fn bound_with(hand_over: HandOver) -> World {
     let mut world = World::new(Config { keep_ms: KEEP_MS, mode: Mode::Combined(hand_over), ..config() });
@@ -21,13 +21,13 @@ fn ended(world: &World) -> (usize, usize, usize) {
     (count(Table::Saga), count(Table::Effect), count(Table::Ended))
 }
 
-fn pass(world: &mut World, ms: u64) {
+pub(super) fn pass(world: &mut World, ms: u64) {
     let effects = world.bench.advance(ms);
     world.carry(effects);
 }
 
 /// An order that went through, whichever way its effects went.
-fn shipped(hand_over: HandOver) -> World {
+pub(super) fn shipped(hand_over: HandOver) -> World {
     let mut world = bound_with(hand_over);
     world.place("acme", "o-1");
     world.run();

@@ -154,6 +154,13 @@ impl RunnerAdmin for Admin {
         in_time(async { sagas::restart(self.sagas()?, request.into_inner()).await }).await
     }
 
+    async fn replay_saga(
+        &self,
+        request: Request<wire::ReplaySagaRequest>,
+    ) -> Answer<wire::ReplaySagaResponse> {
+        in_time(async { sagas::replay(self.sagas()?, request.into_inner()).await }).await
+    }
+
     async fn list_schedules(
         &self,
         request: Request<wire::ListSchedulesRequest>,

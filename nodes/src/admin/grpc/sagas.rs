@@ -5,6 +5,7 @@ use super::effects::told_stage;
 use super::{page, tenant, wire};
 use crate::admin::fault::Fault;
 use crate::admin::fields;
+use crate::admin::replay::{Passed, Told};
 use crate::admin::restart::Again;
 use crate::admin::sagas::{Key, Sagas, Shown, Signal, Signalled};
 use crate::gateway::context;
@@ -153,6 +154,30 @@ pub(super) async fn restart(
     let Operated { status, changed, asks, .. } = sagas.restart(key(own)?, again).await?;
     let asks = asks.iter().map(ToString::to_string).collect();
     Ok(wire::RestartSagaResponse { status: status.to_owned(), changed, asks })
+}
+
+pub(super) async fn replay(
+    sagas: &Sagas,
+    request: wire::ReplaySagaRequest,
+) -> Result<wire::ReplaySagaResponse, Fault> {
+    let wire::ReplaySagaRequest { saga, tenant_id, from_seq, to_seq, may_repeat, dry_run, reason } = request;
+    let (saga, tenant) = (fields::name("saga", &saga)?, tenant(tenant_id)?);
+    let reason = fields::reason(&reason)?;
+    let passed = Passed { saga, tenant, from_seq, to_seq, may_repeat, dry_run, reason };
+    let Told { messages, unreadable, begun, reacted, known, ended, held_back, forgotten, nobody, next_seq } =
+        sagas.replay(passed).await?;
+    Ok(wire::ReplaySagaResponse {
+        messages,
+        unreadable,
+        begun,
+        reacted,
+        known,
+        ended,
+        held_back,
+        forgotten,
+        nobody,
+        next_seq,
+    })
 }
 
 pub(super) async fn resume(

@@ -24,6 +24,7 @@
 //! | `GET /admin/runner/sagas/{saga}/{id}` | one instance, and what it waits for |
 //! | `POST /admin/runner/sagas/{saga}/{id}/signals/{signal}` | a signal is stored for it; an `Idempotency-Key` makes repeating harmless |
 //! | `POST /admin/runner/sagas/{saga}/{id}/restart` | one that has ended begins again: `{"reason", "restarts"?, "dry_run"?}` |
+//! | `POST /admin/runner/replays/{saga}` | events that were passed come again for it, some at a time: `{"from_seq", "to_seq"?, "reason", "may_repeat"?, "dry_run"?}` |
 //! | `POST /admin/runner/sagas/{saga}/{id}/{verb}` | `pause`, `resume`, `cancel`, `kill`, `migrate`; all but `resume` say why: `{"reason": "…"}` |
 //!
 //! Where a node has a token, all of it asks for that ([`crate::token`]).

@@ -3,6 +3,7 @@
 use super::{idempotency_key, one_tenant, path, query, said, tenant, unknown_verb};
 use crate::admin::fault::Fault;
 use crate::admin::fields;
+use crate::admin::replay::{Passed, Told};
 use crate::admin::restart::Again;
 use crate::admin::rows::PageOf;
 use crate::admin::sagas::{Key, Sagas, Shown, Signal, Signalled};
@@ -25,6 +26,7 @@ pub(super) fn router(sagas: Sagas) -> Router {
         .route("/admin/runner/sagas/{saga}/{id}", get(show))
         .route("/admin/runner/sagas/{saga}/{id}/signals/{signal}", post(signal))
         .route("/admin/runner/sagas/{saga}/{id}/restart", post(restart))
+        .route("/admin/runner/replays/{saga}", post(replay))
         .route("/admin/runner/sagas/{saga}/{id}/{verb}", post(operate))
         .with_state(sagas)
 }
@@ -143,6 +145,34 @@ async fn restart(
     Ok(Json(json!({
         "status": done.status, "paused": done.paused, "changed": done.changed, "asks": done.asks,
     })))
+}
+
+/// What comes with a replay.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Events {
+    from_seq: u64,
+    #[serde(default)]
+    to_seq: Option<u64>,
+    #[serde(default)]
+    may_repeat: bool,
+    #[serde(default)]
+    dry_run: bool,
+    #[serde(default)]
+    reason: String,
+}
+
+async fn replay(
+    State(sagas): State<Sagas>,
+    named: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<Told>, Fault> {
+    let saga = fields::name("saga", &path(named)?)?;
+    let Events { from_seq, to_seq, may_repeat, dry_run, reason } = said(&body)?;
+    let (tenant, reason) = (tenant(&headers)?, fields::reason(&reason)?);
+    let passed = Passed { saga, tenant, from_seq, to_seq, may_repeat, dry_run, reason };
+    Ok(Json(sagas.replay(passed).await?))
 }
 
 /// What comes with a signal.
