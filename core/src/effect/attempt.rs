@@ -66,38 +66,8 @@ impl Effects {
         Ok(())
     }
 
-    /// From here on an effect is open, behind all that are.
-    pub(super) fn admit<I>(&mut self, now: Now, mut opened: Opened, cx: &mut Cx<'_, I, Effect>) {
-        let position = self.tail;
-        if let Some(call) = &mut opened.row.call {
-            call.position = position;
-        }
-        if self.open >= self.config.limits.tracked_max as u64 {
-            cx.mark(Mark::EffectQueued);
-        }
-        let is_next = !self.is_behind() && self.has_room();
-        self.tail += 1;
-        self.open += 1;
-        cx.put(Table::EffectOpen, &keys::position(position), &opened.key);
-        if !is_next {
-            opened.write(cx);
-            return;
-        }
-        self.cursor = self.tail;
-        self.track(position, opened.tenant.clone(), opened.command_id.clone());
-        match self.starts_at_once(now, &opened.row.effect) {
-            Some(definition) => self.call(now, position, opened, &definition, None, cx),
-            // It starts with the tick at the end of this turn, which shares its commit.
-            None => {
-                opened.write(cx);
-                self.keep(position, opened);
-                self.ready.insert(position);
-            }
-        }
-    }
-
     /// What an effect that comes now is called by, if nothing is before it and nothing keeps it waiting.
-    fn starts_at_once(&mut self, now: Now, effect: &Name) -> Option<Arc<EffectDef>> {
+    pub(super) fn starts_at_once(&mut self, now: Now, effect: &Name) -> Option<Arc<EffectDef>> {
         if !self.ready.is_empty() || !self.may_call() {
             return None;
         }
@@ -388,7 +358,7 @@ impl Effects {
     }
 
     /// Starts it; if it is parked instead, another one may go and see whether its upstream answers.
-    fn call<I>(
+    pub(super) fn call<I>(
         &mut self,
         now: Now,
         position: u64,

@@ -7,7 +7,9 @@ use super::ledger::LedgerRow;
 use super::{Effect, Effects, State, Tracked};
 use crate::cx::Cx;
 use crate::halt::Halt;
+use crate::marks::Mark;
 use crate::store::{Table, View};
+use crate::time::Now;
 use crate::wire::id::{CommandId, TenantId};
 use crate::wire::keys;
 use serde_json::{Value, json};
@@ -44,6 +46,36 @@ impl Opened {
 }
 
 impl Effects {
+    /// From here on an effect is open, behind all that are.
+    pub(super) fn admit<I>(&mut self, now: Now, mut opened: Opened, cx: &mut Cx<'_, I, Effect>) {
+        let position = self.tail;
+        if let Some(call) = &mut opened.row.call {
+            call.position = position;
+        }
+        if self.open >= self.config.limits.tracked_max as u64 {
+            cx.mark(Mark::EffectQueued);
+        }
+        let is_next = !self.is_behind() && self.has_room();
+        self.tail += 1;
+        self.open += 1;
+        cx.put(Table::EffectOpen, &keys::position(position), &opened.key);
+        if !is_next {
+            opened.write(cx);
+            return;
+        }
+        self.cursor = self.tail;
+        self.track(position, opened.tenant.clone(), opened.command_id.clone());
+        match self.starts_at_once(now, &opened.row.effect) {
+            Some(definition) => self.call(now, position, opened, &definition, None, cx),
+            // It starts with the tick at the end of this turn, which shares its commit.
+            None => {
+                opened.write(cx);
+                self.keep(position, opened);
+                self.ready.insert(position);
+            }
+        }
+    }
+
     pub(super) fn track(&mut self, position: u64, tenant: TenantId, command_id: CommandId) {
         let state = State::Waiting;
         self.tracked.insert(position, Tracked { tenant, command_id, state, ends_at: None, row: None });

@@ -22,6 +22,7 @@ use crate::halt::Halt;
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::wire::keys;
+use serde::Serialize;
 
 /// What a replayed event is to an instance.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +44,7 @@ pub enum Fate {
 }
 
 /// What became of the events of a replay, or would.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Replayed {
     /// Instances that begin.
     pub begun: u64,
@@ -73,6 +74,18 @@ impl Replayed {
             Fate::Forgotten => self.forgotten += 1,
             Fate::Nobody => self.nobody += 1,
         }
+    }
+
+    /// Adds another's.
+    pub const fn add(&mut self, other: Self) {
+        let Self { begun, reacted, known, ended, held_back, forgotten, nobody } = other;
+        self.begun += begun;
+        self.reacted += reacted;
+        self.known += known;
+        self.ended += ended;
+        self.held_back += held_back;
+        self.forgotten += forgotten;
+        self.nobody += nobody;
     }
 }
 

@@ -9,6 +9,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | [`sagas`], [`schedules`], [`effects`] | what a runner runs: listed, shown, changed |
+//! | [`restart`], [`replay`] | sagas begin again, events come again |
 //! | [`dlq`], [`redrive`] | what a node holds back, and letting go of it |
 //! | [`drain`], [`reload`] | the process as a whole |
 //! | [`operator`] | asks the machine, and waits for what it did |

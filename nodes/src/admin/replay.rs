@@ -48,35 +48,11 @@ pub struct Told {
     pub messages: u64,
     /// Those that cannot be read.
     pub unreadable: u64,
-    /// Instances that begin.
-    pub begun: u64,
-    /// Instances that react.
-    pub reacted: u64,
-    /// Events that were applied before.
-    pub known: u64,
-    /// Events whose instances have ended.
-    pub ended: u64,
-    /// Events whose instances are quarantined.
-    pub held_back: u64,
-    /// Events so old that what began with them may be forgotten.
-    pub forgotten: u64,
-    /// Events that no instance waits for.
-    pub nobody: u64,
+    /// Of the events of the others.
+    #[serde(flatten)]
+    pub events: Replayed,
     /// Where the next call begins; `None` at the end.
     pub next_seq: Option<u64>,
-}
-
-impl Told {
-    fn add(&mut self, replayed: Replayed) {
-        let Replayed { begun, reacted, known, ended, held_back, forgotten, nobody } = replayed;
-        self.begun += begun;
-        self.reacted += reacted;
-        self.known += known;
-        self.ended += ended;
-        self.held_back += held_back;
-        self.forgotten += forgotten;
-        self.nobody += nobody;
-    }
 }
 
 impl Sagas {
@@ -110,7 +86,7 @@ impl Sagas {
                     let replay =
                         Replay { saga, message, stream_seq: seq, stored_at, may_repeat, dry_run, reason };
                     match self.operator.ask_replay(replay).await? {
-                        Some(replayed) => told.add(replayed),
+                        Some(replayed) => told.events.add(replayed),
                         // What has yet to come comes by itself.
                         None => return Ok(told),
                     }

@@ -13,7 +13,7 @@ use cloudlysis_core::Wall;
 use cloudlysis_core::operator::Reason;
 use cloudlysis_core::saga::look::{EffectWaited, Listed, WaitsFor, Which};
 use cloudlysis_core::saga::{
-    Intervened, Intervention, Operated, Paused, PendingTimer, Verb, Work, WorkState,
+    Intervened, Intervention, Operated, Paused, PendingTimer, Replayed, Verb, Work, WorkState,
 };
 use tonic::Request;
 use wire::waits_for::{self, What};
@@ -164,8 +164,8 @@ pub(super) async fn replay(
     let (saga, tenant) = (fields::name("saga", &saga)?, tenant(tenant_id)?);
     let reason = fields::reason(&reason)?;
     let passed = Passed { saga, tenant, from_seq, to_seq, may_repeat, dry_run, reason };
-    let Told { messages, unreadable, begun, reacted, known, ended, held_back, forgotten, nobody, next_seq } =
-        sagas.replay(passed).await?;
+    let Told { messages, unreadable, events, next_seq } = sagas.replay(passed).await?;
+    let Replayed { begun, reacted, known, ended, held_back, forgotten, nobody } = events;
     Ok(wire::ReplaySagaResponse {
         messages,
         unreadable,
