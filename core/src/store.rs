@@ -61,6 +61,8 @@ tables! {
     SagaCause = "saga_cause",
     /// Saga instance and position → what came for it while it is paused.
     SagaHeld = "saga_held",
+    /// Tenant and saga → the last event that was passed when an instance was removed.
+    SagaForgotten = "saga_forgotten",
     /// Kind, time and row → a saga instance or an effect that has ended, and is kept for a while.
     Ended = "ended",
     /// Position → work that must leave this process.

@@ -17,7 +17,7 @@ use crate::quarantine::{self, Cause, QuarantineKey};
 use crate::saga::{self, Commanded, Incoming, Verb};
 use crate::schedule::recurring;
 use crate::store::View;
-use crate::time::{Now, Wall};
+use crate::time::Now;
 use crate::wire::envelope::EventMessage;
 use crate::wire::id::Name;
 
@@ -58,8 +58,6 @@ pub struct Replay {
     pub message: EventMessage,
     /// Where that is, on `AGGREGATE_EVENTS`.
     pub stream_seq: u64,
-    /// When it was stored.
-    pub stored_at: Wall,
     /// Instances may begin that may have been there before.
     pub may_repeat: bool,
     /// Nothing is changed: only what would become of it is said.
@@ -106,7 +104,7 @@ impl Runner {
             _ if self.drain.is_stopping() => Err(Refusal::Draining),
             Operation::Saga(operation) => self.on_saga_asked(now, operation, cx)?.map(Done::Saga),
             Operation::Restart(restart) => self.on_restart_asked(now, restart, cx)?.map(Done::Saga),
-            Operation::Replay(replay) => self.on_replay_asked(now, replay, cx)?.map(Done::Replay),
+            Operation::Replay(replay) => self.on_replay_asked(replay, cx)?.map(Done::Replay),
             Operation::Quarantine(operation) => {
                 self.on_quarantine_asked(now, operation, cx)?.map(Done::Quarantine)
             }

@@ -16,16 +16,14 @@ use crate::marks::Mark;
 use crate::operator::Refusal;
 use crate::quarantine::QuarantineKey;
 use crate::saga::{Fate, Incoming, Replayed};
-use crate::time::Now;
 
 impl Runner {
     pub(super) fn on_replay_asked(
         &mut self,
-        now: Now,
         replay: &Replay,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<Result<Option<Replayed>, Refusal>, Halt> {
-        let Replay { saga, message, stream_seq, stored_at, may_repeat, dry_run, .. } = replay;
+        let Replay { saga, message, stream_seq, may_repeat, dry_run, .. } = replay;
         let Some(gate) = self.gates.get(&Source::Events).filter(|gate| gate.standing() == Standing::Bound)
         else {
             let detail = "its stream is not bound: `/ready` says why".to_owned();
@@ -42,14 +40,13 @@ impl Runner {
                 return Ok(Err(Refusal::Conflict { detail }));
             }
         };
-        let may_be_forgotten = !may_repeat && now.wall.ms_since(*stored_at) > self.config.keep_ms / 2;
         let mut replayed = Replayed::default();
         for happened in found {
             let key = QuarantineKey::instance(&happened.tenant, saga, &happened.correlation);
             let held_back = key.map(|key| self.quarantine.holds(&key, cx.view())).transpose()?;
             let fate = match held_back {
                 Some(true) => Fate::HeldBack,
-                Some(false) | None => self.sagas.fate(&happened, may_be_forgotten, cx.view())?,
+                Some(false) | None => self.sagas.fate(&happened, *may_repeat, cx.view())?,
             };
             replayed.count(fate);
             // What nobody waits for may be waited for by an instance that begins with an event before it in this message.

@@ -12,13 +12,16 @@
 //!
 //! The wall clock decides: put forward, it removes earlier; put back, later.
 //!
-//! Durable: `ended`. Derived: nothing. Lost on purpose: when to look again.
+//! With an instance goes all that says that it was there. What its saga had passed by then is noted, for a
+//! [`replay`](super::replay).
+//!
+//! Durable: `ended`, `saga_forgotten`. Derived: nothing. Lost on purpose: when to look again.
 //!
 //! - INV-KEEP-1: a row that has ended is indexed once, and removed when it was kept long enough.
 //!
 //! Limit: [`REMOVED_MAX`] rows of each kind in one look.
 
-use super::{Config, Effect, Input, Runner};
+use super::{Config, Effect, Input, Runner, Source};
 use crate::cx::Cx;
 use crate::effect::{LedgerRow, Phase};
 use crate::halt::Halt;
@@ -29,6 +32,7 @@ use crate::quirks::Quirk;
 use crate::saga::Instance;
 use crate::store::{Table, View, try_scan};
 use crate::time::{Mono, Now, Wall};
+use crate::wire::id::{Name, TenantId};
 use crate::wire::keys::{self, EndedKind};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -85,14 +89,19 @@ impl Runner {
             return Ok(());
         }
         let mut next: Option<u64> = None;
+        let mut forgotten = BTreeSet::new();
         for kind in EndedKind::ALL {
             let (due, later_ms) = self.ended(now, kind, cx.view())?;
             for ended in due {
                 // A step does not see what it stages: what is put off is looked for like what is still to come.
-                let put_off = !self.remove(now, kind, &ended, cx)?;
+                let put_off = !self.remove(now, kind, &ended, &mut forgotten, cx)?;
                 next = next.into_iter().chain(put_off.then_some(self.config.keep_ms)).min();
             }
             next = next.into_iter().chain(later_ms).min();
+        }
+        let passed = self.gates.get(&Source::Events).map_or(0, |gate| gate.checkpoint().seq);
+        for (tenant, saga) in forgotten {
+            cx.put(Table::SagaForgotten, &keys::saga_forgotten(&tenant, &saga), &keys::position(passed));
         }
         self.retention.look_at = next.map(|ms| now.mono.plus_ms(ms.clamp(AGAIN_MS, LOOK_MS_MAX)));
         Ok(())
@@ -135,6 +144,7 @@ impl Runner {
         now: Now,
         kind: EndedKind,
         ended: &EndedRow,
+        forgotten: &mut BTreeSet<(TenantId, Name)>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<bool, Halt> {
         let EndedRow { index, at, row } = ended;
@@ -157,6 +167,7 @@ impl Runner {
                 }
                 cx.mark(Mark::InstanceRetired);
                 cx.delete(Table::Saga, row);
+                forgotten.insert((tenant, saga));
             }
             EndedKind::Effect => {
                 cx.mark(Mark::EffectRetired);

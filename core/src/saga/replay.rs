@@ -5,12 +5,13 @@
 //!      │                            └─ has not ──────────────────────► it reacts now
 //!      ├─ has ended ─────────────────────────────────────────────────► ended
 //!      └─ is not there ─┬─ the event begins none ────────────────────► nobody
-//!                       ├─ it is old: one may be forgotten ──────────► forgotten, unless it may repeat
+//!                       ├─ one may have been there and removed ──────► forgotten, unless it may repeat
 //!                       └─ else ─────────────────────────────────────► it begins now
 //! ```
 //!
-//! What ended is removed after a while, and then nothing says that it was there: an event that is older than half of that
-//! time begins nothing by itself.
+//! What ended is removed after a while, and then nothing says that it was there. But whatever it may have begun with had
+//! been passed by then: up to where the saga's consumer was when an instance of that tenant was removed last, an event
+//! begins nothing by itself. A saga that is new has no such place.
 //!
 //! - INV-SAGA-10: a replayed event begins no instance that may have been there, unless an operator says so.
 //!
@@ -56,7 +57,7 @@ pub struct Replayed {
     pub ended: u64,
     /// Their instances are quarantined.
     pub held_back: u64,
-    /// Old enough that their instances may be forgotten.
+    /// Their instances may have been there and removed.
     pub forgotten: u64,
     /// No instance waits for them.
     pub nobody: u64,
@@ -90,15 +91,19 @@ impl Replayed {
 }
 
 impl Sagas {
-    /// What an event is to its instance; `may_be_forgotten`: whether it is so old that one may have been removed.
+    /// What an event is to its instance; `may_repeat`: one may begin though it may have been there.
     ///
     /// # Errors
     /// When a table cannot be read.
-    pub fn fate(&self, happened: &Happened, may_be_forgotten: bool, view: &dyn View) -> Result<Fate, Halt> {
-        let Happened { tenant, saga, correlation, cause, starts, .. } = happened;
+    pub fn fate(&self, happened: &Happened, may_repeat: bool, view: &dyn View) -> Result<Fate, Halt> {
+        let Happened { tenant, saga, correlation, cause, starts, stream_seq, .. } = happened;
         let row = view.get(Table::Saga, &keys::saga(tenant, saga, correlation))?;
         let Some(instance) = row.map(Instance::decode).transpose()? else {
-            let may_be_forgotten = may_be_forgotten && !self.config.quirks.has(Quirk::SagaReplayForgets);
+            let forgotten = view.get(Table::SagaForgotten, &keys::saga_forgotten(tenant, saga))?;
+            let forgotten = forgotten.and_then(keys::parse_position);
+            let may_be_forgotten = forgotten.zip(*stream_seq).is_some_and(|(to, own)| own <= to)
+                && !may_repeat
+                && !self.config.quirks.has(Quirk::SagaReplayForgets);
             return Ok(match (starts, may_be_forgotten) {
                 (false, _) => Fate::Nobody,
                 (true, true) => Fate::Forgotten,

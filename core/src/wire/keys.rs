@@ -193,6 +193,12 @@ pub fn saga_held(tenant: &TenantId, saga: &Name, correlation: &EntityId, at: u64
     key
 }
 
+/// How far a saga of a tenant has forgotten instances.
+#[must_use]
+pub fn saga_forgotten(tenant: &TenantId, saga: &Name) -> Vec<u8> {
+    compose("forgotten", &[tenant.as_str(), saga.as_str()])
+}
+
 /// A timer, by its id.
 #[must_use]
 pub fn timer(tenant: &TenantId, id: &CommandId) -> Vec<u8> {

@@ -8,7 +8,6 @@
 
 use super::fault::{Fault, Kind};
 use super::sagas::Sagas;
-use cloudlysis_core::Wall;
 use cloudlysis_core::operator::Reason;
 use cloudlysis_core::runner::operate::Replay;
 use cloudlysis_core::saga::Replayed;
@@ -75,16 +74,13 @@ impl Sagas {
             let Some(stored) = stored.filter(|stored| to_seq.is_none_or(|to| stored.seq <= to)) else {
                 return Ok(told);
             };
-            let StoredMessage { seq, stored_at_ns, .. } = stored;
+            let seq = stored.seq;
             let position = format!("{}:{seq}", STREAM.name());
             match EventMessage::decode(&stored.subject, &stored.headers, &stored.payload, &position) {
                 Err(_) => told.unreadable += 1,
                 Ok(message) => {
-                    // A broker that does not say when: long ago.
-                    let stored_at = Wall::from_ms(stored_at_ns.unwrap_or_default() / 1_000_000);
                     let (saga, reason) = (saga.clone(), reason.clone());
-                    let replay =
-                        Replay { saga, message, stream_seq: seq, stored_at, may_repeat, dry_run, reason };
+                    let replay = Replay { saga, message, stream_seq: seq, may_repeat, dry_run, reason };
                     match self.operator.ask_replay(replay).await? {
                         Some(replayed) => told.events.add(replayed),
                         // What has yet to come comes by itself.

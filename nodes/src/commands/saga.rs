@@ -161,7 +161,7 @@ const FATES: [(&str, &str); 8] = [
     ("known", "were applied before"),
     ("ended", "are for instances that have ended"),
     ("held_back", "for quarantined ones"),
-    ("forgotten", "are so old that theirs may be forgotten (--may-repeat)"),
+    ("forgotten", "are for instances that may have been there and are forgotten (--may-repeat)"),
     ("nobody", "are for nobody"),
     ("unreadable", "cannot be read"),
 ];

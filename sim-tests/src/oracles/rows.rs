@@ -87,6 +87,7 @@ impl Rows {
                 | Table::SagaPinned
                 | Table::SagaCause
                 | Table::SagaHeld
+                | Table::SagaForgotten
                 | Table::TimerDue
                 | Table::Timer
                 | Table::Recurring

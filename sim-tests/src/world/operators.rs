@@ -116,8 +116,7 @@ impl World {
             && let Some((key, restart)) = self.draw_restart()
         {
             self.ask_runner_for(key, Operation::Restart(Box::new(restart)));
-        } else if self.faults.clock_jump == 0
-            && self.dice.operators.one_in(4)
+        } else if self.dice.operators.one_in(4)
             && let Some(replay) = self.draw_replay()
         {
             self.ask_runner_for(REPLAY.to_vec(), Operation::Replay(Box::new(replay)));
@@ -163,7 +162,7 @@ impl World {
         Some((key, Restart { instance, message, stream_seq }))
     }
 
-    /// An event of an order, for one of the sagas that begin with it. How old it is must be told by clocks that agree.
+    /// An event of an order, for one of the sagas that begin with it.
     fn draw_replay(&mut self) -> Option<Replay> {
         let stream = PlatformStream::AggregateEvents;
         let last = self.oracles.last_seq(stream, Some("order"));
@@ -177,8 +176,8 @@ impl World {
         let headers = stored.headers.to_headers();
         let position = format!("{stream}:{}", stored.seq);
         let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, &position).ok()?;
-        let (stream_seq, stored_at) = (stored.seq, stored.stored_at);
-        Some(Replay { saga, message, stream_seq, stored_at, may_repeat: false, dry_run, reason: reason() })
+        let stream_seq = stored.seq;
+        Some(Replay { saga, message, stream_seq, may_repeat: false, dry_run, reason: reason() })
     }
 
     fn ask_runner(&mut self, key: Vec<u8>, verb: Verb) {
