@@ -61,9 +61,6 @@ pub struct PartitionFlags {
     /// Where the node keeps its state.
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<String>,
-    /// Which partition this node owns.
-    #[arg(long, value_name = "NUMBER")]
-    pub partition: Option<String>,
     /// Create missing streams.
     #[arg(long)]
     pub bootstrap: bool,
@@ -201,7 +198,6 @@ impl Flags for PartitionFlags {
             text(Key::AdminTokenFile, self.admin_token_file.as_ref()),
             text(Key::Broker, self.broker.as_ref()),
             text(Key::Data, self.data.as_ref()),
-            text(Key::Partition, self.partition.as_ref()),
             switch(Key::Bootstrap, self.bootstrap),
             text(Key::Replicas, self.replicas.as_ref()),
             text(Key::EventsGib, self.events_gib.as_ref()),

@@ -56,6 +56,9 @@ impl Common {
     }
 }
 
+/// The partition that every tenant belongs to: the only one there is, so nobody may choose another beside it.
+const ALL_TENANTS: u32 = 0;
+
 /// A node, running: its partition behind closures, because each has facts of its own.
 pub(super) struct Node {
     pub(super) name: &'static str,
@@ -228,7 +231,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let store_id = store.store_id().to_owned();
     let config = move || projection::Config {
         definitions: definitions.clone(),
-        partition: settings.partition(),
+        partition: ALL_TENANTS,
         store_id: store_id.clone(),
         adopt: settings.is_on(Key::Adopt),
         gate_limits: settings.gate_limits(),
@@ -334,7 +337,7 @@ pub(super) fn runner_watched(
             effects,
             schedules,
             mode,
-            partition: settings.partition(),
+            partition: ALL_TENANTS,
             store_id: store_id.clone(),
             adopt: settings.is_on(Key::Adopt),
             gate_limits: settings.gate_limits(),

@@ -87,7 +87,7 @@ async fn serve_partition(
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let connection = Connection::open(&Options {
         url: settings.text(Key::Broker).to_owned(),
-        name: format!("cloudlysis-{}-p{}", settings.store_name(), settings.partition()),
+        name: format!("cloudlysis-{}", settings.store_name()),
         fail_fast: false,
         seed: u64::from(std::process::id()),
     })

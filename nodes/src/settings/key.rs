@@ -134,7 +134,6 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     AdminToken = "admin.token", OWNERS, Kind::Secret, "", "The token itself, for an environment that has secrets as variables.";
     Broker = "broker", OWNERS, Kind::Url, "nats://127.0.0.1:4222", "The NATS server, with JetStream enabled.";
     Data = "data", OWNERS, Kind::Text, ".cloudlysis", "Where the node keeps its state.";
-    Partition = "partition", OWNERS, number((0, u32::MAX as u64)), "0", "Which partition the node owns.";
     Bootstrap = "bootstrap", OWNERS, Kind::Switch, "false", "Create missing streams.";
     Replicas = "replicas", OWNERS, number((1, 5)), "1", "Copies of each stream that bootstrap asks for.";
     EventsGib = "events_gib", OWNERS, number((1, 1 << 20)), "16", "Room for events that bootstrap asks for; the broker reserves it.";

@@ -22,12 +22,6 @@ impl Settings {
         Duration::from_millis(self.number(key))
     }
 
-    /// Which partition it owns.
-    #[must_use]
-    pub fn partition(&self) -> u32 {
-        u32::try_from(self.number(Key::Partition)).unwrap_or(u32::MAX)
-    }
-
     /// What a runner does.
     #[must_use]
     pub fn mode(&self) -> Mode {

@@ -59,11 +59,11 @@ fn every_default_is_allowed_and_every_node_gets_its_limits() {
 fn a_flag_goes_over_the_environment_over_the_file_over_the_default() {
     let (_dir, said) = file(
         "runner.toml",
-        "partition = 1\nbroker = \"nats://file\"\n[gate]\nbatch = 1\nheartbeat_ms = 1000\n",
+        "replicas = 1\nbroker = \"nats://file\"\n[gate]\nbatch = 1\nheartbeat_ms = 1000\n",
     );
     let said = Said {
         env: pairs(&[
-            ("RUNNER_PARTITION", "2"),
+            ("RUNNER_REPLICAS", "2"),
             ("RUNNER_GATE__BATCH", "2"),
             ("GATEWAY_AGGREGATE", "http://a"),
         ]),
@@ -73,7 +73,7 @@ fn a_flag_goes_over_the_environment_over_the_file_over_the_default() {
     let settings = Settings::load(NodeKind::Runner, &said).expect("settings");
     let origin = |key| settings.values[&key].1.to_string();
     assert_eq!((settings.number(Key::GateBatch), origin(Key::GateBatch)), (3, "flag".into()));
-    assert_eq!((settings.number(Key::Partition), origin(Key::Partition)), (2, "env:RUNNER_PARTITION".into()));
+    assert_eq!((settings.number(Key::Replicas), origin(Key::Replicas)), (2, "env:RUNNER_REPLICAS".into()));
     let path = said.file.expect("a file");
     assert_eq!(settings.text(Key::Broker), "nats://file");
     assert_eq!(origin(Key::Broker), format!("file:{}", path.display()));
@@ -101,11 +101,11 @@ fn a_file_says_the_same_in_each_of_its_languages() {
 
 #[test]
 fn the_environment_may_name_the_file() {
-    let (_dir, said) = file("a.toml", "partition = 9");
+    let (_dir, said) = file("a.toml", "replicas = 3");
     let path = said.file.expect("a file").display().to_string();
     let settings =
         Settings::load(NodeKind::Projection, &env(&[("PROJECTION_CONFIG", &path)])).expect("settings");
-    assert_eq!(settings.partition(), 9);
+    assert_eq!(settings.number(Key::Replicas), 3);
 }
 
 #[test]
