@@ -26,18 +26,6 @@ pub enum Stage {
     Settled,
 }
 
-impl Stage {
-    /// As people read it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Parked => "parked",
-            Self::Settled => "settled",
-        }
-    }
-}
-
 impl Phase {
     /// How far that is.
     #[must_use]
@@ -86,10 +74,10 @@ pub struct Page {
 /// # Errors
 /// When a row cannot be read.
 pub fn list(view: &dyn View, which: &Which, from: &[u8], limit: usize) -> Result<Page, Halt> {
-    let mut page = Page { effects: Vec::new(), next: None };
     if which.stage == Some(Stage::Parked) {
         return list_parked(view, which, from, limit);
     }
+    let mut page = Page { effects: Vec::new(), next: None };
     let mut scanned = 0;
     let mut broken = None;
     view.scan(Table::Effect, from, &mut |key, row| {

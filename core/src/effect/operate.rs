@@ -141,7 +141,7 @@ impl Effects {
         let commanded = match verb {
             Verb::Retry { may_repeat, reason } => self.retry(now, opened, *may_repeat, reason, cx),
             Verb::Settle { outcome, payload, reason } => {
-                self.settle_by_hand(now, opened, (*outcome, payload), reason, cx)
+                self.settle_by_hand(now, opened, (*outcome, payload), reason, cx)?
             }
         };
         self.closed_now.clear();
@@ -188,25 +188,28 @@ impl Effects {
         (outcome, payload): (EffectOutcome, &Value),
         reason: &Reason,
         cx: &mut Cx<'_, I, Effect>,
-    ) -> Commanded {
+    ) -> Result<Commanded, Halt> {
         let size = serde_json::to_vec(payload).map_or(usize::MAX, |json| json.len());
         if size > PAYLOAD_BYTES_MAX {
             let detail = format!("it has {size} bytes, and may have {PAYLOAD_BYTES_MAX}");
-            return Commanded::Refused(Refusal::Invalid { field: "payload", detail });
+            return Ok(Commanded::Refused(Refusal::Invalid { field: "payload", detail }));
         }
         let position = opened.row.call.as_ref().map(|call| call.position);
         let row = &mut opened.row;
         match row.phase {
             Phase::Settled { outcome: was } if was == outcome && row.is_settled_by_hand() => {
-                return as_wanted(row, Some(outcome));
+                return Ok(as_wanted(row, Some(outcome)));
             }
-            Phase::Settled { .. } => return finished(&opened.command_id),
+            Phase::Settled { .. } => return Ok(finished(&opened.command_id)),
             Phase::Parked { .. } => self.unpark(&opened, cx),
             Phase::Open | Phase::Started { .. } => {
-                let Some(position) = position else { return finished(&opened.command_id) };
+                let position = position.ok_or_else(|| Halt::Corrupt {
+                    table: Table::Effect,
+                    detail: format!("`{}` is open and has no position", opened.command_id),
+                })?;
                 if !self.withdraw(now, position, &row.effect) {
                     let timeout = "it ends with its answer or its timeout: ask again then";
-                    return conflict(format!("a call of `{}` is under way; {timeout}", row.effect));
+                    return Ok(conflict(format!("a call of `{}` is under way; {timeout}", row.effect)));
                 }
                 // A life that called did not live to hear the answer.
                 row.ambiguous += u32::from(matches!(row.phase, Phase::Started { .. }));
@@ -219,7 +222,7 @@ impl Effects {
         let operated = Operated { effect: row.effect.clone(), outcome: Some(outcome), changed: true };
         let ended = self.conclude(now, opened, outcome, payload.clone(), cx);
         let ended = (!self.config.quirks.has(Quirk::EffectSettleUntold)).then(|| Box::new(ended));
-        Commanded::Done { operated, ended }
+        Ok(Commanded::Done { operated, ended })
     }
 
     fn unpark<I>(&mut self, opened: &Opened, cx: &mut Cx<'_, I, Effect>) {

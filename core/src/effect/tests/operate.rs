@@ -209,7 +209,7 @@ fn the_ledger_is_listed_by_name_and_stage_a_page_at_a_time() {
     assert_eq!(ids(&Which::default(), &next.expect("more"), 2), (vec!["w-3".to_owned()], None));
     for (stage, id) in [(Stage::Parked, "w-1"), (Stage::Settled, "w-2"), (Stage::Open, "w-3")] {
         let which = Which { stage: Some(stage), ..Which::default() };
-        assert_eq!(ids(&which, b"", 9).0, [id], "{}", stage.as_str());
+        assert_eq!(ids(&which, b"", 9).0, [id], "{stage:?}");
     }
     let which = Which { effect: Some("charge_card".parse().expect("a name")), ..Which::default() };
     assert_eq!(ids(&which, b"", 9).0, ["w-2", "w-3"]);
