@@ -64,6 +64,7 @@ quirks! {
     SagaKillLeavesTimers = "the timers of a killed saga go on";
     SagaFollowsManifest = "a running saga reacts by its manifest of today";
     SagaReplayForgets = "a replayed event begins a saga that was there, has ended and is forgotten";
+    SagaReplayOvertakes = "a replayed event is applied though what its saga's consumer reads from its subject is quarantined";
     SagaRestartRepeats = "a restarted saga asks for the same work as before";
     SagaUnpinsTooSoon = "a definition is forgotten when the first of its instances ends";
     SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";

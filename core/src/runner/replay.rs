@@ -5,7 +5,8 @@
 //!                                                                                      └─ anything else ─► counted
 //! ```
 //!
-//! What has not been passed comes by itself, and not here, or it would come before its time.
+//! What has not been passed comes by itself, and not here, or it would come before its time. What is held back, its subject
+//! or its instance, stays so.
 
 use super::operate::Replay;
 use super::{Effect, Input, Runner, Source};
@@ -15,7 +16,9 @@ use crate::halt::Halt;
 use crate::marks::Mark;
 use crate::operator::Refusal;
 use crate::quarantine::QuarantineKey;
+use crate::quirks::Quirk;
 use crate::saga::{Fate, Incoming, Replayed};
+use crate::store::View;
 
 impl Runner {
     pub(super) fn on_replay_asked(
@@ -32,22 +35,22 @@ impl Runner {
         if *stream_seq > gate.checkpoint().seq {
             return Ok(Ok(None));
         }
-        let own = |name: &_| name == saga;
-        let found = match self.found(message, *stream_seq, own, cx.view())? {
-            Ok(found) => found,
-            Err(cause) => {
-                let detail = format!("message {stream_seq}: {}", cause.detail);
-                return Ok(Err(Refusal::Conflict { detail }));
-            }
-        };
+        let source = QuarantineKey::source(gate.consumer().as_str(), message.route().subject().as_str())
+            .filter(|_| !self.config.quirks.has(Quirk::SagaReplayOvertakes));
         let mut replayed = Replayed::default();
+        let own = |name: &_| name == saga;
+        let Ok(found) = self.found(message, *stream_seq, own, cx.view())? else {
+            replayed.count(Fate::Unreadable);
+            return Ok(Ok(Some(replayed)));
+        };
         for happened in found {
-            let key = QuarantineKey::instance(&happened.tenant, saga, &happened.correlation);
-            let held_back = key.map(|key| self.quarantine.holds(&key, cx.view())).transpose()?;
-            let fate = match held_back {
-                Some(true) => Fate::HeldBack,
-                Some(false) | None => self.sagas.fate(&happened, *may_repeat, cx.view())?,
-            };
+            let instance = QuarantineKey::instance(&happened.tenant, saga, &happened.correlation);
+            let fate =
+                if self.is_held(source.as_ref(), cx.view())? || self.is_held(instance.as_ref(), cx.view())? {
+                    Fate::HeldBack
+                } else {
+                    self.sagas.fate(&happened, *may_repeat, cx.view())?
+                };
             replayed.count(fate);
             // What nobody waits for may be waited for by an instance that begins with an event before it in this message.
             let comes = matches!(fate, Fate::Begins | Fate::Reacts | Fate::Nobody);
@@ -57,5 +60,9 @@ impl Runner {
             }
         }
         Ok(Ok(Some(replayed)))
+    }
+
+    fn is_held(&self, key: Option<&QuarantineKey>, view: &dyn View) -> Result<bool, Halt> {
+        key.map_or(Ok(false), |key| self.quarantine.holds(key, view))
     }
 }

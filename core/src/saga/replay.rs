@@ -36,12 +36,14 @@ pub enum Fate {
     Known,
     /// Its instance has ended.
     Ended,
-    /// Its instance is quarantined.
+    /// Its instance is quarantined, or what its consumer reads from that subject.
     HeldBack,
     /// An instance may have begun with it and been forgotten.
     Forgotten,
     /// No instance waits for it.
     Nobody,
+    /// It cannot be read, or nothing says whose it is.
+    Unreadable,
 }
 
 /// What became of the events of a replay, or would.
@@ -55,12 +57,14 @@ pub struct Replayed {
     pub known: u64,
     /// Their instances have ended.
     pub ended: u64,
-    /// Their instances are quarantined.
+    /// Their instances are quarantined, or what their consumer reads from those subjects.
     pub held_back: u64,
     /// Their instances may have been there and removed.
     pub forgotten: u64,
     /// No instance waits for them.
     pub nobody: u64,
+    /// Messages that cannot be read, or whose events' instances cannot be told.
+    pub unreadable: u64,
 }
 
 impl Replayed {
@@ -74,12 +78,13 @@ impl Replayed {
             Fate::HeldBack => self.held_back += 1,
             Fate::Forgotten => self.forgotten += 1,
             Fate::Nobody => self.nobody += 1,
+            Fate::Unreadable => self.unreadable += 1,
         }
     }
 
     /// Adds another's.
     pub const fn add(&mut self, other: Self) {
-        let Self { begun, reacted, known, ended, held_back, forgotten, nobody } = other;
+        let Self { begun, reacted, known, ended, held_back, forgotten, nobody, unreadable } = other;
         self.begun += begun;
         self.reacted += reacted;
         self.known += known;
@@ -87,6 +92,7 @@ impl Replayed {
         self.held_back += held_back;
         self.forgotten += forgotten;
         self.nobody += nobody;
+        self.unreadable += unreadable;
     }
 }
 

@@ -7,17 +7,15 @@
 //! Each message is asked for by itself, and one that was applied changes nothing: a call may be repeated from where it began.
 
 use super::fault::{Fault, Kind};
-use super::sagas::Sagas;
+use super::sagas::{EVENTS, Sagas};
 use cloudlysis_core::operator::Reason;
 use cloudlysis_core::runner::operate::Replay;
-use cloudlysis_core::saga::Replayed;
+use cloudlysis_core::saga::{Fate, Replayed};
 use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::id::{Name, TenantId};
-use cloudlysis_core::wire::stream::PlatformStream;
-use cloudlysis_io_nats::broker::{ApiAnswer, StoredMessage, Which};
+use cloudlysis_io_nats::broker::Which;
 use serde::Serialize;
 
-const STREAM: PlatformStream = PlatformStream::AggregateEvents;
 /// Messages read for one call. Each costs a request to the broker and a turn.
 const MESSAGES_MAX: u64 = 100;
 
@@ -45,9 +43,7 @@ pub struct Passed {
 pub struct Told {
     /// Messages looked at.
     pub messages: u64,
-    /// Those that cannot be read.
-    pub unreadable: u64,
-    /// Of the events of the others.
+    /// Of their events.
     #[serde(flatten)]
     pub events: Replayed,
     /// Where the next call begins; `None` at the end.
@@ -70,14 +66,14 @@ impl Sagas {
         let subject = format!("tenant.{whose}.aggregate.>");
         let (mut told, mut next) = (Told::default(), from_seq.max(1));
         while told.messages < MESSAGES_MAX {
-            let stored = self.stored(&subject, next).await?;
+            let stored = self.stored(Which::NextOn(&subject, next)).await?;
             let Some(stored) = stored.filter(|stored| to_seq.is_none_or(|to| stored.seq <= to)) else {
                 return Ok(told);
             };
             let seq = stored.seq;
-            let position = format!("{}:{seq}", STREAM.name());
+            let position = format!("{}:{seq}", EVENTS.name());
             match EventMessage::decode(&stored.subject, &stored.headers, &stored.payload, &position) {
-                Err(_) => told.unreadable += 1,
+                Err(_) => told.events.count(Fate::Unreadable),
                 Ok(message) => {
                     let (saga, reason) = (saga.clone(), reason.clone());
                     let replay = Replay { saga, message, stream_seq: seq, may_repeat, dry_run, reason };
@@ -92,17 +88,5 @@ impl Sagas {
             next = seq + 1;
         }
         Ok(Told { next_seq: Some(next), ..told })
-    }
-
-    async fn stored(&self, subject: &str, from_seq: u64) -> Result<Option<StoredMessage>, Fault> {
-        match self.broker.message(STREAM.name(), Which::NextOn(subject, from_seq)).await {
-            ApiAnswer::Ok(stored) => Ok(stored),
-            ApiAnswer::Error(error) => {
-                Err(Fault::new(Kind::BrokerRefused, "broker_refused", error.description))
-            }
-            ApiAnswer::NoAnswer => {
-                Err(Fault::new(Kind::Unavailable, "broker_away", "the broker did not answer; ask again"))
-            }
-        }
     }
 }

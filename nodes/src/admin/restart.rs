@@ -3,15 +3,12 @@
 //! The row says where that event is; that it is still the same one is for the machine to see.
 
 use super::fault::{Fault, Kind};
-use super::sagas::{Key, Sagas};
+use super::sagas::{EVENTS, Key, Sagas};
 use cloudlysis_core::operator::Reason;
 use cloudlysis_core::runner::operate::Restart;
 use cloudlysis_core::saga::{self, Operated};
 use cloudlysis_core::wire::envelope::EventMessage;
-use cloudlysis_core::wire::stream::PlatformStream;
-use cloudlysis_io_nats::broker::{ApiAnswer, Which};
-
-const STREAM: PlatformStream = PlatformStream::AggregateEvents;
+use cloudlysis_io_nats::broker::Which;
 
 /// How an instance is to begin again.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,23 +42,14 @@ impl Sagas {
 
     async fn event(&self, stream_seq: u64) -> Result<EventMessage, Fault> {
         let gone = |detail: String| Fault::new(Kind::Refused, "not_restartable", detail);
-        match self.broker.message(STREAM.name(), Which::At(stream_seq)).await {
-            ApiAnswer::Ok(Some(stored)) => {
-                let position = format!("{}:{stream_seq}", STREAM.name());
-                EventMessage::decode(&stored.subject, &stored.headers, &stored.payload, &position)
-                    .map_err(|error| gone(format!("what it began with cannot be read: {error}")))
-            }
-            ApiAnswer::Ok(None) => {
-                Err(gone(format!("what it began with, message {stream_seq} of {}, is gone", STREAM.name())))
-            }
-            ApiAnswer::Error(error) => {
-                Err(Fault::new(Kind::BrokerRefused, "broker_refused", error.description))
-            }
-            ApiAnswer::NoAnswer => Err(Fault::new(
-                Kind::Unavailable,
-                "broker_away",
-                "the broker did not answer; nothing was done",
-            )),
-        }
+        let Some(stored) = self.stored(Which::At(stream_seq)).await? else {
+            return Err(gone(format!(
+                "what it began with, message {stream_seq} of {}, is gone",
+                EVENTS.name()
+            )));
+        };
+        let position = format!("{}:{stream_seq}", EVENTS.name());
+        EventMessage::decode(&stored.subject, &stored.headers, &stored.payload, &position)
+            .map_err(|error| gone(format!("what it began with cannot be read: {error}")))
     }
 }

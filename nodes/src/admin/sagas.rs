@@ -22,13 +22,16 @@ use cloudlysis_core::wire::envelope::{Occurrence, PAYLOAD_BYTES_MAX, WorkflowEve
 use cloudlysis_core::wire::headers;
 use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::stream::PlatformStream;
-use cloudlysis_io_nats::broker::Broker;
+use cloudlysis_io_nats::broker::{self, ApiAnswer, Broker, StoredMessage};
 use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::Snapshots;
 use serde::Serialize;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::watch;
+
+/// What sagas begin with, and react to.
+pub(super) const EVENTS: PlatformStream = PlatformStream::AggregateEvents;
 
 /// What operators need for them.
 #[derive(Clone, Debug)]
@@ -124,6 +127,19 @@ impl Sagas {
             let detail = format!("saga `{saga}` has no instance `{correlation}` of this tenant");
             Fault::new(Kind::NotFound, "instance_not_found", detail)
         })
+    }
+
+    /// A message of [`EVENTS`]; `None` when there is none.
+    pub(super) async fn stored(&self, which: broker::Which<'_>) -> Result<Option<StoredMessage>, Fault> {
+        match self.broker.message(EVENTS.name(), which).await {
+            ApiAnswer::Ok(stored) => Ok(stored),
+            ApiAnswer::Error(error) => {
+                Err(Fault::new(Kind::BrokerRefused, "broker_refused", error.description))
+            }
+            ApiAnswer::NoAnswer => {
+                Err(Fault::new(Kind::Unavailable, "broker_away", "the broker did not answer; ask again"))
+            }
+        }
     }
 
     /// A page of instances.

@@ -211,6 +211,7 @@ impl Oracles {
         self.timers.on_changes(seen, changes)?;
         recurring::on_changes(seen, changes)?;
         quarantine::on_changes(seen, changes)?;
+        quarantine::check_overtaken(seen, changes)?;
         if seen.node == NodeId::Projection { self.views.on_changes(seen, changes) } else { Ok(()) }
     }
 

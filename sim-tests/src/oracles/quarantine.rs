@@ -2,8 +2,12 @@
 
 use super::logs::Logs;
 use super::{Seen, Violation};
-use cloudlysis_core::quarantine::{QuarantineKey, Subject};
+use cloudlysis_core::quarantine::{Quarantine, QuarantineKey, Subject, Which};
 use cloudlysis_core::store::scan_prefix;
+use cloudlysis_core::wire::envelope::EventMessage;
+use cloudlysis_core::wire::id::Name;
+use cloudlysis_core::wire::keys;
+use cloudlysis_core::wire::stream::PlatformStream;
 use cloudlysis_core::{Halt, Invariant, Table};
 use cloudlysis_io_sim::store::Change;
 use serde_json::Value;
@@ -77,6 +81,56 @@ pub(super) fn on_changes(seen: &Seen<'_>, changes: &[Change]) -> Result<(), Viol
         }
         None => Ok(()),
     }
+}
+
+/// INV-QRN-1: no instance applies an event whose message is parked, and stays so.
+pub(super) fn check_overtaken(seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
+    let applied: BTreeSet<&[u8]> = changes
+        .iter()
+        .filter(|own| own.table == Table::SagaCause && own.before.is_none())
+        .map(|own| &own.key[..])
+        .collect();
+    if applied.is_empty() {
+        return Ok(());
+    }
+    let of_halt = |halt: Halt| Violation::of_halt(seen.node, &halt);
+    let held = Quarantine::list(&seen.rows, &Which::default(), "", usize::MAX).map_err(of_halt)?;
+    for own in held.items {
+        let Some(key) = QuarantineKey::parse(&own.key) else { continue };
+        // What is parked or has its turn in this turn is looked at as it was before, by others.
+        let row =
+            |change: &&Change| change.table == Table::Parked && change.key.starts_with(own.key.as_bytes());
+        if !matches!(key.subject(), Some(Subject::Source { .. })) || changes.iter().any(|change| row(&change))
+        {
+            continue;
+        }
+        for parked in Quarantine::messages(&seen.rows, &key, 0, usize::MAX).map_err(of_halt)? {
+            if parked.stream == PlatformStream::AggregateEvents.name()
+                && let Some(cause) = overtaken(seen, parked.stream_seq, &applied)
+            {
+                return Err(broken(
+                    Invariant::Qrn1,
+                    own.key.as_bytes(),
+                    &format!("{cause} is parked and applied"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An event of this message that was applied by an instance whose correlation is the id of an order.
+fn overtaken(seen: &Seen<'_>, stream_seq: u64, applied: &BTreeSet<&[u8]>) -> Option<String> {
+    let stream = PlatformStream::AggregateEvents.name();
+    let stored = seen.broker.log(stream, stream_seq).ok()?.into_iter().next()?;
+    let headers = stored.headers.to_headers();
+    let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, "oracle").ok()?;
+    let of_orders = ["checkout", "alarm"].map(|saga| Name::parse(saga).expect("a name"));
+    (message.version..).take(message.events.len()).find_map(|version| {
+        let cause = format!("event/{}/{}/{version}", message.aggregate, message.id.token());
+        let row = |saga| keys::saga_cause(&message.tenant, saga, &message.id, &cause);
+        of_orders.iter().any(|saga| applied.contains(&row(saga)[..])).then_some(cause)
+    })
 }
 
 /// INV-QRN-1: a key that is free holds nothing back.

@@ -1,7 +1,7 @@
 //! Events that were passed come again for a saga, because an operator asks for it.
 
 use super::retention::{KEEP_MS, pass, shipped};
-use super::{Done, HandOver, Operation, Status, World, order_events};
+use super::{Done, HandOver, Operation, Source, Status, World, order_events};
 use crate::operator::Reason;
 use crate::runner::Input;
 use crate::runner::operate::Replay;
@@ -72,6 +72,33 @@ fn a_saga_takes_up_what_was_there_before_it_and_once() {
     let other = Again { saga: "checkout", ..again(false) };
     assert_eq!(world.replay(1, "o-1", &other), Some(Replayed::default()), "no other saga is concerned");
     assert_eq!(world.replay(2, "o-2", &again(false)), None, "that has yet to come, by itself");
+}
+
+/// What comes again would overtake what waits for a person.
+#[test]
+pub(super) fn what_is_held_back_stays_so() {
+    let mut world = World::of_odd(LATE);
+    world.place("acme", "o-1");
+    let subject = order_events("acme", "o-1", 1, &[]).route().subject();
+    world.stream(Source::Events).store(subject.as_str(), Default::default(), b"no event".to_vec());
+    world.run();
+    let mut world = world.reborn(EARLY);
+    let again = Again { saga: "odd", may_repeat: false, dry_run: false };
+    let held_back = Replayed { held_back: 1, ..Replayed::default() };
+    assert_eq!(world.replay(1, "o-1", &again), Some(held_back), "INV-QRN-1");
+    assert_eq!(world.instance("odd", "acme", "o-1"), None);
+    world.discard_all();
+    assert_eq!(world.replay(1, "o-1", &again), Some(Replayed { begun: 1, ..Replayed::default() }));
+}
+
+#[test]
+fn what_nothing_can_be_said_of_is_counted_and_stops_nothing() {
+    let mut world = World::of_odd(LATE);
+    world.place("acme", "o-1");
+    world.run();
+    let mut world = world.reborn(&EARLY.replace("placed: event.aggregate_id", "placed: event.version"));
+    let again = Again { saga: "odd", may_repeat: false, dry_run: false };
+    assert_eq!(world.replay(1, "o-1", &again), Some(Replayed { unreadable: 1, ..Replayed::default() }));
 }
 
 #[test]

@@ -164,8 +164,8 @@ pub(super) async fn replay(
     let (saga, tenant) = (fields::name("saga", &saga)?, tenant(tenant_id)?);
     let reason = fields::reason(&reason)?;
     let passed = Passed { saga, tenant, from_seq, to_seq, may_repeat, dry_run, reason };
-    let Told { messages, unreadable, events, next_seq } = sagas.replay(passed).await?;
-    let Replayed { begun, reacted, known, ended, held_back, forgotten, nobody } = events;
+    let Told { messages, events, next_seq } = sagas.replay(passed).await?;
+    let Replayed { begun, reacted, known, ended, held_back, forgotten, nobody, unreadable } = events;
     Ok(wire::ReplaySagaResponse {
         messages,
         unreadable,
