@@ -177,6 +177,30 @@ pub enum Fence {
         /// Our store id.
         own: String,
     },
+    /// Another partition has tenants of ours.
+    #[error(
+        "{tenants} belong to another partition too, says its consumer {consumer}: no tenant may be in two; correct the \
+         placement, or delete the consumer if its partition is gone for good"
+    )]
+    TenantsShared {
+        /// The other one's durable.
+        consumer: String,
+        /// Who.
+        tenants: String,
+    },
+    /// A partition is to lose tenants.
+    #[error(
+        "{consumer} has {tenants} on record and is to have {placed}: a partition keeps the tenants it has, because what \
+         their messages caused is in its data directory; place them here again"
+    )]
+    TenantsTaken {
+        /// The durable's name.
+        consumer: String,
+        /// Those that it would lose.
+        tenants: String,
+        /// Those that are placed here.
+        placed: String,
+    },
     /// Rows were built by another definition under the same name.
     #[error(
         "{what} was built by another definition: give the new one a new name, or make all views anew: empty this node's \

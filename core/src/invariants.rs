@@ -44,6 +44,7 @@ invariants! {
     Gate5 = "INV-GATE-5", "a delivery of an earlier generation changes nothing";
     Gate6 = "INV-GATE-6", "a stream still holds what was seen of it, or the partition stops";
     Gate7 = "INV-GATE-7", "who met the consumer of another store asks for nothing, and stops";
+    Gate8 = "INV-GATE-8", "no message of a tenant is passed over while it is ours, and none is applied while it is not";
     Qrn1 = "INV-QRN-1", "while a key is quarantined, nothing of it is applied but its first message in its turn, and its messages are parked in order";
     Qrn2 = "INV-QRN-2", "a message is parked in the commit that advances the checkpoint past it";
     Qrn3 = "INV-QRN-3", "a group counts the keys and messages that are held back for its reason";

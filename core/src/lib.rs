@@ -71,6 +71,7 @@ pub mod operator;
 pub mod outbox;
 pub mod outcome;
 pub mod packed;
+pub mod placement;
 pub mod program;
 pub mod projection;
 pub mod quarantine;

@@ -40,6 +40,9 @@ marks! {
     GateMoved = "gate_moved", "the consumer's leader changed: the gate bound anew, and looked whether the log is the same";
     GateLostSight = "gate_lost_sight", "a look at the stream had no answer: the gate bound anew before it went on";
     GateDoubted = "gate_doubted", "the stream contradicted what was seen of it: the gate looked again";
+    GateTenantJoined = "gate_tenant_joined", "a tenant joined a partition that had read on without it";
+    GateCaughtUp = "gate_caught_up", "tenants that had joined were as far as the others";
+    GateForeign = "gate_foreign", "a message of another partition's tenant was passed over";
     GateAdopted = "gate_adopted", "a stream that is another one by now was adopted and read from its beginning";
     OutboxRetryUnknown = "outbox_retry_unknown", "a dispatch without an answer was tried again under the same id";
     OutboxRetryBusy = "outbox_retry_busy", "a dispatch was definitely not done and was tried again";

@@ -40,6 +40,8 @@ quirks! {
     GateBelieveAtOnce = "the gate stops at the first contradiction";
     GateIgnoreOwner = "the gate takes over the consumer of another store";
     GateIgnoreStop = "a gate goes on when it is stopped";
+    GateJoinForgets = "what a tenant said before it joined is not caught up with";
+    GateJoinTooSoon = "a tenant that joined is taken to be as far as the others after one message";
     GateForgetPublished = "the gate forgets which messages of our own must be there";
     OutboxTailNotPersisted = "the outbox forgets its tail when it empties, and reuses positions";
     OutboxDeleteOnUnknown = "the outbox removes an entry without an answer";

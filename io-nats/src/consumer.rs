@@ -13,16 +13,19 @@ use crate::broker::{ApiAnswer, Broker, Which, core_headers};
 use async_nats::StatusCode;
 use bytes::Bytes;
 use cloudlysis_core::gate::{
-    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, Sighting, StreamFacts,
+    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, Rival, Sighting, StreamFacts,
     Witness,
 };
 use cloudlysis_core::jetstream::api::{ConsumerConfig, ConsumerInfo, StreamInfo, err_code};
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::wire::headers::NATS_MSG_ID;
-use cloudlysis_core::wire::stream::{ConsumerName, OWNER_METADATA, PlatformStream, incarnation};
+use cloudlysis_core::wire::stream::{
+    ConsumerName, OWNER_METADATA, PlatformStream, TENANTS_METADATA, incarnation,
+};
 use cloudlysis_core::{Outcome, Token};
 use futures_util::{FutureExt, StreamExt};
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::future::Future;
 use tokio::runtime::Handle;
@@ -75,10 +78,11 @@ impl<S: ReportSink> ConsumerEdge<S> {
     /// Does what the gate asks for; what comes of it is reported.
     pub fn perform(&mut self, effect: Effect) {
         match effect {
-            Effect::Inspect { token, stream, consumer, look_at } => {
+            Effect::Inspect { token, stream, consumer, look_at, tenants } => {
                 let (broker, sink) = (self.broker.clone(), self.sink.clone());
                 self.runtime.spawn(async move {
-                    let outcome = inspect(&broker, stream, Some(&consumer), &look_at).await;
+                    let outcome =
+                        inspect(&broker, stream, Some((&consumer, tenants.as_ref())), &look_at).await;
                     sink.report(Report::Input(Input::Inspected { token, outcome })).await;
                 });
             }
@@ -139,11 +143,12 @@ impl<S: ReportSink> ConsumerEdge<S> {
     }
 }
 
-/// Reads a stream's identity and extent, our consumer's, and what stands at some sequences.
+/// Reads a stream's identity and extent, our consumer's, what stands at some sequences, and whether another partition's
+/// consumer has any of these tenants.
 pub async fn inspect(
     broker: &Broker,
     stream: PlatformStream,
-    consumer: Option<&ConsumerName>,
+    consumer: Option<(&ConsumerName, Option<&Tenants>)>,
     look_at: &[u64],
 ) -> Outcome<StreamFacts, NoStream> {
     let info = match broker.api::<StreamInfo>(&format!("STREAM.INFO.{stream}"), &Value::Null).await {
@@ -159,9 +164,11 @@ pub async fn inspect(
         last_seq: info.state.last_seq,
         messages: info.state.messages,
         found: Vec::new(),
+        subjects: BTreeMap::new(),
         consumer: None,
+        rival: None,
     };
-    if let Some(consumer) = consumer {
+    if let Some((consumer, tenants)) = consumer {
         let endpoint = format!("CONSUMER.INFO.{stream}.{consumer}");
         match broker.api::<ConsumerInfo>(&endpoint, &Value::Null).await {
             ApiAnswer::Ok(info) => {
@@ -173,6 +180,12 @@ pub async fn inspect(
             ApiAnswer::Error(error) if error.err_code == err_code::CONSUMER_NOT_FOUND => {}
             ApiAnswer::Error(_) | ApiAnswer::NoAnswer => return Outcome::Unknown,
         }
+        if let Some(tenants) = tenants {
+            match rival(broker, stream, consumer.as_str(), tenants).await {
+                Some(found) => facts.rival = found,
+                None => return Outcome::Unknown,
+            }
+        }
     }
     for seq in look_at {
         let ApiAnswer::Ok(message) = broker.message(stream.name(), Which::At(*seq)).await else {
@@ -180,6 +193,7 @@ pub async fn inspect(
         };
         let witness = message.map(|message| {
             let own = Witness::of(&message.subject, &message.payload, message.stored_at_ns);
+            facts.subjects.insert(*seq, message.subject.clone());
             own.identified(message.headers.get(NATS_MSG_ID))
         });
         facts.found.push(Sighting { seq: *seq, witness });
@@ -187,7 +201,39 @@ pub async fn inspect(
     Outcome::Done(facts)
 }
 
-/// Replaces the durable by one that begins where the checkpoint says.
+/// A consumer of another partition that has any of these tenants; `None` when the broker does not say.
+async fn rival(
+    broker: &Broker,
+    stream: PlatformStream,
+    own: &str,
+    tenants: &Tenants,
+) -> Option<Option<Rival>> {
+    #[derive(Deserialize)]
+    struct Page {
+        total: usize,
+        #[serde(default)]
+        consumers: Option<Vec<ConsumerInfo>>,
+    }
+    let mut offset = 0;
+    loop {
+        let endpoint = format!("CONSUMER.LIST.{stream}");
+        let ApiAnswer::Ok(Page { total, consumers }) =
+            broker.api(&endpoint, &json!({ "offset": offset })).await
+        else {
+            return None;
+        };
+        let consumers = consumers.unwrap_or_default();
+        let is_rival = |info: &ConsumerInfo| Rival::of(own, tenants, (&info.name, &info.config.metadata));
+        let found = consumers.iter().find_map(is_rival);
+        offset += consumers.len();
+        if found.is_some() || consumers.is_empty() || offset >= total {
+            return Some(found);
+        }
+    }
+}
+
+/// Replaces the durable by one that begins where the checkpoint says; unless another partition made one meanwhile that has
+/// a tenant of ours.
 async fn create(
     broker: &Broker,
     stream: PlatformStream,
@@ -206,9 +252,19 @@ async fn create(
         ApiAnswer::Error(error) => return Outcome::Refused(PositionRefused { detail: error.description }),
         ApiAnswer::NoAnswer => return Outcome::Unknown,
     }
+    let tenants = config.metadata.get(TENANTS_METADATA).and_then(|text| Tenants::decode(text));
     let body = Create { stream_name: stream.name(), config, action: "create" };
     match broker.api::<ConsumerInfo>(&format!("CONSUMER.CREATE.{stream}.{name}"), &body).await {
-        ApiAnswer::Ok(_) => Outcome::Done(()),
+        ApiAnswer::Ok(_) => match rival(broker, stream, name, &tenants.unwrap_or_default()).await {
+            Some(None) => Outcome::Done(()),
+            Some(Some(Rival { consumer, tenants })) => {
+                // It stays away when it looks again; ours must not keep the other one from binding until then.
+                let _: ApiAnswer<Value> =
+                    broker.api(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null).await;
+                Outcome::Refused(PositionRefused { detail: format!("{consumer} has {tenants}, too") })
+            }
+            None => Outcome::Unknown,
+        },
         ApiAnswer::Error(error) => {
             tracing::warn!(%stream, consumer = name, code = error.err_code, "consumer refused: {}", error.description);
             Outcome::Refused(PositionRefused { detail: error.description })

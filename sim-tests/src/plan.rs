@@ -225,6 +225,8 @@ pub struct Plan {
     pub keep_ms: u64,
     /// Whether the runner starts now under one edition of its manifests, now under another.
     pub deploys: bool,
+    /// Whether tenants join the partition while it runs.
+    pub placement: bool,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
     /// How often what a node holds is compared with its disk.
@@ -339,6 +341,7 @@ impl Plan {
                 Some(_) => KEEP_MS_LONG,
             },
             deploys: disaster.is_none() && (scenario == Scenario::Operators || rng.fork("deploys").one_in(2)),
+            placement: disaster.is_none() && rng.fork("placement").one_in(3),
             disaster,
             checks: if rng.fork("checks").one_in(8) { Checks::EveryTurn } else { CHECKS_RARE },
             quirks,

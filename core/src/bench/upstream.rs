@@ -4,7 +4,7 @@
 //! it, repeat it or keep it until later.
 
 use crate::gate::{
-    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, Sighting, StreamFacts,
+    ConsumerFacts, Delivery, Effect, Input, NoStream, PositionRefused, PullEnd, Rival, Sighting, StreamFacts,
     Witness,
 };
 use crate::jetstream::api::ConsumerConfig;
@@ -53,6 +53,8 @@ pub(crate) struct Upstream {
     pub(crate) messages: BTreeMap<u64, Stored>,
     last_seq: u64,
     clock_ns: u64,
+    /// Another partition's consumer that has a tenant of ours.
+    pub(crate) rival: Option<Rival>,
     consumer: Option<Consumer>,
     /// Messages that were acked or terminated, and how often.
     pub(crate) settled: BTreeMap<u64, u32>,
@@ -68,6 +70,7 @@ impl Upstream {
             last_seq: 0,
             clock_ns: 0,
             consumer: None,
+            rival: None,
             settled: BTreeMap::new(),
         }
     }
@@ -132,7 +135,16 @@ impl Upstream {
         });
         let (first_seq, last_seq) = (self.first_seq, self.last_seq);
         let (incarnation, messages) = (self.incarnation.clone(), self.messages.len() as u64);
-        StreamFacts { incarnation, first_seq, last_seq, messages, found: Vec::new(), consumer }
+        StreamFacts {
+            incarnation,
+            first_seq,
+            last_seq,
+            messages,
+            found: Vec::new(),
+            subjects: BTreeMap::new(),
+            consumer,
+            rival: self.rival.clone(),
+        }
     }
 
     fn sighting(&self, seq: u64) -> Sighting {
@@ -148,8 +160,10 @@ impl Upstream {
         match effect {
             Effect::Inspect { token, look_at, .. } => {
                 let outcome = if self.exists {
+                    let stored = |seq: &u64| Some((*seq, self.messages.get(seq)?.subject.clone()));
+                    let subjects = look_at.iter().filter_map(stored).collect();
                     let found = look_at.into_iter().map(|seq| self.sighting(seq)).collect();
-                    Outcome::Done(StreamFacts { found, ..self.facts() })
+                    Outcome::Done(StreamFacts { found, subjects, ..self.facts() })
                 } else {
                     Outcome::Refused(NoStream)
                 };

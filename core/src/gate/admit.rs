@@ -1,5 +1,6 @@
 //! Admission: is this delivery the next one, an old one, or one too many ahead?
 
+use super::tenants::Belonging;
 use super::{Admitted, Delivery, Effect, Gate, Phase};
 use crate::cx::Cx;
 use crate::halt::Halt;
@@ -38,13 +39,23 @@ impl Gate {
         bound.next_consumer_seq = delivery.consumer_seq + 1;
         self.pending = delivery.pending;
         self.fetch(now, cx);
-        let seen = delivery.stream_seq <= self.checkpoint.seq;
-        if seen {
-            cx.mark(Mark::GateDuplicate);
-            cx.emit(Effect::Ack { ack: delivery.ack.clone() });
-            return Admission::Drop;
+        let ack = delivery.ack.clone();
+        match self.belonging(delivery) {
+            Belonging::Next => Admission::Apply,
+            Belonging::Seen => {
+                cx.mark(Mark::GateDuplicate);
+                cx.emit(Effect::Ack { ack });
+                Admission::Drop
+            }
+            Belonging::Foreign => {
+                cx.mark(Mark::GateForeign);
+                self.checkpoint.move_to(delivery.stream_seq, Admitted::of(delivery).witness);
+                self.stage_checkpoint(cx);
+                cx.emit(Effect::Ack { ack });
+                Admission::Drop
+            }
+            Belonging::CaughtUp => self.caught_up(cx),
         }
-        Admission::Apply
     }
 
     /// The delivery was applied: the checkpoint moves past it in this commit, the ack leaves after it.
@@ -74,6 +85,11 @@ impl Gate {
 
     fn advance<I>(&mut self, admitted: &Admitted, cx: &mut Cx<'_, I, Effect>) -> Result<(), Halt> {
         let (before, stream_seq) = (self.checkpoint.seq, admitted.stream_seq);
+        if let Some(late) = &self.members.catch_up {
+            invariant!(stream_seq > late.seq, Gate2, "{stream_seq} applied after {}", late.seq);
+            self.advance_late(stream_seq, cx);
+            return Ok(());
+        }
         invariant!(stream_seq > before, Gate2, "{stream_seq} applied after {before}");
         self.checkpoint.move_to(stream_seq, admitted.witness);
         let late = self.config.quirks.has(Quirk::GateCheckpointLate) && stream_seq.is_multiple_of(2);

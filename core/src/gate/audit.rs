@@ -55,6 +55,7 @@ impl Gate {
                     stream: self.config.stream,
                     consumer: self.config.consumer.clone(),
                     look_at: places(&seen),
+                    tenants: None,
                 });
                 Audit::Asked { token, give_up_at, seen }
             }
@@ -101,7 +102,7 @@ impl Gate {
         fence: Fence,
         cx: &mut Cx<'_, I, Effect>,
     ) -> Result<(), Halt> {
-        if let Fence::ForeignConsumer { .. } = &fence {
+        if let Fence::ForeignConsumer { .. } | Fence::TenantsShared { .. } = &fence {
             self.met_owner = Some(fence.clone());
         }
         let since = *self.doubted_since.get_or_insert(now.mono);

@@ -2,7 +2,7 @@
 
 use super::audit::places;
 use super::checkpoint::{self, Checkpoint, Sighting};
-use super::{Effect, Gate, NoStream, Phase, PositionRefused, StreamFacts};
+use super::{Effect, Gate, NoStream, Phase, PositionRefused, Rival, StreamFacts};
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
 use crate::halt::{Fence, Halt};
@@ -11,7 +11,7 @@ use crate::marks::Mark;
 use crate::outcome::{Outcome, Token};
 use crate::quirks::Quirk;
 use crate::time::{Mono, Now};
-use crate::wire::stream::{OWNER_METADATA, PlatformStream};
+use crate::wire::stream::{OWNER_METADATA, PlatformStream, TENANTS_METADATA};
 
 const MS: u64 = 1_000_000;
 
@@ -71,13 +71,17 @@ impl Gate {
         let token = self.tokens.issue();
         let give_up_at = now.mono.plus_ms(self.config.limits.request_timeout_ms);
         let seen = self.checkpoint.evidence();
-        let look_at = places(&seen);
+        let mut look_at = places(&seen);
+        if self.is_joined() && !look_at.contains(&self.checkpoint.seq) {
+            look_at.push(self.checkpoint.seq);
+        }
         self.phase = Phase::Unbound(Unbound::Inspecting { token, give_up_at, attempt: attempt + 1, seen });
         cx.emit(Effect::Inspect {
             token,
             stream: self.config.stream,
             consumer: self.config.consumer.clone(),
             look_at,
+            tenants: Some(self.config.tenants.clone()),
         });
     }
 
@@ -116,13 +120,16 @@ impl Gate {
         match outcome {
             Outcome::Done(facts) => {
                 if let Err(fence) = self.compare(&seen, &facts).and_then(|()| self.meets_nobody(&facts)) {
-                    if !(self.config.adopt && self.config.rereads) {
+                    let may_adopt = !matches!(fence, Fence::TenantsShared { .. });
+                    if !(self.config.adopt && self.config.rereads && may_adopt) {
                         return self.doubt(now, attempt, fence, cx);
                     }
                     cx.mark(Mark::GateAdopted);
                     self.checkpoint = Checkpoint::default();
+                    self.members.catch_up = None;
                 }
                 self.doubted_since = None;
+                self.join(self.checkpoint.incarnation.is_none(), cx);
                 // What may be missing now is accepted for good: the next binding must not find the same gap again.
                 let skipped_seq = facts.first_seq.saturating_sub(1);
                 let removed = checkpoint::removed(self.config.stream, &facts);
@@ -130,7 +137,7 @@ impl Gate {
                     || skipped_seq > self.checkpoint.seq
                     || removed != self.checkpoint.removed
                 {
-                    self.checkpoint.incarnation = Some(facts.incarnation);
+                    self.checkpoint.incarnation = Some(facts.incarnation.clone());
                     self.checkpoint.removed = removed;
                     if skipped_seq > self.checkpoint.seq {
                         self.checkpoint.seq = skipped_seq;
@@ -138,7 +145,7 @@ impl Gate {
                     }
                     self.stage_checkpoint(cx);
                 }
-                if let Some(consumer) = facts.consumer
+                if let Some(consumer) = &facts.consumer
                     && self.config.quirks.has(Quirk::GateTrustAckFloor)
                     && consumer.ack_floor_seq > self.checkpoint.seq
                 {
@@ -146,7 +153,7 @@ impl Gate {
                     self.checkpoint.applied = None;
                     self.stage_checkpoint(cx);
                 }
-                self.position(now, attempt, cx);
+                self.position(now, attempt, &facts, cx);
             }
             Outcome::Refused(NoStream) => {
                 if self.checkpoint.incarnation.is_some() && !(self.config.adopt && self.config.rereads) {
@@ -168,7 +175,9 @@ impl Gate {
 
     /// INV-GATE-7: an owner that was met is still there while its consumer is away.
     fn meets_nobody(&self, facts: &StreamFacts) -> Result<(), Fence> {
-        self.met_owner.clone().filter(|_| facts.consumer.is_none()).map_or(Ok(()), Err)
+        let Some(met) = &self.met_owner else { return Ok(()) };
+        let is_rival = matches!(met, Fence::TenantsShared { .. });
+        if is_rival || facts.consumer.is_none() { Err(met.clone()) } else { Ok(()) }
     }
 
     /// Whether the checkpoint may be continued on this stream.
@@ -185,6 +194,9 @@ impl Gate {
                 owner: owner.clone(),
                 own: self.config.store_id.clone(),
             });
+        }
+        if let Some(Rival { consumer, tenants }) = &facts.rival {
+            return Err(Fence::TenantsShared { consumer: consumer.clone(), tenants: tenants.clone() });
         }
         if let Some(expected) = &self.checkpoint.incarnation
             && *expected != facts.incarnation
@@ -208,13 +220,13 @@ impl Gate {
         checkpoint::compare(self.config.stream, seen, known, facts)
     }
 
-    fn position<I>(&mut self, now: Now, attempt: u32, cx: &mut Cx<'_, I, Effect>) {
+    fn position<I>(&mut self, now: Now, attempt: u32, facts: &StreamFacts, cx: &mut Cx<'_, I, Effect>) {
         let token = self.tokens.issue();
         let limits = &self.config.limits;
         let give_up_at = now.mono.plus_ms(limits.request_timeout_ms);
         self.phase = Phase::Unbound(Unbound::Positioning { token, give_up_at, attempt });
-        let resume_at =
-            self.checkpoint.seq + if self.config.quirks.has(Quirk::GateResumeTooFar) { 2 } else { 1 };
+        let (filters, next_seq) = self.extent(facts);
+        let resume_at = next_seq + u64::from(self.config.quirks.has(Quirk::GateResumeTooFar));
         let consumer = ConsumerConfig {
             durable_name: Some(self.config.consumer.to_string()),
             name: Some(self.config.consumer.to_string()),
@@ -224,10 +236,14 @@ impl Gate {
             ack_wait_ns: limits.ack_wait_ms * MS,
             // The node itself gives up on a message, by quarantining it; the broker never should.
             max_deliver: -1,
-            filter_subjects: self.config.filters.iter().map(ToString::to_string).collect(),
+            filter_subjects: filters.iter().map(ToString::to_string).collect(),
             replay_policy: ReplayPolicy::Instant,
             max_ack_pending: i64::try_from(limits.in_flight_max).unwrap_or(i64::MAX),
-            metadata: [(OWNER_METADATA.to_owned(), self.config.store_id.clone())].into(),
+            metadata: [
+                (OWNER_METADATA.to_owned(), self.config.store_id.clone()),
+                (TENANTS_METADATA.to_owned(), self.config.tenants.encode()),
+            ]
+            .into(),
             ..ConsumerConfig::default()
         };
         cx.emit(Effect::Position { token, stream: self.config.stream, consumer: Box::new(consumer) });

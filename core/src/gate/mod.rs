@@ -32,24 +32,31 @@
 //! - INV-GATE-7: who met the consumer of another store asks for nothing, and stops, also when that consumer is away for
 //!   a moment: its owner deletes and makes it anew whenever it binds.
 //!
+//! Whose messages it lets through, and how that grows: [`tenants`].
+//!
 //! Not here: what a message means, quarantine, how many partitions there are.
 
 mod admit;
 pub(crate) mod audit;
 mod bind;
 pub(crate) mod checkpoint;
+mod facts;
 mod pull;
+mod tenants;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use admit::Admission;
 pub use checkpoint::{Checkpoint, Sighting, Witness};
+pub use facts::{ConsumerFacts, NoStream, PositionRefused, Rival, StreamFacts};
+pub use tenants::{CatchUp, Members};
 
 use crate::cx::Cx;
 use crate::halt::{Fence, Halt};
 use crate::invariant;
 use crate::jetstream::api::{ConsumerConfig, PullRequest};
 use crate::outcome::{Outcome, Token, Tokens};
+use crate::placement::Tenants;
 use crate::quirks::{Quirk, Quirks};
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
@@ -94,8 +101,10 @@ pub struct Config {
     pub consumer: ConsumerName,
     /// The stream it reads.
     pub stream: PlatformStream,
-    /// What it reads of it.
+    /// What it reads of it, as if all tenants were its own.
     pub filters: Vec<Filter>,
+    /// Whose messages it lets through.
+    pub tenants: Tenants,
     /// The id of our store: two stores must not share a consumer.
     pub store_id: String,
     /// Take over a consumer of another store, and accept that messages before our first were removed.
@@ -109,43 +118,6 @@ pub struct Config {
     pub seed: u64,
     /// Planted faults.
     pub quirks: Quirks,
-}
-
-/// What is known of a stream when a gate binds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StreamFacts {
-    /// Its creation time and the id we gave it.
-    pub incarnation: String,
-    /// Sequence of its first message; one past the last when empty.
-    pub first_seq: u64,
-    /// Sequence of the last message ever stored.
-    pub last_seq: u64,
-    /// How many are stored.
-    pub messages: u64,
-    /// What stands at the sequences that were asked about.
-    pub found: Vec<Sighting>,
-    /// Our durable consumer, if it exists.
-    pub consumer: Option<ConsumerFacts>,
-}
-
-/// What is known of an existing durable consumer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ConsumerFacts {
-    /// The store it works for, when it says so.
-    pub owner: Option<String>,
-    /// Everything up to here is acked, says the broker.
-    pub ack_floor_seq: u64,
-}
-
-/// The stream does not exist.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NoStream;
-
-/// The broker definitely did not make the consumer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PositionRefused {
-    /// What it said.
-    pub detail: String,
 }
 
 /// One message as it arrived.
@@ -255,6 +227,8 @@ pub enum Effect {
         consumer: ConsumerName,
         /// The sequences to look at.
         look_at: Vec<u64>,
+        /// Look too whether consumers of other partitions have any of these.
+        tenants: Option<Tenants>,
     },
     /// Replace the consumer by one with this configuration, and listen for its deliveries under a new generation.
     Position {
@@ -326,6 +300,8 @@ pub struct Gate {
     key: Vec<u8>,
     /// Durable.
     checkpoint: Checkpoint,
+    /// Durable.
+    members: Members,
     /// Lost on purpose.
     phase: Phase,
     /// Since when the stream contradicts what was seen. Lost on purpose.
@@ -348,10 +324,12 @@ impl Gate {
             Some(row) => Checkpoint::decode(row)?,
             None => Checkpoint::default(),
         };
+        let members = Self::members(&config, checkpoint.incarnation.is_some(), view)?;
         Ok(Self {
             config,
             key,
             checkpoint,
+            members,
             phase: Phase::Unbound(Unbound::at_once()),
             doubted_since: None,
             met_owner: None,
@@ -455,6 +433,9 @@ impl Gate {
             None => Checkpoint::default(),
         };
         invariant!(stored == self.checkpoint, Gate3, "memory {:?}, table {stored:?}", self.checkpoint);
+        let members = Members::read(&self.config.consumer, view)?.unwrap_or_default();
+        let stands = self.checkpoint.incarnation.is_none() || members == self.members;
+        invariant!(stands, Gate8, "memory {:?}, table {members:?}", self.members);
         if let Phase::Bound(bound) = &self.phase {
             let asked = bound.asked();
             let most = self.config.limits.in_flight_max;

@@ -35,6 +35,7 @@ use crate::drain::{Drain, Left, Report};
 use crate::gate::{self, Admission, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::{Fence, Halt};
 use crate::manifest::ProjectionDef;
+use crate::placement::Tenants;
 use crate::quarantine::{self, Quarantine};
 use crate::quirks::Quirks;
 use crate::store::{Table, View};
@@ -52,6 +53,8 @@ pub struct Config {
     pub definitions: BTreeMap<Name, Arc<ProjectionDef>>,
     /// Which partition this is.
     pub partition: u32,
+    /// Its tenants.
+    pub tenants: Tenants,
     /// The id of our store.
     pub store_id: String,
     /// Take over consumers of another store.
@@ -189,6 +192,7 @@ impl Machine for Projection {
                 consumer: ConsumerName::new(ConsumerRole::Projection, Some(name), config.partition),
                 stream: PlatformStream::AggregateEvents,
                 filters: definition.aggregates().iter().map(Filter::aggregates).collect(),
+                tenants: config.tenants.clone(),
                 store_id: config.store_id.clone(),
                 adopt: config.adopt,
                 rereads: false,
@@ -196,7 +200,11 @@ impl Machine for Projection {
                 seed: config.seed ^ at as u64,
                 quirks: config.quirks,
             };
-            gates.insert(name.clone(), Gate::recover(gate, incarnation, view)?);
+            let gate = Gate::recover(gate, incarnation, view)?;
+            // A consumer without filters would read everything.
+            if config.tenants != Tenants::from_iter([]) {
+                gates.insert(name.clone(), gate);
+            }
         }
         let quarantine = Quarantine::recover(config.parked_max, config.quirks, view)?;
         Ok(Self { config, gates, quarantine, drain: Drain::Running })

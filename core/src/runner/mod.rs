@@ -48,6 +48,7 @@ use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef, ScheduleDef};
 use crate::outbox::{self, Entry, Outbox};
+use crate::placement::Tenants;
 use crate::program::Natives;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::{self, Quarantine};
@@ -80,6 +81,8 @@ pub struct Config {
     pub mode: Mode,
     /// Which partition this is.
     pub partition: u32,
+    /// Its tenants.
+    pub tenants: Tenants,
     /// The id of our store.
     pub store_id: String,
     /// Take over consumers of another store.
@@ -284,13 +287,13 @@ impl Machine for Runner {
         let mut gates = BTreeMap::new();
         for source in config.mode.sources().iter().copied() {
             let filters = route::filters(source, &sagas);
-            if filters.is_empty() {
-                continue;
-            }
+            // A consumer without filters would read everything.
+            let reads_nothing = filters.is_empty() || config.tenants == Tenants::from_iter([]);
             let gate = gate::Config {
                 consumer: ConsumerName::new(source.role(), None, config.partition),
                 stream: source.stream(),
                 filters,
+                tenants: config.tenants.clone(),
                 store_id: config.store_id.clone(),
                 adopt: config.adopt,
                 // Sagas know the causes they applied, effects their commands.
@@ -299,7 +302,10 @@ impl Machine for Runner {
                 seed: config.seed ^ source as u64,
                 quirks: config.quirks,
             };
-            gates.insert(source, Gate::recover(gate, incarnation, view)?);
+            let gate = Gate::recover(gate, incarnation, view)?;
+            if !reads_nothing {
+                gates.insert(source, gate);
+            }
         }
         let held = !gates.is_empty();
         let outbox =

@@ -8,7 +8,7 @@
 
 use super::{Config, Effect, Input, Runner};
 use crate::cx::Cx;
-use crate::manifest::{FilledTarget, Trigger};
+use crate::manifest::{FilledTarget, ScheduleDef, Trigger};
 use crate::marks::Mark;
 use crate::outbox::{End, Entry, Origin, Settlement};
 use crate::saga::{HandOver, Happened, Incoming};
@@ -18,6 +18,7 @@ use crate::wire::context::Context;
 use crate::wire::envelope::{Command, EffectCommand};
 use crate::wire::id::{CommandId, TenantId};
 use serde_json::json;
+use std::sync::Arc;
 
 /// What an occurrence asked for has ended.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,8 +32,14 @@ pub struct OccurrenceEnded {
 }
 
 pub(super) fn config(config: &Config) -> recurring::Config {
+    let own = |schedule: &ScheduleDef| {
+        let tenants: Vec<TenantId> =
+            schedule.tenants.iter().filter(|tenant| config.tenants.has(tenant)).cloned().collect();
+        (!tenants.is_empty()).then(|| Arc::new(ScheduleDef { tenants, ..schedule.clone() }))
+    };
+    let definitions = config.schedules.iter();
     recurring::Config {
-        definitions: config.schedules.clone(),
+        definitions: definitions.filter_map(|(name, def)| Some((name.clone(), own(def)?))).collect(),
         limits: config.schedule_limits,
         gas_max: config.gas_max,
         quirks: config.quirks,

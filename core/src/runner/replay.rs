@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What has not been passed comes by itself, and not here, or it would come before its time. What is held back, its subject
-//! or its instance, stays so.
+//! or its instance, stays so. What is of another partition's tenant is not looked at.
 
 use super::operate::Replay;
 use super::{Effect, Input, Runner, Source};
@@ -32,7 +32,10 @@ impl Runner {
             let detail = "its stream is not bound: `/ready` says why".to_owned();
             return Ok(Err(Refusal::Conflict { detail }));
         };
-        if *stream_seq > gate.checkpoint().seq {
+        if !gate.tenants().has(&message.tenant) {
+            return Ok(Ok(Some(Replayed::default())));
+        }
+        if *stream_seq > gate.passed(&message.tenant) {
             return Ok(Ok(None));
         }
         let source = QuarantineKey::source(gate.consumer().as_str(), message.route().subject().as_str())

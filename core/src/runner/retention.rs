@@ -99,8 +99,9 @@ impl Runner {
             }
             next = next.into_iter().chain(later_ms).min();
         }
-        let passed = self.gates.get(&Source::Events).map_or(0, |gate| gate.checkpoint().seq);
+        let events = self.gates.get(&Source::Events);
         for (tenant, saga) in forgotten {
+            let passed = events.map_or(0, |gate| gate.passed(&tenant));
             cx.put(Table::SagaForgotten, &keys::saga_forgotten(&tenant, &saga), &keys::position(passed));
         }
         self.retention.look_at = next.map(|ms| now.mono.plus_ms(ms.clamp(AGAIN_MS, LOOK_MS_MAX)));

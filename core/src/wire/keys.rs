@@ -121,6 +121,18 @@ pub fn checkpoint(consumer: &ConsumerName) -> Vec<u8> {
     compose("checkpoint", &[consumer.as_str()])
 }
 
+/// The tenants whose messages a consumer's gate lets through.
+#[must_use]
+pub fn tenants(consumer: &ConsumerName) -> Vec<u8> {
+    compose("tenants", &[consumer.as_str()])
+}
+
+/// How far those of them are that joined late.
+#[must_use]
+pub fn catch_up(consumer: &ConsumerName) -> Vec<u8> {
+    compose("catch_up", &[consumer.as_str()])
+}
+
 /// A view's row.
 #[must_use]
 pub fn view(tenant: &TenantId, view: &Name, id: &EntityId) -> Vec<u8> {

@@ -15,6 +15,8 @@ use thiserror::Error;
 pub const INCARNATION_METADATA: &str = "cloudlysis.incarnation";
 /// Metadata key of the store a durable consumer works for.
 pub const OWNER_METADATA: &str = "cloudlysis.owner";
+/// Metadata key of the tenants whose messages a durable consumer's gate lets through.
+pub const TENANTS_METADATA: &str = "cloudlysis.tenants";
 
 const SECOND_NS: u64 = 1_000_000_000;
 const DAY_NS: u64 = 24 * 3600 * SECOND_NS;
@@ -243,6 +245,12 @@ impl ConsumerRole {
 pub struct ConsumerName(String);
 
 impl ConsumerName {
+    /// What a consumer of this name is for, in whichever partition.
+    #[must_use]
+    pub fn role_of(name: &str) -> &str {
+        name.rsplit_once("-p").map_or(name, |(role, _)| role)
+    }
+
     /// The durable of a role, for one view or for all definitions of the partition.
     #[must_use]
     pub fn new(role: ConsumerRole, name: Option<&Name>, partition: u32) -> Self {

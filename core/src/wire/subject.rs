@@ -120,6 +120,13 @@ impl Route {
     }
 }
 
+/// Whose a subject is, whatever else it says; `None` when it does not say.
+#[must_use]
+pub fn tenant_of(subject: &str) -> Option<TenantId> {
+    let mut parts = subject.split('.');
+    (parts.next() == Some("tenant")).then(|| TenantId::from_token(parts.next()?)).flatten()
+}
+
 /// A concrete subject: no wildcards, no empty tokens.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Subject(Arc<str>);
@@ -214,6 +221,15 @@ impl Filter {
     #[must_use]
     pub fn effect_results(effect: &Name) -> Self {
         Self(format!("tenant.*.effect_result.{effect}.*").into())
+    }
+
+    /// Of one tenant, where this one is of all of them.
+    #[must_use]
+    pub fn of_tenant(&self, tenant: &TenantId) -> Self {
+        match self.0.strip_prefix("tenant.*.") {
+            Some(rest) => Self(format!("tenant.{}.{rest}", tenant.token()).into()),
+            None => self.clone(),
+        }
     }
 
     /// As it goes over the wire.

@@ -9,6 +9,7 @@
 use cloudlysis_core::effect::{self, Answered};
 use cloudlysis_core::gate::{self, Delivery, StreamFacts};
 use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest, SourceFile};
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::runner::{Config, Effect, Input, Mode, Runner, Source};
 use cloudlysis_core::saga::HandOver;
@@ -108,7 +109,9 @@ impl World {
                     last_seq: 0,
                     messages: 0,
                     found: Vec::new(),
+                    subjects: BTreeMap::new(),
                     consumer: None,
+                    rival: None,
                 };
                 let input = gate::Input::Inspected { token, outcome: Outcome::Done(facts) };
                 Some(Input::Gate { source, input })
@@ -192,6 +195,7 @@ fn config(app: &App) -> Config {
         schedules: BTreeMap::new(),
         mode: Mode::Combined(HandOver::Commit),
         partition: 0,
+        tenants: Tenants::All,
         store_id: "bench".into(),
         adopt: false,
         gate_limits: gate::Limits {

@@ -15,6 +15,7 @@ use cloudlysis_core::wire::answer::{PublishAnswer, publish_outcome};
 use cloudlysis_core::wire::headers::NATS_MSG_ID;
 use cloudlysis_core::wire::stream::{OWNER_METADATA, PlatformStream, incarnation};
 use cloudlysis_core::{Outcome, Token};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 
 /// A tail being read.
@@ -94,7 +95,9 @@ impl Edge {
                     last_seq: info.state.last_seq,
                     messages: info.state.messages,
                     found: Vec::new(),
+                    subjects: BTreeMap::new(),
                     consumer: None,
+                    rival: None,
                 };
                 let Some(consumer) = consumer else { return self.look_further(inspection, facts) };
                 let request = Request::ConsumerInfo { stream: inspection.stream.name().to_owned(), consumer };
@@ -108,6 +111,7 @@ impl Edge {
                 let witness = if let Answer::Message(message) = answer {
                     let StoredMessage { subject, headers, payload, stored_at, .. } = *message;
                     let own = Witness::of(&subject, &payload, Some(stored_at.as_ms() * 1_000_000));
+                    facts.subjects.insert(seq, subject.to_string());
                     Some(own.identified(headers.text(NATS_MSG_ID)))
                 } else if is_error(&answer, err_code::NO_MESSAGE_FOUND) {
                     None

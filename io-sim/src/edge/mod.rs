@@ -239,7 +239,7 @@ impl Edge {
     /// What a gate asks for; the conversation's name when there is one to watch.
     pub fn gate(&mut self, gate: GateIndex, effect: GateEffect) -> (Option<u64>, Option<BrokerInput>) {
         match effect {
-            GateEffect::Inspect { token, stream, consumer, look_at } => {
+            GateEffect::Inspect { token, stream, consumer, look_at, tenants: _ } => {
                 let (id, input) = self.inspect(gate, token, stream, Some(consumer.to_string()), look_at);
                 (Some(id), Some(input))
             }

@@ -33,8 +33,9 @@ pub mod ledger;
 pub mod logs;
 pub mod outbox;
 pub mod quarantine;
+pub mod reach;
 pub mod recurring;
-pub mod rows;
+mod rows;
 pub mod timers;
 pub mod views;
 

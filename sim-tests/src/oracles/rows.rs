@@ -5,6 +5,7 @@ use super::ledger::{Amended, check_ledger};
 use super::logs::Logs;
 use super::outbox::check_outbox;
 use super::quarantine::check_parked;
+use super::reach::{Reach, checkpoint_seq};
 use super::{Known, Seen, Violation};
 use crate::app::{next_edition, shop};
 use crate::world::event::NodeId;
@@ -31,7 +32,7 @@ const UNDOING: [&str; 3] = ["refund", "release", "give_back"];
 
 /// Watches rows.
 #[derive(Clone, Debug)]
-pub struct Rows {
+pub(super) struct Rows {
     /// Checkpoint row → the stream and consumer it belongs to.
     checkpoints: BTreeMap<Vec<u8>, (PlatformStream, ConsumerName)>,
 }
@@ -43,11 +44,6 @@ pub(super) fn broken(invariant: Invariant, seen: &Seen<'_>, change: &Change, det
 
 pub(super) fn unreadable(halt: &Halt) -> Violation {
     Violation::new(Invariant::Drv2, halt.to_string())
-}
-
-/// The sequence in a checkpoint row.
-pub(super) fn checkpoint_seq(row: Option<&[u8]>) -> u64 {
-    row.and_then(|row| row.first_chunk::<8>()).map_or(0, |seq| u64::from_be_bytes(*seq))
 }
 
 impl Rows {
@@ -70,15 +66,18 @@ impl Rows {
         for change in changes.iter().filter(|change| change.table == Table::ParkedKey) {
             check_parked(change, logs)?;
         }
+        for consumed in self.checkpoints.values() {
+            self.check_reach(seen, changes, consumed, known)?;
+        }
         for change in changes {
             match change.table {
                 Table::Aggregate => check_aggregate(seen, change, logs)?,
                 Table::Command => check_command(seen, change, logs)?,
-                Table::Checkpoint => self.check_checkpoint(seen, change, known)?,
                 Table::Saga => check_saga(seen, change, forgotten)?,
                 Table::Effect => check_ledger(seen, change, known)?,
                 Table::Outbox => check_outbox(seen, change, known)?,
                 Table::Meta
+                | Table::Checkpoint
                 | Table::Refusal
                 | Table::View
                 | Table::ViewSource
@@ -107,37 +106,36 @@ impl Rows {
         Ok(())
     }
 
-    /// INV-GATE-2, INV-DRN-1, and that what is past the checkpoint has left its traces.
-    fn check_checkpoint(&self, seen: &Seen<'_>, change: &Change, known: &Known<'_>) -> Result<(), Violation> {
-        let Some((stream, _)) = self.checkpoints.get(&change.key) else { return Ok(()) };
-        let (before, after) =
-            (checkpoint_seq(change.before.as_deref()), checkpoint_seq(change.after.as_deref()));
-        if before == after {
-            return Ok(());
+    /// INV-GATE-2, INV-GATE-8, INV-DRN-1, and that what is past the checkpoint has left its traces.
+    fn check_reach(
+        &self,
+        seen: &Seen<'_>,
+        changes: &[Change],
+        (stream, consumer): &(PlatformStream, ConsumerName),
+        known: &Known<'_>,
+    ) -> Result<(), Violation> {
+        let Some((before, after)) = Reach::change(seen, changes, consumer)? else { return Ok(()) };
+        let broken = |invariant, detail: String| {
+            Err(Violation::new(invariant, format!("{} {consumer}: {detail}", seen.node)))
+        };
+        if after.seq < before.seq {
+            return broken(Invariant::Gate2, format!("goes back from {} to {}", before.seq, after.seq));
         }
-        if after < before {
-            return Err(broken(
-                Invariant::Gate2,
-                seen,
-                change,
-                &format!("goes back from {before} to {after}"),
-            ));
+        if before.seq > 0 && before.goes_back(&after) {
+            return broken(Invariant::Gate8, format!("a tenant goes back from {before:?} to {after:?}"));
         }
-        if seen.was_draining {
-            return Err(broken(
-                Invariant::Drn1,
-                seen,
-                change,
-                &format!("moves on to {after} while draining"),
-            ));
+        if seen.was_draining && before.seq < after.seq {
+            return broken(Invariant::Drn1, format!("moves on to {} while draining", after.seq));
         }
         if !seen.node.is_runner() {
             return Ok(());
         }
-        let messages = seen.broker.log(stream.name(), before + 1).map_err(|halt| unreadable(&halt))?;
-        for message in messages.iter().take_while(|message| message.seq <= after) {
+        let from = before.common(&after) + 1;
+        let messages = seen.broker.log(stream.name(), from).map_err(|halt| unreadable(&halt))?;
+        for message in messages.iter().take_while(|message| message.seq <= after.seq) {
             let subject = message.subject.as_ref();
-            if known.logs.is_poisoned(subject) {
+            let is_new = !before.has(subject, message.seq) && after.has(subject, message.seq);
+            if !is_new || known.logs.is_poisoned(subject) {
                 continue;
             }
             let missing = match Route::parse(subject) {
@@ -157,8 +155,10 @@ impl Rows {
                 Some(Route::Aggregate { .. }) | None => None,
             };
             if let Some(missing) = missing {
-                let detail = format!("{} of {stream} is passed over: {missing}", message.seq);
-                return Err(broken(Invariant::Gate2, seen, change, &detail));
+                return broken(
+                    Invariant::Gate2,
+                    format!("{} of {stream} is passed over: {missing}", message.seq),
+                );
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Views: every row, against a fold of the true log up to the view's checkpoint.
 
-use super::rows::checkpoint_seq;
+use super::reach::Reach;
 use super::{Seen, Violation};
 use crate::app::shop;
 use cloudlysis_core::jetstream::StoredMessage;
@@ -29,7 +29,7 @@ struct Fold {
     definition: Arc<ProjectionDef>,
     consumer: ConsumerName,
     /// Up to here.
-    seq: u64,
+    reach: Reach,
     rows: BTreeMap<Vec<u8>, (u64, Value)>,
     /// The last version of every source.
     versions: BTreeMap<String, u64>,
@@ -44,7 +44,7 @@ pub struct Views {
 }
 
 fn broken(invariant: Invariant, fold: &Fold, detail: &str) -> Violation {
-    Violation::new(invariant, format!("view {} at {}: {detail}", fold.name, fold.seq))
+    Violation::new(invariant, format!("view {} at {}: {detail}", fold.name, fold.reach.seq))
 }
 
 fn text(key: &[u8]) -> String {
@@ -60,7 +60,7 @@ impl Views {
                 name: name.clone(),
                 definition: definition.clone(),
                 consumer: ConsumerName::new(ConsumerRole::Projection, Some(name), 0),
-                seq: 0,
+                reach: Reach::default(),
                 rows: BTreeMap::new(),
                 versions: BTreeMap::new(),
                 held: BTreeSet::new(),
@@ -78,8 +78,7 @@ impl Views {
     pub(super) fn compare_all(mut self, seen: &Seen<'_>) -> Result<(), Violation> {
         let mut keys = BTreeSet::new();
         for fold in &mut self.folds {
-            let row = seen.rows.get(Table::Checkpoint, &keys::checkpoint(&fold.consumer)).ok().flatten();
-            fold.advance(checkpoint_seq(row), seen, &mut keys)?;
+            fold.advance(Reach::after(seen, &fold.consumer)?, seen, &mut keys)?;
         }
         let scanned = seen.rows.scan(Table::View, b"", &mut |key, _| {
             keys.insert(key.to_vec());
@@ -92,10 +91,8 @@ impl Views {
     pub(super) fn on_changes(&mut self, seen: &Seen<'_>, changes: &[Change]) -> Result<(), Violation> {
         let mut touched = BTreeSet::new();
         for fold in &mut self.folds {
-            let key = keys::checkpoint(&fold.consumer);
-            let moved = changes.iter().find(|change| change.table == Table::Checkpoint && change.key == key);
-            if let Some(moved) = moved {
-                fold.advance(checkpoint_seq(moved.after.as_deref()), seen, &mut touched)?;
+            if let Some((_, after)) = Reach::change(seen, changes, &fold.consumer)? {
+                fold.advance(after, seen, &mut touched)?;
             }
         }
         for change in changes.iter().filter(|change| change.table == Table::View) {
@@ -128,18 +125,19 @@ fn stray(change: &Change, touched: &BTreeSet<Vec<u8>>) -> Violation {
 impl Fold {
     fn advance(
         &mut self,
-        to: u64,
+        to: Reach,
         seen: &Seen<'_>,
         touched: &mut BTreeSet<Vec<u8>>,
     ) -> Result<(), Violation> {
         let unreadable = |halt: Halt| Violation::of_broker(&halt, seen.now_ns);
         let stream = PlatformStream::AggregateEvents.name();
-        let messages = seen.broker.log(stream, self.seq + 1).map_err(unreadable)?;
-        for message in messages.into_iter().take_while(|message| message.seq <= to) {
-            self.seq = message.seq;
-            self.apply(&message, seen, touched)?;
+        let messages = seen.broker.log(stream, self.reach.common(&to) + 1).map_err(unreadable)?;
+        for message in messages.into_iter().take_while(|message| message.seq <= to.seq) {
+            if !self.reach.has(&message.subject, message.seq) && to.has(&message.subject, message.seq) {
+                self.apply(&message, seen, touched)?;
+            }
         }
-        self.seq = to;
+        self.reach = to;
         Ok(())
     }
 

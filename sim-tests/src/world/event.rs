@@ -1,6 +1,7 @@
 //! What can happen in the world, as data.
 
 use crate::world::clients::Step;
+use crate::world::placement::Placing;
 use cloudlysis_core::Outcome;
 use cloudlysis_core::Token;
 use cloudlysis_core::aggregate::Reply;
@@ -118,6 +119,8 @@ pub enum Event {
     Turn(NodeId),
     /// A node's process starts.
     NodeStarted(NodeId),
+    /// Tenants get another place.
+    Placing(Placing),
     /// A node reaches the broker again.
     Reconnected {
         /// Which.

@@ -22,6 +22,7 @@ pub mod event;
 pub mod nemesis;
 pub mod node;
 pub mod operators;
+mod placement;
 pub mod projection;
 pub mod runbook;
 pub mod runner;
@@ -52,6 +53,7 @@ use disaster::{Calamity, Stage};
 use event::{Caller, Event, NodeId};
 use node::Node;
 use operators::Operators;
+use placement::Placed;
 use runbook::Aftermath;
 use std::collections::{BTreeMap, BTreeSet};
 use timekeepers::Timekeepers;
@@ -142,6 +144,8 @@ pub struct Dice {
     pub wardens: Rng,
     /// Which manifests the runner starts under.
     pub deployments: Rng,
+    /// When tenants join, and who hears of it.
+    pub placement: Rng,
     /// What operators of schedules do.
     pub timekeepers: Rng,
     /// What operators of effects do.
@@ -214,6 +218,8 @@ pub struct World {
     wardens: Wardens,
     timekeepers: Timekeepers,
     clerks: Clerks,
+    /// Where the tenants are, when not all of them are there from the beginning.
+    placed: Option<Placed>,
     /// Consumers that a second owner knows to be another's.
     met: BTreeSet<Source>,
     oracles: Oracles,
@@ -264,6 +270,7 @@ impl World {
                 operators: dice.fork("operators"),
                 wardens: dice.fork("wardens"),
                 deployments: dice.fork("deployments"),
+                placement: dice.fork("placed"),
                 timekeepers: dice.fork("timekeepers"),
                 clerks: dice.fork("clerks"),
                 cluster: dice.fork("cluster"),
@@ -286,6 +293,7 @@ impl World {
             wardens: Wardens::default(),
             timekeepers: Timekeepers::default(),
             clerks: Clerks::default(),
+            placed: None,
             met: BTreeSet::new(),
             oracles: Oracles::of(&plan),
             backup: None,
@@ -315,6 +323,7 @@ impl World {
         world.begin_timekeepers();
         world.begin_clerks();
         world.begin_stranger();
+        world.begin_placement();
         Ok(world)
     }
 
@@ -416,6 +425,10 @@ impl World {
             }
             Event::Amended => {
                 self.on_amended();
+                Ok(())
+            }
+            Event::Placing(placing) => {
+                self.on_placing(placing);
                 Ok(())
             }
             Event::StrangerCame => self.on_stranger_came(),

@@ -7,6 +7,7 @@ use super::{Nodes, World};
 use crate::app::shop;
 use crate::oracles::Violation;
 use crate::plan::{PARKED_MAX, Plan};
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::program::GAS_MAX_DEFAULT;
 use cloudlysis_core::projection::{Config, Effect, Input, Projection};
 use cloudlysis_io_sim::edge::Fact;
@@ -15,6 +16,7 @@ pub(super) fn node(plan: &Plan) -> Node<Projection> {
     let config = Config {
         definitions: shop().projections.clone(),
         partition: 0,
+        tenants: Tenants::All,
         store_id: "projection-store".to_owned(),
         adopt: false,
         gate_limits: plan.gate,
@@ -46,6 +48,10 @@ impl Shell for Projection {
             Fact::Delivered(gate, delivery) => Some(Input::Delivered { view: view(gate)?, delivery }),
             Fact::Published(..) | Fact::Looked(..) | Fact::Loaded(..) => None,
         }
+    }
+
+    fn placed(config: &mut Config, tenants: &Tenants) {
+        config.tenants = tenants.clone();
     }
 
     fn in_flight(&self) -> usize {

@@ -9,6 +9,7 @@ use crate::oracles::Violation;
 use crate::plan::{PARKED_MAX, Plan};
 use cloudlysis_core::gate::Effect as GateEffect;
 use cloudlysis_core::outbox;
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::program::GAS_MAX_DEFAULT;
 use cloudlysis_core::runner::{Config, Effect, Input, Mode, Runner, Source};
 use cloudlysis_io_sim::edge::{Fact, GateIndex, Publisher};
@@ -45,6 +46,7 @@ fn of_mode(plan: &Plan, id: NodeId, mode: Mode) -> Node<Runner> {
         schedules,
         mode,
         partition: 0,
+        tenants: Tenants::All,
         store_id: format!("{id}-store"),
         adopt: false,
         gate_limits: plan.gate,
@@ -94,6 +96,10 @@ impl Shell for Runner {
         if config.mode != Mode::Effects {
             config.sagas.clone_from(&app.sagas);
         }
+    }
+
+    fn placed(config: &mut Config, tenants: &Tenants) {
+        config.tenants = tenants.clone();
     }
 
     fn in_flight(&self) -> usize {

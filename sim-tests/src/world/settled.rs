@@ -66,6 +66,9 @@ impl World {
         if let Some(what) = self.clients.unfinished() {
             return Some(what);
         }
+        if let Some(placed) = self.placed.as_ref().filter(|placed| placed.ahead > 0) {
+            return Some(format!("{} tenants are not placed", placed.ahead));
+        }
         let away = |id: &NodeId| !self.is_up(*id) && !self.halted.contains_key(id);
         let down = self.node_ids().into_iter().find(away);
         if let Some(id) = down {
@@ -96,6 +99,9 @@ impl World {
                 Source::Events => last_of(Some("order")).max(last_of(Some("transfer"))),
                 Source::Results | Source::Commands => last_of(None),
             };
+            if let Some(late) = gate.catch_up() {
+                return Some(format!("{} {source:?} catches up: {late:?}", node.id));
+            }
             if gate.standing() != Standing::Bound || gate.checkpoint().seq < last {
                 let seq = gate.checkpoint().seq;
                 return Some(format!("{} {source:?}: {:?} at {seq} of {last}", node.id, gate.standing()));
@@ -135,6 +141,9 @@ impl World {
             let last = self
                 .oracles
                 .last_seq(cloudlysis_core::wire::stream::PlatformStream::AggregateEvents, Some(kind));
+            if let Some(late) = gate.catch_up() {
+                return Some(format!("view {view} catches up: {late:?}"));
+            }
             if gate.standing() != Standing::Bound || gate.checkpoint().seq < last {
                 let seq = gate.checkpoint().seq;
                 return Some(format!("view {view}: {:?} at {seq} of {last}", gate.standing()));

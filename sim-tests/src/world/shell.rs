@@ -8,6 +8,7 @@ use crate::oracles::{Seen, Violation};
 use crate::trace::EventId;
 use cloudlysis_core::aggregate::Aggregate;
 use cloudlysis_core::drain::Report;
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::projection::Projection;
 use cloudlysis_core::runner::Runner;
 use cloudlysis_core::{Halt, Invariant, Machine, StoreFault};
@@ -39,6 +40,8 @@ pub(super) trait Shell: Machine<Input: Debug, Effect: Debug, Config: Clone> {
     fn in_flight(&self) -> usize;
     /// A process is about to start: under other manifests, if there was a deployment.
     fn deployed(_config: &mut Self::Config, _dice: &mut Rng) {}
+    /// A process is about to start, with these tenants.
+    fn placed(_config: &mut Self::Config, _tenants: &Tenants) {}
     /// Facts are about to be handled.
     fn told(_world: &mut World, _id: NodeId, _inputs: &[Self::Input]) {}
     /// Performs what was released.
@@ -274,6 +277,9 @@ impl World {
         }
         if self.plan.deploys {
             M::deployed(&mut node.config, &mut self.dice.deployments);
+        }
+        if let Some(placed) = &self.placed {
+            M::placed(&mut node.config, &placed.tenants);
         }
         node.start(self.now_ns)?;
         if !node.connected {

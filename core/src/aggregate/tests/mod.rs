@@ -131,7 +131,17 @@ impl EventLog {
     fn facts(&self) -> StreamFacts {
         let (incarnation, last_seq) = (self.incarnation.clone(), self.last_seq);
         let messages = self.messages.len() as u64;
-        StreamFacts { incarnation, first_seq: 1, last_seq, messages, found: Vec::new(), consumer: None }
+        let (found, subjects) = (Vec::new(), BTreeMap::new());
+        StreamFacts {
+            incarnation,
+            first_seq: 1,
+            last_seq,
+            messages,
+            found,
+            subjects,
+            consumer: None,
+            rival: None,
+        }
     }
 
     fn sighting(&self, seq: u64) -> Sighting {

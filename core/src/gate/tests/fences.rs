@@ -5,7 +5,7 @@ use super::{
     log, standing, stream, words,
 };
 use crate::bench::Sent;
-use crate::gate::{Effect, Witness};
+use crate::gate::{Effect, Rival, Witness};
 use crate::halt::{Fence, Halt};
 use crate::marks::Mark;
 use crate::wire::headers::Headers;
@@ -324,4 +324,25 @@ pub(super) fn an_owner_that_was_met_is_there_while_its_consumer_is_away() {
     let (consumer, owner, own) = ("projection-orders-p0".into(), "store-b".into(), "store-a".into());
     let foreign = Fence::ForeignConsumer { consumer, owner, own };
     assert_eq!(fence_of(&mut bench, &mut upstream), Some(foreign));
+}
+
+#[test]
+fn no_tenant_is_in_two_partitions_and_who_met_the_other_one_stays_away() {
+    let rival = || Some(Rival { consumer: "projection-orders-p1".into(), tenants: "acme".into() });
+    let shared = Fence::TenantsShared { consumer: "projection-orders-p1".into(), tenants: "acme".into() };
+    let (mut bench, mut upstream) = (Bench::new(config()), stream(2));
+    upstream.rival = rival();
+    assert_eq!(fence(&mut bench, &mut upstream), Some(shared.clone()));
+    let adopting = Config { adopt: true, rereads: true, ..config() };
+    assert_eq!(fence(&mut Bench::new(adopting), &mut upstream), Some(shared.clone()), "nor by order");
+    let limits = Limits { confirm_ms: 10_000, ..LIMITS };
+    let mut bench = Bench::new(Config { limits, ..config() });
+    assert_eq!(fence_of(&mut bench, &mut upstream), None, "not yet certain");
+    // Its consumer is away for a moment, as whenever it binds.
+    upstream.rival = None;
+    bench.oversleep(LIMITS.rebind_ms_max);
+    assert_eq!(fence_of(&mut bench, &mut upstream), None);
+    assert_eq!(standing(&bench), Standing::Unbound, "INV-GATE-7");
+    bench.oversleep(10_000);
+    assert_eq!(fence_of(&mut bench, &mut upstream), Some(shared));
 }

@@ -4,6 +4,7 @@ mod exhaustive;
 mod fences;
 mod properties;
 mod script;
+mod tenants;
 
 use super::{
     Admission, Admitted, Checkpoint, Config, Delivery, Effect, Gate, Limits, Standing, Timer, Witness,
@@ -12,6 +13,7 @@ use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks};
 use crate::cx::{Cx, Machine, Tick};
 use crate::halt::Halt;
 use crate::outcome::Token;
+use crate::placement::Tenants;
 use crate::quirks::Quirk;
 use crate::store::{Table, View};
 use crate::time::{Mono, Now};
@@ -38,6 +40,8 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::GateIgnoreOwner, fences::an_owner_that_was_met_is_there_while_its_consumer_is_away),
     (Quirk::GateIgnoreStop, script::a_stopped_gate_takes_nothing_in_and_wants_nothing),
     (Quirk::GateForgetPublished, fences::a_message_of_our_own_that_is_not_there_any_more_is_noticed),
+    (Quirk::GateJoinForgets, tenants::who_joins_is_caught_up_with_and_then_all_go_on),
+    (Quirk::GateJoinTooSoon, tenants::who_joins_is_caught_up_with_and_then_all_go_on),
     (Quirk::GateCheckpointLate, script::what_is_applied_is_contiguous_over_messages_of_others),
 ];
 
@@ -153,6 +157,7 @@ fn config() -> Config {
         consumer: ConsumerName::new(ConsumerRole::Projection, Some(&view), 0),
         stream: PlatformStream::AggregateEvents,
         filters: vec![Filter::parse("tenant.*.aggregate.order.*").expect("a filter")],
+        tenants: Tenants::All,
         store_id: "store-a".into(),
         adopt: false,
         rereads: false,

@@ -1,14 +1,17 @@
 //! Whatever the network, the broker, the store and the clock do: what was applied is the stream up to the checkpoint,
 //! each message once and in order, and nothing beyond the checkpoint was acked.
 
-use super::{Bench, Gated, Input, Landed, MATCHING, OTHER, POISON, Sent, Upstream, bench, committed, log};
+use super::{Bench, Config, Gated, Input, Landed, MATCHING, OTHER, POISON, Sent, Upstream, config, log};
 use crate::gate;
+use crate::placement::Tenants;
 use crate::wire::headers::Headers;
+use crate::wire::id::TenantId;
+use crate::wire::subject::tenant_of;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     Store {
         subject: &'static str,
         body: &'static [u8],
@@ -44,10 +47,19 @@ enum Op {
     },
     /// What the gate asks for next does not reach the broker.
     LoseEffects,
+    /// The next life has another tenant.
+    Join {
+        tenant: &'static str,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let subject = prop::sample::select(vec![MATCHING, MATCHING, OTHER]);
+    op_with(vec![MATCHING, MATCHING, OTHER])
+}
+
+/// What may happen to a stream of such subjects.
+pub(super) fn op_with(subjects: Vec<&'static str>) -> impl Strategy<Value = Op> {
+    let subject = prop::sample::select(subjects);
     let body = prop::sample::select(vec![b"x", b"x", b"x", POISON]);
     let landed = prop::sample::select(vec![Landed::Yes, Landed::No]);
     let ms = || prop::sample::select(vec![1, 100, 1_000, 2_000, 11_000, 31_000]);
@@ -73,6 +85,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
+    config: Config,
     pub(super) bench: Bench<Gated>,
     pub(super) upstream: Upstream,
     /// Sent by the broker, not arrived.
@@ -83,7 +96,12 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(upstream: Upstream) -> Self {
-        Self { bench: bench(), upstream, under_way: Vec::new(), fail_commit: None, lose_effects: false }
+        Self::of(config(), upstream)
+    }
+
+    pub(super) fn of(config: Config, upstream: Upstream) -> Self {
+        let bench = Bench::new(config.clone());
+        Self { config, bench, upstream, under_way: Vec::new(), fail_commit: None, lose_effects: false }
     }
 
     pub(super) fn turn(&mut self, inputs: Vec<Input>) {
@@ -106,19 +124,34 @@ impl World {
 
     /// The guarantee of the gate.
     pub(super) fn judge(&self) {
-        let checkpoint = committed(&self.bench);
-        let matching = self.upstream.messages.iter().filter(|(_, stored)| stored.subject == MATCHING);
-        let passed: Vec<u64> = matching.map(|(seq, _)| *seq).filter(|seq| *seq <= checkpoint).collect();
-        assert_eq!(log(&self.bench), passed, "INV-GATE-2 at {checkpoint}");
+        let recovered = self.bench.recovered().expect("recovers").0;
+        let (checkpoint, log) = (recovered.checkpoint().seq, log(&self.bench));
+        let mut tenants: Vec<TenantId> =
+            self.upstream.messages.values().filter_map(|stored| tenant_of(&stored.subject)).collect();
+        tenants.dedup();
+        for tenant in &tenants {
+            let own = |seq: &u64| tenant_of(&self.upstream.messages[seq].subject).as_ref() == Some(tenant);
+            let applied: Vec<u64> = log.iter().copied().filter(own).collect();
+            let passed = recovered.passed(tenant);
+            let matching = self.matching().filter(own).filter(|seq| *seq <= passed);
+            assert_eq!(applied, matching.collect::<Vec<_>>(), "INV-GATE-8: {tenant:?} at {passed}");
+        }
+        assert!(recovered.tenants() != &Tenants::All || log.is_sorted(), "INV-GATE-2: {log:?}");
         let acked = self.upstream.settled.keys().next_back().copied().unwrap_or_default();
         assert!(acked <= checkpoint, "INV-GATE-1: {acked} is acked, {checkpoint} durable");
+    }
+
+    /// Where something stands that is ours to apply, whoever's it is.
+    fn matching(&self) -> impl Iterator<Item = u64> {
+        let is_ours = |subject: &str| self.config.filters.iter().any(|filter| filter.matches(subject));
+        self.upstream.messages.iter().filter(move |(_, own)| is_ours(&own.subject)).map(|(seq, _)| *seq)
     }
 
     fn send(&mut self, sent: Option<Sent>) {
         self.under_way.extend(sent);
     }
 
-    fn apply(&mut self, op: &Op) {
+    pub(super) fn apply(&mut self, op: &Op) {
         match op {
             Op::Store { subject, body } => {
                 self.upstream.store(subject, Headers::default(), *body);
@@ -174,12 +207,19 @@ impl World {
             Op::Crash => self.bench.crash(),
             Op::FailCommit { landed } => self.fail_commit = Some(*landed),
             Op::LoseEffects => self.lose_effects = true,
+            Op::Join { tenant } => {
+                if let Tenants::Of(own) = &self.config.tenants {
+                    let joining = TenantId::parse(tenant).expect("a tenant");
+                    self.config.tenants = own.iter().cloned().chain([joining]).collect();
+                    self.bench = Bench::with(self.bench.store.clone(), self.config.clone());
+                }
+            }
         }
         self.judge();
     }
 
     /// Faults stop: everything stored is applied.
-    fn heal(&mut self) {
+    pub(super) fn heal(&mut self) {
         self.fail_commit = None;
         self.lose_effects = false;
         self.turn(vec![Input::Gate(gate::Input::ConnectionChanged { connected: true })]);
@@ -193,7 +233,10 @@ impl World {
                 None => self.apply(&Op::Wait { ms: 1_000 }),
             }
         }
-        let matching = self.upstream.messages.values().filter(|stored| stored.subject == MATCHING);
+        let ours = |seq: &u64| {
+            tenant_of(&self.upstream.messages[seq].subject).is_none_or(|own| self.config.tenants.has(&own))
+        };
+        let matching = self.matching().filter(ours);
         assert_eq!(log(&self.bench).len(), matching.count(), "something was never applied");
     }
 }

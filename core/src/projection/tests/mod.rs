@@ -6,6 +6,7 @@ mod script;
 use super::{Config, Effect, Input, Projection, Timer, ViewRow};
 use crate::bench::{Bench, Exam, Landed, Sent, Upstream, examine, quirks, shop_with};
 use crate::gate;
+use crate::placement::Tenants;
 use crate::quarantine::{Quarantine, QuarantinedKey, Which};
 use crate::quirks::Quirk;
 use crate::store::Table;
@@ -62,6 +63,7 @@ fn config(view: &str) -> Config {
     Config {
         definitions,
         partition: 0,
+        tenants: Tenants::All,
         store_id: "store-a".into(),
         adopt: false,
         gate_limits: GATE_LIMITS,

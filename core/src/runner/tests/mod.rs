@@ -18,6 +18,7 @@ use crate::gate;
 use crate::operator::{self, Reason};
 use crate::outbox::{self, CommandAccepted, CommandRefused, Found};
 use crate::outcome::Outcome;
+use crate::placement::Tenants;
 use crate::program::contract::Refusal;
 use crate::quarantine::{Quarantine, QuarantinedKey, Which};
 use crate::quirks::Quirk;
@@ -95,6 +96,7 @@ fn config() -> Config {
         effects: app.effects,
         schedules: app.schedules,
         partition: 0,
+        tenants: Tenants::All,
         store_id: "store-a".into(),
         adopt: false,
         gate_limits: GATE_LIMITS,
