@@ -22,6 +22,7 @@ pub mod connect;
 pub mod consumer;
 pub mod http;
 pub mod log_store;
+pub mod placement;
 pub mod secrets;
 pub mod service;
 pub mod store;

@@ -4,6 +4,7 @@ mod dlq;
 mod effect;
 mod schedule;
 mod serve;
+mod tenant;
 
 pub use dlq::{Dlq, DlqNode, Keys, Selected};
 pub use effect::{Effect, Outcome, Retried, Stage as EffectStage};
@@ -12,6 +13,7 @@ pub use serve::{
     AggregateFlags, Flags, GatewayFlags, NodeFlags, PartitionFlags, ProjectionFlags, ReaderFlags,
     RunnerFlags, Serve,
 };
+pub use tenant::{PlacementBroker, Tenant};
 
 use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
@@ -43,7 +45,7 @@ pub enum Command {
     Validate(ValidateArguments),
     /// Run one node.
     #[command(subcommand)]
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Look at saga instances of a running node, signal them, pause them, end them.
     #[command(subcommand)]
     Saga(Saga),
@@ -53,6 +55,9 @@ pub enum Command {
     /// Look at effects of a running node, have them called again, say how they ended.
     #[command(subcommand)]
     Effect(Effect),
+    /// Look at which tenants are placed in which partition, and place others.
+    #[command(subcommand)]
+    Tenant(Tenant),
     /// Look at what running nodes hold back because it cannot be applied, and let it go again.
     #[command(subcommand)]
     Dlq(Dlq),

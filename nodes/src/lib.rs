@@ -31,6 +31,7 @@ pub mod gateway;
 pub mod introspection;
 pub mod nats_server;
 pub mod partition;
+pub mod placement;
 pub mod probes;
 pub mod projection;
 pub mod runner;

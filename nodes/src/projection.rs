@@ -6,6 +6,7 @@ use crate::proto::query::{self as wire, GetRequest, GetResponse, ListRequest, Li
 use crate::telemetry;
 use crate::telemetry::unsettled::Unsettled;
 use cloudlysis_core::drain::Report;
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::projection::{Effect, Input, Projection};
 use cloudlysis_core::query::{self, LIMIT_DEFAULT, LIMIT_MAX};
 use cloudlysis_core::wire::id::{EntityId, Name, TenantId};
@@ -16,7 +17,7 @@ use cloudlysis_io_nats::store::{Figures, Snapshots};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tonic::{Request, Response, Status};
 
 /// What views are made of.
@@ -117,24 +118,28 @@ impl Edge<Projection> for ProjectionEdge {
 #[derive(Clone, Debug)]
 pub struct Queries {
     views: BTreeSet<Name>,
+    tenants: watch::Receiver<Tenants>,
     snapshots: Snapshots,
 }
 
 impl Queries {
-    /// Over the views of a node and the snapshots of its store.
+    /// Over the views of a node, for its tenants, and the snapshots of its store.
     #[must_use]
-    pub const fn new(views: BTreeSet<Name>, snapshots: Snapshots) -> Self {
-        Self { views, snapshots }
+    pub const fn new(views: BTreeSet<Name>, tenants: watch::Receiver<Tenants>, snapshots: Snapshots) -> Self {
+        Self { views, tenants, snapshots }
     }
 
     fn scope(&self, tenant: &str, view: &str) -> Result<(TenantId, Name), Status> {
         let tenant = TenantId::parse(tenant).map_err(|error| invalid("tenant_id", &error))?;
         let view = Name::parse(view).map_err(|error| invalid("view", &error))?;
-        if self.views.contains(&view) {
-            Ok((tenant, view))
-        } else {
-            Err(Status::not_found(format!("there is no view `{view}`")))
+        if !self.views.contains(&view) {
+            return Err(Status::not_found(format!("there is no view `{view}`")));
         }
+        // The gateway asks another partition then.
+        if !self.tenants.borrow().has(&tenant) {
+            return Err(Status::failed_precondition("this partition does not have the tenant"));
+        }
+        Ok((tenant, view))
     }
 }
 

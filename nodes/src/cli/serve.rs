@@ -102,10 +102,16 @@ pub struct ProjectionFlags {
 pub struct ReaderFlags {
     /// As every node with a partition.
     #[command(flatten)]
-    pub partition: PartitionFlags,
+    pub of_partition: PartitionFlags,
     /// Take over consumers that belong to another data directory.
     #[arg(long)]
     pub adopt: bool,
+    /// Which partition this node is.
+    #[arg(long, value_name = "NUMBER")]
+    pub partition: Option<String>,
+    /// Where tenants are: `all` in partition 0, as the `bucket` TENANT_PLACEMENT says, or TENANT=PARTITION,….
+    #[arg(long, value_name = "PLACEMENT")]
+    pub placement: Option<String>,
 }
 
 /// What a runner takes.
@@ -137,7 +143,7 @@ pub struct GatewayFlags {
     /// The aggregate node.
     #[arg(long, value_name = "URL")]
     pub aggregate: Option<String>,
-    /// The projection node.
+    /// The projection node; with several partitions all of theirs, separated by commas.
     #[arg(long, value_name = "URL")]
     pub projection: Option<String>,
     /// Listen on an address that others can reach, although commands and queries are not authenticated.
@@ -209,11 +215,16 @@ impl Flags for PartitionFlags {
 
 impl Flags for ReaderFlags {
     fn node(&self) -> &NodeFlags {
-        self.partition.node()
+        self.of_partition.node()
     }
 
     fn pairs(&self) -> Vec<Pair> {
-        self.partition.pairs().into_iter().chain([switch(Key::Adopt, self.adopt)]).collect()
+        let own = [
+            switch(Key::Adopt, self.adopt),
+            text(Key::Partition, self.partition.as_ref()),
+            text(Key::Placement, self.placement.as_ref()),
+        ];
+        self.of_partition.pairs().into_iter().chain(own).collect()
     }
 }
 

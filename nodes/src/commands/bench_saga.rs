@@ -5,6 +5,7 @@ use super::{CommandError, embedded, say};
 use crate::bench::saga::{self, Load, Meters, Waiting};
 use crate::broker::options::SyncPolicy;
 use crate::cli::{BenchSagaArguments, Durability};
+use crate::placement::Placed;
 use crate::runner::Watcher;
 use crate::settings::{Key, NodeKind, Said, Settings};
 use cloudlysis_core::wire::stream::StreamRoom;
@@ -47,7 +48,8 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let flags = flags.map(|(key, text)| (key.name().to_owned(), text.to_owned())).to_vec();
     let runner = Settings::load(NodeKind::Runner, &Said { flags, ..Said::default() })?;
     let settings = Settings::load(NodeKind::Aggregate, &Said::default())?;
-    let common = Common { app, broker, settings, secrets: Secrets::new(None), read: None };
+    let common =
+        Common { app, broker, settings, secrets: Secrets::new(None), read: None, placed: Placed::all() };
     let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
     let store_figures = [stores.0.figures(), stores.1.figures()];
     let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;

@@ -7,6 +7,7 @@ use super::{CommandError, say, services};
 use crate::application;
 use crate::cli::DevArguments;
 use crate::gateway::{self, Upstreams};
+use crate::placement::Placed;
 use crate::probes::{self, Probes};
 use crate::server;
 use crate::server::Openness;
@@ -87,7 +88,8 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let runner_settings = Settings::load(NodeKind::Runner, &said(&runner_settings))?;
     let settings = Settings::load(NodeKind::Aggregate, &said(&[]))?;
     let deadlines = Settings::load(NodeKind::Gateway, &said(&[]))?.deadlines();
-    let common = Common { app: Arc::clone(&app), broker, settings, secrets, read: None };
+    let common =
+        Common { app: Arc::clone(&app), broker, settings, secrets, read: None, placed: Placed::all() };
     let (stop_inner, stopping_inner) = watch::channel(false);
     let (stop_edge, stopping_edge) = watch::channel(false);
     let aggregate = node::aggregate(&common, aggregate_store)?;
@@ -98,7 +100,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let inner_server = server::serve(inner, inner_router, stopping_inner);
     let upstreams = Upstreams {
         aggregate: node::channel(&inner_url)?,
-        projection: node::channel(&inner_url)?,
+        projections: vec![node::channel(&inner_url)?],
         deadlines,
     };
     let gateway_url = format!("http://{gateway_address}");

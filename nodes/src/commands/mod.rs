@@ -15,6 +15,7 @@ mod saga;
 mod schedule;
 mod serve;
 mod services;
+mod tenant;
 mod validate;
 
 use crate::application::ApplicationError;
@@ -25,9 +26,10 @@ use crate::cli::{Cli, Command, Serve};
 use crate::server::ListenError;
 use crate::settings::SettingsError;
 use ask::AskError;
-use cloudlysis_core::wire::id::Name;
+use cloudlysis_core::wire::id::{IdError, Name};
 use cloudlysis_io_nats::connect::ConnectError;
 use cloudlysis_io_nats::http::SetupError;
+use cloudlysis_io_nats::placement::BucketError;
 use cloudlysis_io_nats::secrets::HeaderError;
 use cloudlysis_io_nats::store::OpenError;
 use cloudlysis_io_nats::streams::StreamsError;
@@ -118,6 +120,17 @@ pub enum CommandError {
         /// How many.
         keys: u64,
     },
+    /// The bucket of placements cannot be used.
+    #[error("{0}")]
+    Placement(#[from] BucketError),
+    /// A tenant is none.
+    #[error("`{tenant}`: {error}")]
+    Tenant {
+        /// What was given.
+        tenant: String,
+        /// What is wrong with it.
+        error: IdError,
+    },
     /// A running node was asked in vain.
     #[error("{0}")]
     Ask(#[from] AskError),
@@ -147,6 +160,13 @@ impl CommandError {
             | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
             Self::Connect(_) => 6,
             Self::Ask(error) => error.exit_code(),
+            Self::Tenant { .. } => 2,
+            Self::Placement(error) => match error {
+                BucketError::Missing => 3,
+                BucketError::Elsewhere { .. } | BucketError::Placement(_) => 4,
+                BucketError::NoAnswer => 6,
+                BucketError::Refused(_) | BucketError::Full => 1,
+            },
             Self::Streams(error) => match error {
                 StreamsError::NoAnswer(_) => 6,
                 StreamsError::Missing(_) => 3,
@@ -162,10 +182,11 @@ pub async fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Validate(arguments) => validate::run(&arguments),
-        Command::Serve(node) => serve::run(node).await,
+        Command::Serve(node) => serve::run(*node).await,
         Command::Saga(what) => saga::run(what).await,
         Command::Schedule(what) => schedule::run(what).await,
         Command::Effect(what) => effect::run(what).await,
+        Command::Tenant(what) => tenant::run(what).await,
         Command::Dlq(what) => dlq::run(what).await,
         Command::Node(what) => node_verbs::run(what).await,
         Command::Audit(what) => audit::run(what).await,
@@ -185,15 +206,18 @@ pub async fn run(cli: Cli) -> ExitCode {
 fn service(command: &Command) -> Option<String> {
     let node = match command {
         Command::Dev(_) => "dev",
-        Command::Serve(Serve::Aggregate(_)) => "aggregate",
-        Command::Serve(Serve::Projection(_)) => "projection",
-        Command::Serve(Serve::Runner(_)) => "runner",
-        Command::Serve(Serve::Gateway(_)) => "gateway",
-        Command::Serve(Serve::Broker(_))
-        | Command::Validate(_)
+        Command::Serve(serve) => match **serve {
+            Serve::Aggregate(_) => "aggregate",
+            Serve::Projection(_) => "projection",
+            Serve::Runner(_) => "runner",
+            Serve::Gateway(_) => "gateway",
+            Serve::Broker(_) => return None,
+        },
+        Command::Validate(_)
         | Command::Saga(_)
         | Command::Schedule(_)
         | Command::Effect(_)
+        | Command::Tenant(_)
         | Command::Dlq(_)
         | Command::Node(_)
         | Command::Audit(_)

@@ -11,6 +11,7 @@ use crate::admin::schedules::Schedules;
 use crate::admin::{self, grpc, http};
 use crate::aggregate::Commands;
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
+use crate::placement::Placed;
 use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::admin::runner_admin_server;
 use crate::proto::command::command_service_server::{self, CommandServiceServer};
@@ -47,6 +48,8 @@ pub(super) struct Common {
     pub(super) secrets: Secrets,
     /// Reads the application anew, where a node may be reloaded.
     pub(super) read: Option<Read>,
+    /// Its tenants.
+    pub(super) placed: Placed,
 }
 
 impl Common {
@@ -55,9 +58,6 @@ impl Common {
         Self { settings, ..self.clone() }
     }
 }
-
-/// The partition that every tenant belongs to: the only one there is, so nobody may choose another beside it.
-const ALL_TENANTS: u32 = 0;
 
 /// A node, running: its partition behind closures, because each has facts of its own.
 pub(super) struct Node {
@@ -224,14 +224,17 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
         connected,
     });
     let snapshots = store.snapshots();
-    let queries = Queries::new(common.app.projections.keys().cloned().collect(), snapshots.clone());
-    let info = json!({ "store": store.store_id(), "views": names(common.app.projections.keys()) });
+    let views = common.app.projections.keys().cloned().collect();
+    let queries = Queries::new(views, common.placed.tenants(), snapshots.clone());
+    let (partition, tenants) = (common.placed.partition(), common.placed.tenants());
+    let info = json!({ "store": store.store_id(), "partition": common.placed.partition(), "views": names(common.app.projections.keys()) });
     let (definitions, seed, settings) =
         (common.app.projections.clone(), seed(&store), common.settings.clone());
     let store_id = store.store_id().to_owned();
     let config = move || projection::Config {
         definitions: definitions.clone(),
-        partition: ALL_TENANTS,
+        partition,
+        tenants: tenants.borrow().clone(),
         store_id: store_id.clone(),
         adopt: settings.is_on(Key::Adopt),
         gate_limits: settings.gate_limits(),
@@ -242,12 +245,13 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     };
     // Views are read all the time: who asks for a row must not wait for it.
     let parts = Parts { name: "projection", store, commits: Commits::Each, config };
-    let partition = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
+    let running = partition::start::<projection::Projection, _>(parts, (sender, receiver), edge)
         .map_err(thread_error)?;
+    common.placed.follow(running.reloads.clone(), common.settings.time(Key::DrainDeadlineMs));
     let services = server::grpc(Routes::new(QueryServiceServer::new(queries)));
     let admin = Admin { http: http::dead_letters("projection", DeadLetters { snapshots }), runner: None };
     let services = (services, &[query_service_server::SERVICE_NAME][..]);
-    Ok(finish(&common.settings, partition, services, admin, info))
+    Ok(finish(&common.settings, running, services, admin, info))
 }
 
 /// Every secret that an effect needs is there, before anything of a runner starts.
@@ -294,6 +298,7 @@ pub(super) fn runner_watched(
     let (sagas, schedules, effects) = of_mode(&common.app);
     let info = json!({
         "store": store.store_id(),
+        "partition": common.placed.partition(),
         "mode": common.settings.text(Key::Mode),
         "sagas": names(sagas.keys()),
         "effects": names(effects.keys()),
@@ -328,6 +333,7 @@ pub(super) fn runner_watched(
     let seed = seed(&store);
     let store_id = store.store_id().to_owned();
     let settings = common.settings.clone();
+    let (partition, tenants) = (common.placed.partition(), common.placed.tenants());
     let config = move || {
         let app = Arc::clone(&application.borrow().app);
         let (sagas, schedules, effects) = of_mode(&app);
@@ -337,7 +343,8 @@ pub(super) fn runner_watched(
             effects,
             schedules,
             mode,
-            partition: ALL_TENANTS,
+            partition,
+            tenants: tenants.borrow().clone(),
             store_id: store_id.clone(),
             adopt: settings.is_on(Key::Adopt),
             gate_limits: settings.gate_limits(),
@@ -352,22 +359,23 @@ pub(super) fn runner_watched(
         }
     };
     let parts = Parts { name: "runner", store, commits: Commits::Journaled, config };
-    let partition =
+    let running =
         partition::start::<runner::Runner, _>(parts, (sender, receiver), edge).map_err(thread_error)?;
+    common.placed.follow(running.reloads.clone(), common.settings.time(Key::DrainDeadlineMs));
     let reloads = common.read.clone().map(|read| Reloads {
         read,
         mode,
         current,
         connection: connection.clone(),
         secrets: common.secrets.clone(),
-        partition: partition.reloads.clone(),
+        partition: running.reloads.clone(),
         snapshots,
         deadline: common.settings.time(Key::DrainDeadlineMs),
     });
     let operated = admin::Runner { reloads: reloads.map(Reloader::new), ..operated };
     let admin = Admin { http: http::runner(operated.clone()), runner: Some(operated) };
     let services = (Router::new(), &[runner_admin_server::SERVICE_NAME][..]);
-    Ok(finish(&common.settings, partition, services, admin, info))
+    Ok(finish(&common.settings, running, services, admin, info))
 }
 
 /// A channel to another node; it connects when it is first used, and again whenever it must.

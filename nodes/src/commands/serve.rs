@@ -8,6 +8,7 @@ use crate::admin::reload::Read;
 use crate::application;
 use crate::cli::{Flags, NodeFlags, Serve};
 use crate::gateway::{self, Upstreams};
+use crate::placement::Placed;
 use crate::probes::{self, Probes};
 use crate::server::{ListenError, Openness};
 use crate::settings::{Key, NodeKind, Settings};
@@ -79,7 +80,7 @@ async fn serve_partition(
     let name = settings.node().name();
     let app = &load(flags)?;
     let metrics = telemetry::metrics()?;
-    let store = node::open(Path::new(settings.text(Key::Data)), settings.store_name())?;
+    let store = node::open(Path::new(settings.text(Key::Data)), &settings.store_name())?;
     let guard = Guard::new(settings.admin_token()?.as_ref());
     let listener = listen(&settings, Some(&guard)).await?;
     let address = listener
@@ -99,7 +100,11 @@ async fn serve_partition(
         if settings.node() == NodeKind::Runner { secrets_of(&settings) } else { Secrets::new(None) };
     let (folder, vars) = (flags.application.app_dir.clone(), flags.application.overrides());
     let read: Read = Arc::new(move || application::load(&folder, &vars));
-    let common = Common { app: Arc::clone(app), broker, settings, secrets, read: Some(read) };
+    let placed = match settings.node() {
+        NodeKind::Projection | NodeKind::Runner => Placed::find(&settings, &broker).await?,
+        NodeKind::Aggregate | NodeKind::Gateway => Placed::all(),
+    };
+    let common = Common { app: Arc::clone(app), broker, settings, secrets, read: Some(read), placed };
     let node = start(&common, store)?;
     let (stop, stopping) = watch::channel(false);
     let status = node.status.clone();
@@ -170,7 +175,11 @@ async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), Comman
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let upstreams = Upstreams {
         aggregate: node::channel(settings.text(Key::Aggregate))?,
-        projection: node::channel(settings.text(Key::Projection))?,
+        projections: settings
+            .text(Key::Projection)
+            .split(',')
+            .map(node::channel)
+            .collect::<Result<_, _>>()?,
         deadlines: settings.deadlines(),
     };
     let (stop, stopping) = watch::channel(false);

@@ -3,8 +3,8 @@
 //! | request | goes to |
 //! |---|---|
 //! | `POST /v1/commands/{type}/{id}` | `CommandService.Submit` of the aggregate node |
-//! | `GET /v1/query/{view}/{id}` | `QueryService.Get` of the projection node |
-//! | `GET /v1/query/{view}?limit=&after=` | `QueryService.List` of the projection node |
+//! | `GET /v1/query/{view}/{id}` | `QueryService.Get` of the projection node that has the tenant |
+//! | `GET /v1/query/{view}?limit=&after=` | `QueryService.List` of the same |
 //! | `CommandService` over gRPC | the aggregate node: runners submit their commands here |
 //!
 //! Every call inside has a deadline. Reads are repeated once when the node did not answer; commands are not: their id
@@ -13,12 +13,12 @@
 mod commands;
 pub(crate) mod context;
 pub mod problem;
+mod projections;
 mod queries;
 mod relay;
 
 use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::command_service_server::{self, CommandServiceServer};
-use crate::proto::query::query_service_client::QueryServiceClient;
 use crate::telemetry;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
@@ -28,6 +28,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use cloudlysis_core::wire::envelope::PAYLOAD_BYTES_MAX;
 use problem::Problem;
+use projections::Projections;
 use std::time::{Duration, Instant};
 use tonic::service::Routes;
 use tonic::transport::Channel;
@@ -43,8 +44,8 @@ pub const GRPC_SERVICES: &[&str] = &[command_service_server::SERVICE_NAME];
 pub struct Upstreams {
     /// Takes commands.
     pub aggregate: Channel,
-    /// Answers queries.
-    pub projection: Channel,
+    /// Answer queries, each for the tenants of its partition.
+    pub projections: Vec<Channel>,
     /// How long they may take.
     pub deadlines: Deadlines,
 }
@@ -61,7 +62,7 @@ pub struct Deadlines {
 #[derive(Clone, Debug)]
 struct Gateway {
     commands: CommandServiceClient<Channel>,
-    queries: QueryServiceClient<Channel>,
+    queries: Projections,
     deadlines: Deadlines,
 }
 
@@ -69,7 +70,7 @@ struct Gateway {
 pub fn router(upstreams: Upstreams) -> Router {
     let gateway = Gateway {
         commands: CommandServiceClient::new(upstreams.aggregate.clone()),
-        queries: QueryServiceClient::new(upstreams.projection),
+        queries: Projections::new(upstreams.projections),
         deadlines: upstreams.deadlines,
     };
     Router::new()

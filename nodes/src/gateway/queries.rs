@@ -3,6 +3,7 @@
 use super::Gateway;
 use super::context::RequestContext;
 use super::problem::Problem;
+use crate::proto::query::query_service_client::QueryServiceClient;
 use crate::proto::query::{GetRequest, ListRequest, Row};
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -11,8 +12,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::time::Duration;
-use tonic::{Code, Request, Status};
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// Where a page begins and how long it is.
 #[derive(Deserialize)]
@@ -31,7 +32,7 @@ fn row(row: &Row) -> Value {
 }
 
 #[expect(clippy::wildcard_enum_match_arm, reason = "gRPC's codes; whatever else is not an answer")]
-fn problem(status: &Status) -> Problem {
+pub(super) fn problem(status: &Status) -> Problem {
     match status.code() {
         Code::InvalidArgument => Problem::new(StatusCode::BAD_REQUEST, "invalid_query", status.message()),
         Code::NotFound => Problem::new(StatusCode::NOT_FOUND, "unknown_view", status.message()),
@@ -47,28 +48,6 @@ fn problem(status: &Status) -> Problem {
     }
 }
 
-/// Asks, and once more when nobody answered: reading twice is harmless.
-async fn ask<Q: Clone, A, F>(
-    question: Q,
-    deadline: Duration,
-    mut call: impl FnMut(Request<Q>) -> F,
-) -> Result<A, Problem>
-where
-    F: Future<Output = Result<tonic::Response<A>, Status>>,
-{
-    let mut request = Request::new(question.clone());
-    request.set_timeout(deadline);
-    let answered = match call(request).await {
-        Err(status) if status.code() == Code::Unavailable => {
-            let mut request = Request::new(question);
-            request.set_timeout(deadline);
-            call(request).await
-        }
-        answered => answered,
-    };
-    answered.map(tonic::Response::into_inner).map_err(|status| problem(&status))
-}
-
 pub(super) async fn one(
     State(gateway): State<Gateway>,
     path: Result<Path<(String, String)>, PathRejection>,
@@ -78,11 +57,8 @@ pub(super) async fn one(
         path.map_err(|error| Problem::new(StatusCode::BAD_REQUEST, "invalid_path", error.body_text()))?;
     let request = RequestContext::read(&headers)?;
     let question = GetRequest { tenant_id: request.tenant.to_string(), view, id: id.clone() };
-    let answer = ask(question, gateway.deadlines.query, |request| {
-        let mut queries = gateway.queries.clone();
-        async move { queries.get(request).await }
-    })
-    .await?;
+    let ask = |mut node: QueryServiceClient<Channel>, request| async move { node.get(request).await };
+    let answer = gateway.queries.ask(&request.tenant, question, gateway.deadlines.query, ask).await?;
     match answer.row {
         Some(found) => Ok(Json(row(&found)).into_response()),
         None => Err(Problem::new(StatusCode::NOT_FOUND, "row_not_found", format!("there is no row `{id}`"))),
@@ -105,11 +81,8 @@ pub(super) async fn list(
         after: after.unwrap_or_default(),
         limit: limit.unwrap_or_default(),
     };
-    let answer = ask(question, gateway.deadlines.query, |request| {
-        let mut queries = gateway.queries.clone();
-        async move { queries.list(request).await }
-    })
-    .await?;
+    let ask = |mut node: QueryServiceClient<Channel>, request| async move { node.list(request).await };
+    let answer = gateway.queries.ask(&request.tenant, question, gateway.deadlines.query, ask).await?;
     let rows: Vec<Value> = answer.rows.iter().map(row).collect();
     let next = (!answer.next.is_empty()).then_some(answer.next);
     Ok(Json(json!({ "rows": rows, "next": next })).into_response())

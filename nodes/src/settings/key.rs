@@ -1,6 +1,7 @@
 //! Every setting of every node: its name, who has it, what it may be, and what it is unless somebody says otherwise.
 
 use super::kind::Kind;
+use cloudlysis_core::placement::PARTITION_MAX;
 use cloudlysis_core::saga::HandOver;
 use std::fmt;
 
@@ -138,10 +139,12 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     Replicas = "replicas", OWNERS, number((1, 5)), "1", "Copies of each stream that bootstrap asks for.";
     EventsGib = "events_gib", OWNERS, number((1, 1 << 20)), "16", "Room for events that bootstrap asks for; the broker reserves it.";
     WorkflowGib = "workflow_gib", OWNERS, number((1, 1 << 20)), "4", "Room for each workflow stream that bootstrap asks for; the broker reserves it.";
+    Partition = "partition", READERS, number((0, PARTITION_MAX as u64)), "0", "Which partition this node is; others have the others' tenants.";
+    Placement = "placement", READERS, Kind::Text, "all", "Where tenants are: `all` in partition 0, as the `bucket` TENANT_PLACEMENT says, or `TENANT=PARTITION,…`; the default tenant is `_`.";
     Adopt = "adopt", READERS, Kind::Switch, "false", "Take over consumers that belong to another data directory.";
     Gateway = "gateway", RUNNER, Kind::Url, "http://127.0.0.1:8080", "The gateway that commands are submitted to.";
     Aggregate = "aggregate", GATEWAY, Kind::Url, "http://127.0.0.1:8081", "The aggregate node.";
-    Projection = "projection", GATEWAY, Kind::Url, "http://127.0.0.1:8082", "The projection node.";
+    Projection = "projection", GATEWAY, Kind::Url, "http://127.0.0.1:8082", "The projection node; with several partitions all of theirs, separated by commas.";
     Mode = "mode", RUNNER, Kind::Choice(MODES), "combined", "What the runner does: sagas and effects, or one of the two; then another does the other.";
     HandOver = "hand_over", RUNNER, Kind::Choice(WAYS), "commit", "How effects get from sagas to whoever carries them out: inside the commit, which only a combined runner can, or as messages.";
     // Where swarm and compose put them.
@@ -160,8 +163,8 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     GateAckWaitMs = "gate.ack_wait_ms", READERS, number(WAIT_MS), "30000", "How long the broker waits for an ack before it delivers again.";
     GatePullExpiresMs = "gate.pull_expires_ms", READERS, number(WAIT_MS), "30000", "How long a pull lives.";
     GateHeartbeatMs = "gate.heartbeat_ms", READERS, number((500, 30_000)), "5000", "How often the broker breaks its silence; at most half of `gate.pull_expires_ms`.";
-    // Positioning is three requests in a row, inspecting four.
-    GateRequestTimeoutMs = "gate.request_timeout_ms", READERS, number((20_001, 600_000)), "32000", "How long an inspection or positioning may stay without answer.";
+    // Positioning is three requests in a row, inspecting six.
+    GateRequestTimeoutMs = "gate.request_timeout_ms", READERS, number((30_001, 600_000)), "32000", "How long an inspection or positioning may stay without answer.";
     // A server that has lost its cluster notices that within ten seconds.
     GateConfirmMs = "gate.confirm_ms", READERS, number((10_000, 600_000)), "15000", "How long a stream must contradict what was seen of it before the partition stops.";
     // Shorter than a stream can be without a leader, which takes four seconds to be noticed at the least.

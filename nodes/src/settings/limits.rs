@@ -1,6 +1,6 @@
 //! What machines and shells get of the settings.
 
-use super::{Key, NodeKind, Settings, key};
+use super::{Key, NodeKind, PlacementFrom, Settings, key};
 use crate::gateway::Deadlines;
 use cloudlysis_core::runner::Mode;
 use cloudlysis_core::saga::HandOver;
@@ -22,6 +22,18 @@ impl Settings {
         Duration::from_millis(self.number(key))
     }
 
+    /// Which partition the node is.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        u32::try_from(self.number(Key::Partition)).expect("checked when it was loaded")
+    }
+
+    /// Where the tenants are.
+    #[must_use]
+    pub fn placement(&self) -> PlacementFrom {
+        PlacementFrom::parse(self.text(Key::Placement)).expect("checked when it was loaded")
+    }
+
     /// What a runner does.
     #[must_use]
     pub fn mode(&self) -> Mode {
@@ -35,16 +47,22 @@ impl Settings {
         }
     }
 
-    /// The folder of its store. Each half of a runner has its own: what one knows, the other must not take for its own.
+    /// The folder of its store. Each partition has its own, and each half of a runner: what one knows, the other must not
+    /// take for its own.
     #[must_use]
-    pub fn store_name(&self) -> &'static str {
-        match self.node() {
-            NodeKind::Aggregate | NodeKind::Projection | NodeKind::Gateway => self.node().name(),
+    pub fn store_name(&self) -> String {
+        let of_mode = match self.node() {
+            NodeKind::Aggregate | NodeKind::Gateway => return self.node().name().to_owned(),
+            NodeKind::Projection => self.node().name(),
             NodeKind::Runner => match self.mode() {
                 Mode::Combined(_) => "runner",
                 Mode::Sagas => "runner-saga",
                 Mode::Effects => "runner-effect",
             },
+        };
+        match self.partition() {
+            0 => of_mode.to_owned(),
+            partition => format!("{of_mode}-p{partition}"),
         }
     }
 

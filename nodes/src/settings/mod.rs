@@ -14,6 +14,7 @@
 //! | [`layers`] | where values come from |
 //! | [`fault`] | what is wrong |
 //! | [`limits`] | what machines get |
+//! | [`placed`] | where tenants are |
 //! | [`shown`] | `--dump-config`, and the table of the documentation |
 
 pub mod fault;
@@ -21,6 +22,7 @@ pub mod key;
 pub mod kind;
 pub mod layers;
 pub mod limits;
+mod placed;
 pub mod shown;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,7 @@ mod tests;
 pub use fault::SettingsError;
 pub use key::{Key, NodeKind};
 pub use layers::{Origin, Said};
+pub use placed::PlacementFrom;
 
 use crate::token::Token;
 use cloudlysis_core::manifest::suggest::closest;
@@ -139,6 +142,7 @@ impl Settings {
         demand(Key::EffectsCircuitPauseMs, Key::EffectsCircuitPauseMsMax, "at most", at_most);
         faults.extend(self.hand_over_of_one_half());
         faults.extend(self.two_tokens());
+        faults.extend(self.misplaced());
         faults
     }
 

@@ -21,6 +21,7 @@
 //! | [`manifests`], [`ids`], [`strangers`] | bad input: manifests, ids and payloads, streams and data directories |
 //! | [`clients`] | clients of others on the broker of a running shop |
 //! | [`separate`] | every node as a process of its own |
+//! | [`sharded`] | tenants in two partitions |
 //! | [`token`] | who may ask for what |
 //! | [`admin`] | operators over gRPC |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
@@ -51,6 +52,7 @@ mod rolling;
 mod schedules;
 mod secrets;
 mod separate;
+mod sharded;
 mod strangers;
 mod timers;
 mod token;
@@ -167,6 +169,8 @@ on_both_brokers!(
     admin::half_a_runner_says_which_half_it_is,
     reload::manifests_are_swapped_under_load_or_not_at_all,
     separate::four_processes_ship_an_order,
+    sharded::tenants_join_two_partitions_while_their_orders_come_in,
+    sharded::a_tenant_is_in_one_partition_and_stays_there,
     separate::sagas_and_effects_as_two_processes_carry_out_a_workload,
     separate::streams_are_created_only_on_request,
     separate::a_wrong_setting_is_refused_with_its_origin,

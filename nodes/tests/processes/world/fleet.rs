@@ -3,7 +3,7 @@
 use super::{Node, SHOP, World};
 
 /// The broker reserves the room it promises: all streams fit.
-const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
+pub(crate) const ROOM: [&str; 4] = ["--events-gib", "1", "--workflow-gib", "1"];
 
 /// The nodes that a runner needs; each is started again where it was.
 #[derive(Debug)]

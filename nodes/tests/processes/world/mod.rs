@@ -1,6 +1,6 @@
 //! A broker, the shop's services and a folder for everybody's files; nodes are started in it as a test likes.
 
-mod fleet;
+pub(crate) mod fleet;
 mod link;
 mod node;
 mod services;

@@ -112,7 +112,7 @@ impl Shop {
         self.get_as("", path).await
     }
 
-    async fn get_as(&self, tenant: &str, path: &str) -> Result<Answer, String> {
+    pub(crate) async fn get_as(&self, tenant: &str, path: &str) -> Result<Answer, String> {
         let request = self.client.get(format!("{}{path}", self.address.get()));
         self.send(tenant, request).await
     }

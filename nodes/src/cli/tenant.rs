@@ -1,0 +1,40 @@
+//! `cloudlysis tenant`: what.
+
+use clap::{Args, Subcommand};
+
+/// `cloudlysis tenant`: what.
+#[derive(Debug, Subcommand)]
+pub enum Tenant {
+    /// List the tenants that are placed, and where.
+    Ls {
+        /// Where the bucket is.
+        #[command(flatten)]
+        at: PlacementBroker,
+    },
+    /// Place tenants in a partition, for good: its nodes take them in while they run.
+    Place {
+        /// Where the bucket is.
+        #[command(flatten)]
+        at: PlacementBroker,
+        /// Who; the default tenant is `_`.
+        #[arg(required = true)]
+        tenants: Vec<String>,
+        /// Where.
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..=999))]
+        partition: u32,
+        /// Copies of the bucket, when it is made.
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5))]
+        replicas: u32,
+    },
+}
+
+/// Where the bucket is.
+#[derive(Debug, Args)]
+pub struct PlacementBroker {
+    /// The NATS server, with JetStream enabled.
+    #[arg(long, value_name = "URL", default_value = "nats://127.0.0.1:4222", env = "CLOUDLYSIS_BROKER")]
+    pub broker: String,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+}
