@@ -12,9 +12,12 @@
 //!
 //! Not here: where a placement is kept, and how a partition comes to have another tenant ([`gate`](crate::gate)).
 
+use crate::halt::{Fence, Halt};
+use crate::store::{Table, View};
 use crate::wire::id::{IdError, TenantId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -199,6 +202,56 @@ impl Placement {
     }
 }
 
+/// Tables whose keys begin with a tenant, and what stands before it.
+const BY_TENANT: [(Table, &str); 5] = [
+    (Table::Saga, "saga:"),
+    (Table::SagaForgotten, "forgotten:"),
+    (Table::Effect, "dedupe:"),
+    (Table::Timer, "timer:"),
+    (Table::View, "view:"),
+];
+
+/// Whether a store that had all tenants has only what is of these.
+///
+/// # Errors
+/// [`Fence::TenantsTaken`] when somebody else has rows in it.
+pub(crate) fn check_narrowing(narrows: bool, tenants: &Tenants, view: &dyn View) -> Result<(), Halt> {
+    let other = if narrows { other_than(tenants, view)? } else { None };
+    other.map_or(Ok(()), |other| {
+        let (what, placed) = ("this data directory".to_owned(), tenants.to_string());
+        Err(Fence::TenantsTaken { consumer: what, tenants: other, placed }.into())
+    })
+}
+
+/// Somebody else than these of whom there are rows in a store. Takes a step for every tenant, not for every row.
+///
+/// # Errors
+/// When a table cannot be read.
+fn other_than(tenants: &Tenants, view: &dyn View) -> Result<Option<String>, Halt> {
+    for (table, space) in BY_TENANT {
+        let mut from = space.as_bytes().to_vec();
+        loop {
+            let mut found = None;
+            view.scan(table, &from, &mut |key, _| {
+                found = Some(key.to_vec());
+                ControlFlow::Break(())
+            })?;
+            let Some(token) = found.as_deref().and_then(|key| token_in(key, space)) else { break };
+            if TenantId::from_token(&token).is_none_or(|tenant| !tenants.has(&tenant)) {
+                return Ok(Some(token));
+            }
+            // A `;` follows a `:`, and so all rows of this tenant.
+            from = format!("{space}{token};").into_bytes();
+        }
+    }
+    Ok(None)
+}
+
+fn token_in(key: &[u8], space: &str) -> Option<String> {
+    let rest = std::str::from_utf8(key.strip_prefix(space.as_bytes())?).ok()?;
+    Some(rest.split(':').next()?.to_owned())
+}
+
 /// A tenant as people write it where nothing would be lost: `_` is the default one.
 ///
 /// # Errors
@@ -219,6 +272,9 @@ pub fn read_partition(text: &str) -> Result<u32, PlacementError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::MemoryStore;
+    use crate::wire::id::{EntityId, Name};
+    use crate::wire::keys;
 
     fn tenant(raw: &str) -> TenantId {
         TenantId::parse(raw).expect("a tenant")
@@ -240,6 +296,26 @@ mod tests {
             (Placement::One.tenants_of(0), Placement::One.partition_of(&tenant("x"))),
             (Tenants::All, Some(0))
         );
+    }
+
+    #[test]
+    fn whoever_else_has_rows_in_a_store_is_found() {
+        let mut store = MemoryStore::default();
+        let own: Tenants = [tenant(""), tenant("acme")].into_iter().collect();
+        let mut put = |table, key: Vec<u8>| store.rows.insert((table, key), Vec::new());
+        let saga = Name::parse("checkout").expect("a name");
+        let id = EntityId::parse("o-1").expect("an id");
+        for whose in ["", "acme"] {
+            put(Table::Saga, keys::saga(&tenant(whose), &saga, &id));
+            put(Table::View, keys::view(&tenant(whose), &saga, &id));
+        }
+        assert_eq!(other_than(&own, &store), Ok(None));
+        let mut with = store.clone();
+        with.rows.insert((Table::SagaForgotten, keys::saga_forgotten(&tenant("acme2"), &saga)), Vec::new());
+        assert_eq!(other_than(&own, &with), Ok(Some("acme2".into())));
+        assert_eq!(other_than(&Tenants::All, &with), Ok(None));
+        store.rows.insert((Table::View, keys::view(&tenant("zeta"), &saga, &id)), Vec::new());
+        assert_eq!(other_than(&own, &store), Ok(Some("zeta".into())));
     }
 
     #[test]

@@ -18,9 +18,11 @@ use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::wire::answer::{PublishRefused, publish_outcome};
 use cloudlysis_core::wire::headers::Headers;
 use cloudlysis_core::wire::id::TenantId;
+use cloudlysis_core::wire::stream::PlatformStream;
+use cloudlysis_core::wire::subject::tenant_of;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
 /// The bucket's name.
@@ -56,6 +58,34 @@ pub enum BucketError {
     /// There are too many.
     #[error(transparent)]
     Placement(#[from] PlacementError),
+}
+
+/// Everybody who has ever had an event, as far as the stream still has it.
+///
+/// # Errors
+/// When the broker does not say; more than [`TENANTS_MAX`] cannot be placed.
+pub async fn tenants_with_events(broker: &Broker) -> Result<BTreeSet<TenantId>, BucketError> {
+    let (mut tenants, mut offset) = (BTreeSet::new(), 0);
+    loop {
+        let endpoint = format!("STREAM.INFO.{}", PlatformStream::AggregateEvents);
+        let page = match broker
+            .api::<StreamInfo>(&endpoint, &json!({ "subjects_filter": ">", "offset": offset }))
+            .await
+        {
+            ApiAnswer::Ok(info) => info.state.subjects,
+            ApiAnswer::Error(error) if error.err_code == err_code::STREAM_NOT_FOUND => return Ok(tenants),
+            ApiAnswer::Error(error) => return Err(BucketError::Refused(error)),
+            ApiAnswer::NoAnswer => return Err(BucketError::NoAnswer),
+        };
+        if page.is_empty() {
+            return Ok(tenants);
+        }
+        offset += page.len();
+        tenants.extend(page.keys().filter_map(|subject| tenant_of(subject)));
+        if tenants.len() > TENANTS_MAX {
+            return Err(PlacementError::TooMany.into());
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,7 @@ use crate::partition::Reload;
 use crate::settings::{PlacementFrom, Settings};
 use cloudlysis_core::placement::Tenants;
 use cloudlysis_io_nats::broker::Broker;
-use cloudlysis_io_nats::placement::{Bucket, BucketError};
+use cloudlysis_io_nats::placement::{Bucket, BucketError, tenants_with_events};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -23,6 +23,8 @@ const READ_EVERY: Duration = Duration::from_secs(1);
 pub struct Placed {
     partition: u32,
     tenants: watch::Sender<Tenants>,
+    /// Nobody else has ever had an event.
+    narrows: bool,
     /// Where there may be more.
     bucket: Option<Bucket>,
 }
@@ -31,14 +33,15 @@ impl Placed {
     /// All of them, in partition 0.
     #[must_use]
     pub fn all() -> Self {
-        Self { partition: 0, tenants: watch::Sender::new(Tenants::All), bucket: None }
+        Self { partition: 0, tenants: watch::Sender::new(Tenants::All), narrows: false, bucket: None }
     }
 
-    /// As settings say; waits until the bucket can be read, where they name that.
+    /// As settings say; waits until the bucket can be read, where they name that. `had_all`: the store may have had all
+    /// tenants before.
     ///
     /// # Errors
-    /// When the broker refuses to say what is in the bucket.
-    pub async fn find(settings: &Settings, broker: &Broker) -> Result<Self, BucketError> {
+    /// When the broker refuses to say what is in the bucket, or who has events.
+    pub async fn find(settings: &Settings, broker: &Broker, had_all: bool) -> Result<Self, BucketError> {
         let partition = settings.partition();
         let (tenants, bucket) = match settings.placement() {
             PlacementFrom::All => (Tenants::All, None),
@@ -57,14 +60,24 @@ impl Placed {
                 }
             }
         };
-        tracing::info!(partition, %tenants, "placed");
-        Ok(Self { partition, tenants: watch::Sender::new(tenants), bucket })
+        let narrows = had_all && tenants != Tenants::All && {
+            let with_events = tenants_with_events(broker).await?;
+            with_events.into_iter().collect::<Tenants>().lacking_in(&tenants).is_none()
+        };
+        tracing::info!(partition, %tenants, narrows, "placed");
+        Ok(Self { partition, tenants: watch::Sender::new(tenants), narrows, bucket })
     }
 
     /// Which partition.
     #[must_use]
     pub const fn partition(&self) -> u32 {
         self.partition
+    }
+
+    /// Whether a store that had all tenants may go on with these.
+    #[must_use]
+    pub const fn narrows(&self) -> bool {
+        self.narrows
     }
 
     /// Its tenants.

@@ -126,10 +126,10 @@ impl Gate {
                     }
                     cx.mark(Mark::GateAdopted);
                     self.checkpoint = Checkpoint::default();
-                    self.members.catch_up = None;
+                    self.nothing_to_catch_up_with(cx);
                 }
                 self.doubted_since = None;
-                self.join(self.checkpoint.incarnation.is_none(), cx);
+                self.join(cx);
                 // What may be missing now is accepted for good: the next binding must not find the same gap again.
                 let skipped_seq = facts.first_seq.saturating_sub(1);
                 let removed = checkpoint::removed(self.config.stream, &facts);

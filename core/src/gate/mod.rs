@@ -105,6 +105,8 @@ pub struct Config {
     pub filters: Vec<Filter>,
     /// Whose messages it lets through.
     pub tenants: Tenants,
+    /// Nobody else has ever had a message on the stream: who had all tenants may go on with these.
+    pub narrows: bool,
     /// The id of our store: two stores must not share a consumer.
     pub store_id: String,
     /// Take over a consumer of another store, and accept that messages before our first were removed.
@@ -302,6 +304,8 @@ pub struct Gate {
     checkpoint: Checkpoint,
     /// Durable.
     members: Members,
+    /// They are not in the table yet.
+    members_unsaid: bool,
     /// Lost on purpose.
     phase: Phase,
     /// Since when the stream contradicts what was seen. Lost on purpose.
@@ -324,12 +328,13 @@ impl Gate {
             Some(row) => Checkpoint::decode(row)?,
             None => Checkpoint::default(),
         };
-        let members = Self::members(&config, checkpoint.incarnation.is_some(), view)?;
+        let (members, members_unsaid) = Self::members(&config, checkpoint.incarnation.is_some(), view)?;
         Ok(Self {
             config,
             key,
             checkpoint,
             members,
+            members_unsaid,
             phase: Phase::Unbound(Unbound::at_once()),
             doubted_since: None,
             met_owner: None,
@@ -434,7 +439,7 @@ impl Gate {
         };
         invariant!(stored == self.checkpoint, Gate3, "memory {:?}, table {stored:?}", self.checkpoint);
         let members = Members::read(&self.config.consumer, view)?.unwrap_or_default();
-        let stands = self.checkpoint.incarnation.is_none() || members == self.members;
+        let stands = self.members_unsaid || members == self.members;
         invariant!(stands, Gate8, "memory {:?}, table {members:?}", self.members);
         if let Phase::Bound(bound) = &self.phase {
             let asked = bound.asked();

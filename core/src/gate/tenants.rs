@@ -28,13 +28,14 @@ use crate::halt::{Fence, Halt};
 use crate::marks::Mark;
 use crate::placement::Tenants;
 use crate::quirks::Quirk;
-use crate::store::{Table, View};
+use crate::store::{Table, View, scan_prefix};
 use crate::wire::id::TenantId;
 use crate::wire::keys;
 use crate::wire::stream::{ConsumerName, PlatformStream};
 use crate::wire::subject::{Filter, tenant_of};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 /// Tenants that joined, and what of them is still to be applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -160,14 +161,32 @@ impl Gate {
         self.members.passed(tenant, self.checkpoint.seq)
     }
 
-    /// What a store has of tenants, and that nobody takes any of them away from it.
-    pub(super) fn members(config: &super::Config, bound: bool, view: &dyn View) -> Result<Members, Halt> {
+    /// Whether a store has a placement on record, for any of its consumers.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn is_placed(view: &dyn View) -> Result<bool, Halt> {
+        let mut found = false;
+        scan_prefix(view, Table::Meta, b"tenants:", &mut |_, _| {
+            found = true;
+            ControlFlow::Break(())
+        })?;
+        Ok(found)
+    }
+
+    /// What a store has of tenants, and whether that is yet to be said; or that it would lose some.
+    pub(super) fn members(
+        config: &super::Config,
+        bound: bool,
+        view: &dyn View,
+    ) -> Result<(Members, bool), Halt> {
         let found = Members::read(&config.consumer, view)?;
+        let own = || (Members { tenants: config.tenants.clone(), catch_up: None }, true);
         let members = match found {
             Some(members) => members,
-            // A store of a release that knew no placement has all of them.
-            None if bound => Members::default(),
-            None => return Ok(Members { tenants: config.tenants.clone(), catch_up: None }),
+            None if !bound || config.narrows => return Ok(own()),
+            // A store that never heard of a placement has all of them.
+            None => Members::default(),
         };
         // A store that has some cannot tell what it passed of all others.
         let opened = config.tenants == Tenants::All && members.tenants != Tenants::All;
@@ -181,7 +200,7 @@ impl Gate {
                 let (consumer, placed) = (config.consumer.to_string(), config.tenants.to_string());
                 Err(Fence::TenantsTaken { consumer, tenants, placed }.into())
             }
-            None => Ok(members),
+            None => Ok((members, false)),
         }
     }
 
@@ -191,8 +210,7 @@ impl Gate {
     }
 
     /// Those that are ours from now on are, and what they missed is to be applied first.
-    pub(super) fn join<I>(&mut self, fresh: bool, cx: &mut Cx<'_, I, Effect>) {
-        let key = keys::tenants(&self.config.consumer);
+    pub(super) fn join<I>(&mut self, cx: &mut Cx<'_, I, Effect>) {
         if let Some(joined) = self.members.joined_by(&self.config.tenants, self.checkpoint.seq) {
             cx.mark(Mark::GateTenantJoined);
             self.members = joined;
@@ -200,8 +218,8 @@ impl Gate {
                 self.members.catch_up = None;
             }
             self.stage_members(cx);
-        } else if fresh && self.members.tenants != Tenants::All {
-            cx.put(Table::Meta, &key, &self.members.encode());
+        } else if std::mem::take(&mut self.members_unsaid) && self.members.tenants != Tenants::All {
+            self.stage_members(cx);
         }
     }
 
@@ -211,6 +229,13 @@ impl Gate {
         match &self.members.catch_up {
             Some(catch_up) => cx.put(Table::Meta, &keys::catch_up(consumer), &keys::position(catch_up.seq)),
             None => cx.delete(Table::Meta, &keys::catch_up(consumer)),
+        }
+    }
+
+    /// The stream is another one, of which nothing was applied.
+    pub(super) fn nothing_to_catch_up_with<I>(&mut self, cx: &mut Cx<'_, I, Effect>) {
+        if self.members.catch_up.take().is_some() {
+            self.stage_members(cx);
         }
     }
 

@@ -35,7 +35,7 @@ use crate::drain::{Drain, Left, Report};
 use crate::gate::{self, Admission, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::{Fence, Halt};
 use crate::manifest::ProjectionDef;
-use crate::placement::Tenants;
+use crate::placement::{self, Tenants};
 use crate::quarantine::{self, Quarantine};
 use crate::quirks::Quirks;
 use crate::store::{Table, View};
@@ -55,6 +55,8 @@ pub struct Config {
     pub partition: u32,
     /// Its tenants.
     pub tenants: Tenants,
+    /// Nobody else has ever had an event: a store that had all tenants may go on with these.
+    pub narrows: bool,
     /// The id of our store.
     pub store_id: String,
     /// Take over consumers of another store.
@@ -182,6 +184,7 @@ impl Machine for Projection {
     type Durable = (BTreeMap<Name, Checkpoint>, quarantine::Durable);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
+        placement::check_narrowing(config.narrows, &config.tenants, view)?;
         let mut gates = BTreeMap::new();
         for (at, (name, definition)) in config.definitions.iter().enumerate() {
             let built_by = view.get(Table::Meta, &definition_key(name))?;
@@ -193,6 +196,7 @@ impl Machine for Projection {
                 stream: PlatformStream::AggregateEvents,
                 filters: definition.aggregates().iter().map(Filter::aggregates).collect(),
                 tenants: config.tenants.clone(),
+                narrows: config.narrows,
                 store_id: config.store_id.clone(),
                 adopt: config.adopt,
                 rereads: false,

@@ -48,7 +48,7 @@ use crate::gate::{self, Admitted, Checkpoint, Delivery, Gate, Standing};
 use crate::halt::Halt;
 use crate::manifest::{EffectDef, SagaDef, ScheduleDef};
 use crate::outbox::{self, Entry, Outbox};
-use crate::placement::Tenants;
+use crate::placement::{self, Tenants};
 use crate::program::Natives;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::{self, Quarantine};
@@ -83,6 +83,8 @@ pub struct Config {
     pub partition: u32,
     /// Its tenants.
     pub tenants: Tenants,
+    /// Nobody else has ever had an event: a store that had all tenants may go on with these.
+    pub narrows: bool,
     /// The id of our store.
     pub store_id: String,
     /// Take over consumers of another store.
@@ -284,6 +286,7 @@ impl Machine for Runner {
             quirks: config.quirks,
         };
         let sagas = Sagas::recover(sagas, view)?;
+        placement::check_narrowing(config.narrows, &config.tenants, view)?;
         let mut gates = BTreeMap::new();
         for source in config.mode.sources().iter().copied() {
             let filters = route::filters(source, &sagas);
@@ -294,6 +297,7 @@ impl Machine for Runner {
                 stream: source.stream(),
                 filters,
                 tenants: config.tenants.clone(),
+                narrows: config.narrows,
                 store_id: config.store_id.clone(),
                 adopt: config.adopt,
                 // Sagas know the causes they applied, effects their commands.

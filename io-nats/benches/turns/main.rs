@@ -196,6 +196,7 @@ fn config(app: &App) -> Config {
         mode: Mode::Combined(HandOver::Commit),
         partition: 0,
         tenants: Tenants::All,
+        narrows: false,
         store_id: "bench".into(),
         adopt: false,
         gate_limits: gate::Limits {

@@ -17,8 +17,11 @@ pub enum Tenant {
         #[command(flatten)]
         at: PlacementBroker,
         /// Who; the default tenant is `_`.
-        #[arg(required = true)]
+        #[arg(required_unless_present = "existing")]
         tenants: Vec<String>,
+        /// Everybody who has events: for a partition that had all tenants so far.
+        #[arg(long, conflicts_with = "tenants")]
+        existing: bool,
         /// Where.
         #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..=999))]
         partition: u32,

@@ -20,6 +20,7 @@ use crate::runner::{Application, RunnerEdge, Targets, Watcher};
 use crate::server;
 use crate::settings::{Key, Settings};
 use axum::Router;
+use cloudlysis_core::gate::Gate;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::runner::Mode;
@@ -141,6 +142,11 @@ pub(super) fn has_history(store: &HeedStore) -> bool {
     found || !matches!(scanned, Ok(Ok(())))
 }
 
+/// Whether a store knows which tenants it has. One that cannot be read is not narrowed.
+pub(super) fn is_placed(store: &HeedStore) -> bool {
+    !matches!(store.snapshots().read(|view| Gate::is_placed(view)), Ok(Ok(false)))
+}
+
 /// Tells a partition when the broker comes and goes.
 fn follow_connection<I: Send + 'static>(broker: &Broker, inputs: &mpsc::Sender<I>, changed: fn(bool) -> I) {
     let mut changes = broker.connection().changes();
@@ -227,6 +233,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let views = common.app.projections.keys().cloned().collect();
     let queries = Queries::new(views, common.placed.tenants(), snapshots.clone());
     let (partition, tenants) = (common.placed.partition(), common.placed.tenants());
+    let narrows = common.placed.narrows();
     let info = json!({ "store": store.store_id(), "partition": common.placed.partition(), "views": names(common.app.projections.keys()) });
     let (definitions, seed, settings) =
         (common.app.projections.clone(), seed(&store), common.settings.clone());
@@ -235,6 +242,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
         definitions: definitions.clone(),
         partition,
         tenants: tenants.borrow().clone(),
+        narrows,
         store_id: store_id.clone(),
         adopt: settings.is_on(Key::Adopt),
         gate_limits: settings.gate_limits(),
@@ -334,6 +342,7 @@ pub(super) fn runner_watched(
     let store_id = store.store_id().to_owned();
     let settings = common.settings.clone();
     let (partition, tenants) = (common.placed.partition(), common.placed.tenants());
+    let narrows = common.placed.narrows();
     let config = move || {
         let app = Arc::clone(&application.borrow().app);
         let (sagas, schedules, effects) = of_mode(&app);
@@ -345,6 +354,7 @@ pub(super) fn runner_watched(
             mode,
             partition,
             tenants: tenants.borrow().clone(),
+            narrows,
             store_id: store_id.clone(),
             adopt: settings.is_on(Key::Adopt),
             gate_limits: settings.gate_limits(),

@@ -101,7 +101,9 @@ async fn serve_partition(
     let (folder, vars) = (flags.application.app_dir.clone(), flags.application.overrides());
     let read: Read = Arc::new(move || application::load(&folder, &vars));
     let placed = match settings.node() {
-        NodeKind::Projection | NodeKind::Runner => Placed::find(&settings, &broker).await?,
+        NodeKind::Projection | NodeKind::Runner => {
+            Placed::find(&settings, &broker, has_history && !node::is_placed(&store)).await?
+        }
         NodeKind::Aggregate | NodeKind::Gateway => Placed::all(),
     };
     let common = Common { app: Arc::clone(app), broker, settings, secrets, read: Some(read), placed };

@@ -5,13 +5,13 @@ use crate::cli::{PlacementBroker, Tenant};
 use cloudlysis_core::placement::{Placement, read_tenant};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
-use cloudlysis_io_nats::placement::{Bucket, BucketError};
+use cloudlysis_io_nats::placement::{Bucket, BucketError, tenants_with_events};
 use serde_json::json;
 
 pub(super) async fn run(what: Tenant) -> Result<(), CommandError> {
     match what {
         Tenant::Ls { at } => {
-            let map = match open(&at).await?.read().await {
+            let map = match open(&at).await?.1.read().await {
                 Ok(Placement::Map(map)) => map,
                 Ok(Placement::One) | Err(BucketError::Missing) => Default::default(),
                 Err(error) => return Err(error.into()),
@@ -25,10 +25,16 @@ pub(super) async fn run(what: Tenant) -> Result<(), CommandError> {
             }
             Ok(())
         }
-        Tenant::Place { at, tenants, partition, replicas } => {
-            let mut bucket = open(&at).await?;
+        Tenant::Place { at, tenants, existing, partition, replicas } => {
+            let (broker, mut bucket) = open(&at).await?;
+            let named = tenants
+                .into_iter()
+                .map(|tenant| read_tenant(&tenant).map_err(|error| CommandError::Tenant { tenant, error }));
+            let mut tenants = named.collect::<Result<Vec<_>, _>>()?;
+            if existing {
+                tenants.extend(tenants_with_events(&broker).await?);
+            }
             for tenant in tenants {
-                let tenant = read_tenant(&tenant).map_err(|error| CommandError::Tenant { tenant, error })?;
                 let changed = bucket.place(&tenant, partition, replicas).await?;
                 let before = if changed { "" } else { ", as before" };
                 say(&if at.json {
@@ -42,7 +48,7 @@ pub(super) async fn run(what: Tenant) -> Result<(), CommandError> {
     }
 }
 
-async fn open(at: &PlacementBroker) -> Result<Bucket, CommandError> {
+async fn open(at: &PlacementBroker) -> Result<(Broker, Bucket), CommandError> {
     let connection = Connection::open(&Options {
         url: at.broker.clone(),
         name: "cloudlysis-tenant".to_owned(),
@@ -50,5 +56,6 @@ async fn open(at: &PlacementBroker) -> Result<Bucket, CommandError> {
         seed: u64::from(std::process::id()),
     })
     .await?;
-    Ok(Bucket::new(Broker::new(connection)))
+    let broker = Broker::new(connection);
+    Ok((broker.clone(), Bucket::new(broker)))
 }

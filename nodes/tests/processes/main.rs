@@ -171,6 +171,7 @@ on_both_brokers!(
     separate::four_processes_ship_an_order,
     sharded::tenants_join_two_partitions_while_their_orders_come_in,
     sharded::a_tenant_is_in_one_partition_and_stays_there,
+    sharded::one_partition_becomes_two_and_keeps_its_tenants,
     separate::sagas_and_effects_as_two_processes_carry_out_a_workload,
     separate::streams_are_created_only_on_request,
     separate::a_wrong_setting_is_refused_with_its_origin,

@@ -4,7 +4,7 @@ use crate::audit::Books;
 use crate::workload::{Dice, TENANTS, Workload};
 use crate::world::fleet::ROOM;
 use crate::world::shop::{Command, Shop};
-use crate::world::{Node, SOON, World, cloudlysis, eventually, note};
+use crate::world::{Fleet, Node, SOON, World, cloudlysis, eventually, note};
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -161,6 +161,62 @@ pub(crate) async fn a_tenant_is_in_one_partition_and_stays_there(world: World) {
     first.ready().await;
     shop.accepted(&Command::place("acme", "o-3")).await;
     shop.order_becomes("acme", "o-3", "shipped").await;
+    let twice: Vec<_> =
+        world.services.operations().await.into_iter().filter(|own| own.requests > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+}
+
+/// A shop that has grown: its one partition keeps the tenants it has, and those that come are in another one.
+pub(crate) async fn one_partition_becomes_two_and_keeps_its_tenants(world: World) {
+    let mut fleet = Fleet::start(&world).await;
+    let mut runner = fleet.runner(&world, &[]).await;
+    let shop = fleet.gateway.shop();
+    for name in ["acme", ""] {
+        shop.accepted(&Command::add_stock(name, "tea", 10)).await;
+        shop.accepted(&Command::place(name, "o-1")).await;
+        shop.order_becomes(name, "o-1", "shipped").await;
+    }
+    // Not everybody it has is placed there: it does not go on.
+    let (code, said) = tenant(&world, &["place", "acme", "--partition", "0"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    runner.kill();
+    let gateway = fleet.gateway.url();
+    let of = async |partition: &str| {
+        let further = [&at(partition, "bucket")[..], &["--gateway", &gateway]].concat();
+        world.serve("runner", "data", &further).await
+    };
+    halted(&of("0").await, "all tenants on record").await;
+    let (code, said) = tenant(&world, &["place", "--existing", "--partition", "0"]).await;
+    assert_eq!((code, said.contains("_ is in partition 0")), (Some(0), true), "{said}");
+    let mut first = of("0").await;
+    first.ready().await;
+    fleet.projection.kill();
+    let mut views = Vec::new();
+    for partition in ["0", "1"] {
+        let mut node = world.serve("projection", "data", &at(partition, "bucket")).await;
+        node.ready().await;
+        views.push(node);
+    }
+    let urls = format!("{},{}", views[0].url(), views[1].url());
+    let mut queries =
+        world.serve_gateway(&["--aggregate", &fleet.aggregate.url(), "--projection", &urls]).await;
+    queries.ready().await;
+    let shop = queries.shop();
+    let mut second = of("1").await;
+    second.ready().await;
+    let (code, said) = tenant(&world, &["place", "globex", "--partition", "1"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    for name in ["acme", "", "globex"] {
+        shop.accepted(&Command::add_stock(name, "tea", 10)).await;
+        shop.accepted(&Command::place(name, "o-2")).await;
+    }
+    for name in ["acme", "", "globex"] {
+        shop.order_becomes(name, "o-2", "shipped").await;
+    }
+    let (first, second) = (first.shop(), second.shop());
+    let sagas =
+        [sagas_of(&first, "acme").await, sagas_of(&first, "").await, sagas_of(&second, "globex").await];
+    assert_eq!((sagas, sagas_of(&first, "globex").await, sagas_of(&second, "acme").await), ([2, 2, 1], 0, 0));
     let twice: Vec<_> =
         world.services.operations().await.into_iter().filter(|own| own.requests > 1).collect();
     assert!(twice.is_empty(), "{twice:?}");

@@ -17,6 +17,7 @@ pub(super) fn node(plan: &Plan) -> Node<Projection> {
         definitions: shop().projections.clone(),
         partition: 0,
         tenants: Tenants::All,
+        narrows: false,
         store_id: "projection-store".to_owned(),
         adopt: false,
         gate_limits: plan.gate,

@@ -47,6 +47,7 @@ fn of_mode(plan: &Plan, id: NodeId, mode: Mode) -> Node<Runner> {
         mode,
         partition: 0,
         tenants: Tenants::All,
+        narrows: false,
         store_id: format!("{id}-store"),
         adopt: false,
         gate_limits: plan.gate,

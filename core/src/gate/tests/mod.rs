@@ -158,6 +158,7 @@ fn config() -> Config {
         stream: PlatformStream::AggregateEvents,
         filters: vec![Filter::parse("tenant.*.aggregate.order.*").expect("a filter")],
         tenants: Tenants::All,
+        narrows: false,
         store_id: "store-a".into(),
         adopt: false,
         rereads: false,

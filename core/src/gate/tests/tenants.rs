@@ -154,6 +154,18 @@ fn no_tenant_is_taken_from_a_store_that_has_it() {
     assert_eq!(taken(&bench, config()), Some("acme, globex".into()), "nor is it opened to all");
     let bench = live(Bench::new(config()), config(), &mut upstream);
     assert_eq!(taken(&bench, of(&["acme"])), Some("all tenants".into()));
+    // Whoever looked knows that there are no others.
+    let narrows = || Config { narrows: true, ..of(&["acme", "globex"]) };
+    let bench = live(bench, narrows(), &mut upstream);
+    upstream.store(&order("initech"), Headers::default(), "x");
+    let bench = live(bench, of(&["acme", "globex"]), &mut upstream);
+    assert_eq!(
+        (log(&bench), taken(&bench, config())),
+        (vec![1, 2], Some("acme, globex".into())),
+        "it is on record"
+    );
+    let bench = live(bench, of(&["acme", "globex", "initech"]), &mut upstream);
+    assert_eq!(log(&bench), [1, 2, 3]);
 }
 
 fn joining(subjects: Vec<&'static str>) -> impl Strategy<Value = Op> {

@@ -64,6 +64,7 @@ fn config(view: &str) -> Config {
         definitions,
         partition: 0,
         tenants: Tenants::All,
+        narrows: false,
         store_id: "store-a".into(),
         adopt: false,
         gate_limits: GATE_LIMITS,

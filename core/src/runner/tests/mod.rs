@@ -97,6 +97,7 @@ fn config() -> Config {
         schedules: app.schedules,
         partition: 0,
         tenants: Tenants::All,
+        narrows: false,
         store_id: "store-a".into(),
         adopt: false,
         gate_limits: GATE_LIMITS,
