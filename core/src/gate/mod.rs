@@ -32,7 +32,7 @@
 //! - INV-GATE-7: who met the consumer of another store asks for nothing, and stops, also when that consumer is away for
 //!   a moment: its owner deletes and makes it anew whenever it binds.
 //!
-//! Whose messages it lets through, and how that grows: [`tenants`].
+//! Whose messages it lets through, and how that grows: `tenants`.
 //!
 //! Not here: what a message means, quarantine, how many partitions there are.
 

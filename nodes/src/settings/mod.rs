@@ -22,7 +22,7 @@ pub mod key;
 pub mod kind;
 pub mod layers;
 pub mod limits;
-mod placed;
+pub mod placed;
 pub mod shown;
 #[cfg(test)]
 mod tests;

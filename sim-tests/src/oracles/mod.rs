@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`logs`] | every message the broker stores | INV-AGG-1, INV-AGG-2, INV-ONCE-1, INV-TEN-1 |
 //! | [`answers`] | every answer to a command | INV-AGG-2, INV-AGG-7 |
-//! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
+//! | [`rows`] | every row a node commits | INV-AGG-6, INV-GATE-1, INV-GATE-2, INV-GATE-8, INV-DRN-1, INV-SAGA-1 to 3, 6 and 7, INV-EFF-1, 2, 4, INV-OUT-2, INV-QRN-1 |
 //! | [`quarantine`] | everything that leaves a quarantine | INV-QRN-1, INV-QRN-4 |
 //! | [`calls`] | every call that leaves for the outside | INV-EFF-6, INV-EFF-8 |
 //! | [`timers`] | every timer a node sets, fires or cancels | INV-SCH-2, INV-SCH-3 |
@@ -33,9 +33,9 @@ pub mod ledger;
 pub mod logs;
 pub mod outbox;
 pub mod quarantine;
-pub mod reach;
+mod reach;
 pub mod recurring;
-mod rows;
+pub mod rows;
 pub mod timers;
 pub mod views;
 

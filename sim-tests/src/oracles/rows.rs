@@ -32,7 +32,7 @@ const UNDOING: [&str; 3] = ["refund", "release", "give_back"];
 
 /// Watches rows.
 #[derive(Clone, Debug)]
-pub(super) struct Rows {
+pub struct Rows {
     /// Checkpoint row → the stream and consumer it belongs to.
     checkpoints: BTreeMap<Vec<u8>, (PlatformStream, ConsumerName)>,
 }

@@ -170,7 +170,7 @@ fn no_tenant_is_taken_from_a_store_that_has_it() {
 
 fn joining(subjects: Vec<&'static str>) -> impl Strategy<Value = Op> {
     let tenant = prop::sample::select(vec!["globex", "initech"]);
-    prop_oneof![60 => op_with(subjects), 2 => tenant.prop_map(|tenant| Op::Join { tenant })]
+    prop_oneof![40 => op_with(subjects), 4 => tenant.prop_map(|tenant| Op::Join { tenant })]
 }
 
 fn events() -> Vec<&'static str> {
