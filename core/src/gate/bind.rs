@@ -72,7 +72,7 @@ impl Gate {
         let give_up_at = now.mono.plus_ms(self.config.limits.request_timeout_ms);
         let seen = self.checkpoint.evidence();
         let mut look_at = places(&seen);
-        if self.is_joined() && !look_at.contains(&self.checkpoint.seq) {
+        if self.is_joined() && self.checkpoint.seq > 0 && !look_at.contains(&self.checkpoint.seq) {
             look_at.push(self.checkpoint.seq);
         }
         self.phase = Phase::Unbound(Unbound::Inspecting { token, give_up_at, attempt: attempt + 1, seen });

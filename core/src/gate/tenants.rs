@@ -28,7 +28,7 @@ use crate::halt::{Fence, Halt};
 use crate::marks::Mark;
 use crate::placement::Tenants;
 use crate::quirks::Quirk;
-use crate::store::{Table, View, scan_prefix};
+use crate::store::{Table, View};
 use crate::wire::id::TenantId;
 use crate::wire::keys;
 use crate::wire::stream::{ConsumerName, PlatformStream};
@@ -161,17 +161,22 @@ impl Gate {
         self.members.passed(tenant, self.checkpoint.seq)
     }
 
-    /// Whether a store has a placement on record, for any of its consumers.
+    /// Whether a store has it on record for each of its consumers whose messages it let through.
     ///
     /// # Errors
-    /// When the table cannot be read.
+    /// When a table cannot be read.
     pub fn is_placed(view: &dyn View) -> Result<bool, Halt> {
-        let mut found = false;
-        scan_prefix(view, Table::Meta, b"tenants:", &mut |_, _| {
-            found = true;
-            ControlFlow::Break(())
+        let mut consumers = Vec::new();
+        view.scan(Table::Checkpoint, b"", &mut |key, _| {
+            consumers.extend(key.strip_prefix(b"checkpoint:").map(<[u8]>::to_vec));
+            ControlFlow::Continue(())
         })?;
-        Ok(found)
+        for consumer in consumers {
+            if view.get(Table::Meta, &[b"tenants:", &consumer[..]].concat())?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// What a store has of tenants, and whether that is yet to be said; or that it would lose some.
@@ -267,6 +272,9 @@ impl Gate {
 
     pub(super) fn belonging(&self, delivery: &Delivery) -> Belonging {
         let seq = delivery.stream_seq;
+        if self.config.tenants == Tenants::All {
+            return if seq <= self.checkpoint.seq { Belonging::Seen } else { Belonging::Next };
+        }
         // What names no tenant is everybody's: nothing is lost that nobody may read.
         let tenant = tenant_of(&delivery.subject);
         if let Some(CatchUp { seq: applied, from }) = &self.members.catch_up {

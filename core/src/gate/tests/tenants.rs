@@ -94,6 +94,20 @@ pub(super) fn who_joins_is_caught_up_with_and_then_all_go_on() {
     assert_eq!(log(&bench), [2, 5, 1, 3, 6, 7], "once");
 }
 
+/// The broker has no answer for a place that is none.
+#[test]
+fn who_joins_where_nothing_was_applied_asks_for_no_place() {
+    let mut upstream = Upstream::new();
+    let bench = live(Bench::new(of(&["acme"])), of(&["acme"]), &mut upstream);
+    let mut bench = Bench::with(bench.store, of(&["acme", "globex"]));
+    let effects = bench.clone().settle();
+    let [Effect::Inspect { look_at, .. }] = &effects[..] else { panic!("{:?}", words(&effects)) };
+    assert_eq!(look_at, &[] as &[u64]);
+    upstream.store(&order("globex"), Headers::default(), "x");
+    go_on(&mut bench, &mut upstream);
+    assert_eq!(log(&bench), [1]);
+}
+
 #[test]
 fn who_joins_while_another_catches_up_repeats_nothing_of_it() {
     let mut upstream = orders(&["globex", "initech", "globex", "initech", "acme"]);
@@ -156,7 +170,9 @@ fn no_tenant_is_taken_from_a_store_that_has_it() {
     assert_eq!(taken(&bench, of(&["acme"])), Some("all tenants".into()));
     // Whoever looked knows that there are no others.
     let narrows = || Config { narrows: true, ..of(&["acme", "globex"]) };
+    assert_eq!(Gate::is_placed(&bench.store), Ok(false));
     let bench = live(bench, narrows(), &mut upstream);
+    assert_eq!(Gate::is_placed(&bench.store), Ok(true));
     upstream.store(&order("initech"), Headers::default(), "x");
     let bench = live(bench, of(&["acme", "globex"]), &mut upstream);
     assert_eq!(
