@@ -2,15 +2,17 @@
 
 use super::node::{self, Common};
 use super::{CommandError, embedded, say};
-use crate::bench::saga::{self, Load, Meters, Waiting};
+use crate::bench::saga::{self, Load, Meters, SagaBenchError, Waiting};
 use crate::broker::options::SyncPolicy;
 use crate::cli::{BenchSagaArguments, Durability};
 use crate::placement::Placed;
 use crate::runner::Watcher;
 use crate::settings::{Key, NodeKind, Said, Settings};
-use cloudlysis_core::wire::stream::StreamRoom;
+use cloudlysis_core::Outcome;
+use cloudlysis_core::wire::stream::{PlatformStream, StreamRoom};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
+use cloudlysis_io_nats::consumer::inspect;
 use cloudlysis_io_nats::secrets::Secrets;
 use cloudlysis_io_nats::store;
 use cloudlysis_io_nats::streams::{self, IfMissing};
@@ -40,6 +42,12 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let connection = Connection::open(&Options { url, name, fail_fast: true, seed }).await?;
     let broker = Broker::new(connection);
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false).await?;
+
+    if let Outcome::Done(facts) = inspect(&broker, PlatformStream::AggregateEvents, None, &[]).await
+        && facts.messages > 0
+    {
+        return Err(SagaBenchError::NotEmpty { messages: facts.messages }.into());
+    }
 
     let app = Arc::new(saga::application());
     let hand_over = arguments.hand_over.as_str();

@@ -37,4 +37,9 @@ pub(crate) async fn a_bench_of_sagas_says_what_they_cost(world: World) {
         assert!(number("commits_per_saga") > 0.0, "nothing is done without a commit: {figures}");
         assert!(number("fsyncs_per_saga") >= number("commits_per_saga"), "{figures}");
     }
+    // What is left there would be measured, too.
+    let again = ["bench", "saga", "--count", "1", "--broker", &world.broker_url()].map(str::to_owned);
+    let mut process = cloudlysis("bench", &again, world.dir());
+    assert_eq!(process.exit(LATER).await.code(), Some(1), "{}", process.log());
+    assert!(process.log().contains("a broker without streams"), "{}", process.log());
 }

@@ -46,6 +46,14 @@ pub enum SagaBenchError {
     /// A command was not taken.
     #[error("a command was answered {0:?}; look at the log above")]
     Command(Reply),
+    /// Somebody used the broker before, or this did.
+    #[error(
+        "stream AGGREGATE_EVENTS holds {messages} messages already, and sagas would react to them: measure on a broker without streams"
+    )]
+    NotEmpty {
+        /// How many.
+        messages: u64,
+    },
     /// A saga did not end.
     #[error("a saga did not end within {} s; look at the log above", SAGA_WITHIN.as_secs())]
     Stuck,
