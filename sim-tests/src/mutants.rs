@@ -92,7 +92,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         Quirk::SagaReactWhenFinished,
         Scenario::Calm,
-        300,
+        500,
         &[Invariant::Saga2, Invariant::Saga7, Invariant::Keep1],
     ),
     mutant(Quirk::SagaIgnoreWhileUndoing, Scenario::Calm, 100, &[Invariant::Qrn1]),

@@ -49,7 +49,8 @@ pub(super) fn check_outbox(seen: &Seen<'_>, change: &Change, known: &Known<'_>) 
                 Destination::Commands => PlatformStream::WorkflowCommands,
                 Destination::Events => PlatformStream::WorkflowEvents,
             };
-            logs.holds(stream, subject)
+            // Who put garbage there first had it refused.
+            logs.holds(stream, subject) || logs.is_poisoned(subject)
         }
     };
     if arrived {

@@ -6,11 +6,14 @@ use crate::app::shop;
 use crate::oracles::{Injected, Violation};
 use crate::plan::KEEP_MS_LONG;
 use cloudlysis_core::jetstream::{Fault, Input, PullStatus, Request, StoredMessage};
+use cloudlysis_core::outbox::{Body, Destination, Row};
 use cloudlysis_core::runner::Source;
 use cloudlysis_core::wire::headers::{Headers, NATS_MSG_ID};
 use cloudlysis_core::wire::id::CommandId;
 use cloudlysis_core::wire::stream::{ConsumerName, ConsumerRole, PlatformStream};
 use cloudlysis_core::wire::subject::Route;
+use cloudlysis_core::{Table, View};
+use std::ops::ControlFlow;
 
 /// The durable consumers of the application.
 pub(crate) fn consumers() -> Vec<(PlatformStream, ConsumerName)> {
@@ -145,7 +148,8 @@ impl World {
         self.inject(Injected::Again, &message.subject, headers, message.payload);
     }
 
-    /// Somebody publishes what nobody can read: under the subject of an order that may suffer it, or of no effect.
+    /// Somebody publishes what nobody can read: under the subject of an order that may suffer it, of no effect, or of one that
+    /// is about to be asked for.
     fn poison(&mut self) {
         let garbage =
             *self.dice.faults.pick(&["not JSON", "{}", "[]", "{\"event_type\":\"order_teleported\"}"]);
@@ -164,7 +168,9 @@ impl World {
         for (name, class) in [("charge_card", "effect"), ("charge_card", "effect_result")] {
             subjects.push(format!("tenant.t1.{class}.{name}.{}", command.token()));
         }
-        let subject = self.dice.faults.pick(&subjects).clone();
+        let charges = self.charges_about_to_leave();
+        let forges = !charges.is_empty() && self.dice.faults.one_in(2);
+        let subject = self.dice.faults.pick(if forges { &charges } else { &subjects }).clone();
         // An envelope without required fields is tolerated as an effect command: only what is not JSON is garbage there.
         let garbage = if subject.contains(".effect.") { "not JSON" } else { garbage };
         self.inject(
@@ -173,6 +179,24 @@ impl World {
             Headers::default(),
             bytes::Bytes::from_static(garbage.as_bytes()),
         );
+    }
+
+    /// Subjects that charges in the outbox will ask for. Whoever takes one first has the charge refused; a refund's would leave
+    /// its saga to a person.
+    fn charges_about_to_leave(&self) -> Vec<String> {
+        let mut subjects = Vec::new();
+        let rows = self.nodes.runner.store.committed();
+        // A row that cannot be read is for the oracles.
+        let _ = rows.scan(Table::Outbox, b"", &mut |_, row| {
+            if let Ok(Row { entry, .. }) = Row::decode(row)
+                && let Body::Message { stream: Destination::Commands, subject, .. } = &entry.body
+                && subject.contains(".effect.charge_card.")
+            {
+                subjects.push(subject.to_string());
+            }
+            ControlFlow::Continue(())
+        });
+        subjects
     }
 
     fn inject(&mut self, what: Injected, subject: &str, headers: Headers, payload: bytes::Bytes) {
