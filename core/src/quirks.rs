@@ -51,6 +51,7 @@ quirks! {
     OutboxLaneRunsOn = "what is behind an entry that was given up on leaves before it";
     OutboxGivesUpAtOnce = "an entry is given up on however short it was tried";
     OutboxGivesUpForGood = "what was given up on is forgotten";
+    OutboxLooksAtLast = "a conflict is looked into where somebody may have put a message behind ours";
     OutboxNeverHeld = "what was decided leaves before the streams are known to be ours";
     OutboxIgnoreLane = "the entries of one lane leave side by side";
     OutboxCursorStays = "the outbox goes on looking for entries where it has looked in vain";

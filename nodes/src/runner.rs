@@ -10,7 +10,7 @@ use crate::telemetry::{self, traces};
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
 use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest};
-use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found, Target};
+use cloudlysis_core::outbox::{self, CommandAccepted, CommandRefused, Found, Place, Target};
 use cloudlysis_core::program::contract::Refusal;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::runner::{Effect, Input, Runner, Source};
@@ -223,9 +223,13 @@ impl RunnerEdge {
                     Input::Outbox(outbox::Input::PublishAnswered { token, outcome })
                 });
             }
-            outbox::Effect::Look { token, stream, subject } => {
+            outbox::Effect::Look { token, stream, subject, place } => {
                 self.spawn_and_report(async move {
-                    let outcome = match broker.message(stream.name(), Which::LastOn(&subject)).await {
+                    let which = match place {
+                        Place::First => Which::NextOn(&subject, 1),
+                        Place::Last => Which::LastOn(&subject),
+                    };
+                    let outcome = match broker.message(stream.name(), which).await {
                         ApiAnswer::Ok(None) => Outcome::Done(Found::Nothing),
                         ApiAnswer::Ok(Some(message)) => Outcome::Done(Found::Message {
                             seq: message.seq,

@@ -77,6 +77,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::OutboxDeleteOnUnknown, Scenario::Network, 100, &[Invariant::Out2]),
     mutant(Quirk::OutboxFreshIdPerAttempt, Scenario::Network, 300, &[Invariant::Once1]),
     mutant(Quirk::OutboxAcceptStale, Scenario::Outside, 100, &[Invariant::Out2]),
+    mutant(Quirk::OutboxLooksAtLast, Scenario::Operators, 1_500, &[Invariant::Cons1]),
     mutant(Quirk::OutboxConflictIsForeign, Scenario::Network, 300, &[Invariant::Live1]),
     mutant(Quirk::OutboxNeverHeld, Scenario::Disaster, 1_000, &[Invariant::Div1]),
     mutant(Quirk::OutboxIgnoreLane, Scenario::Calm, 100, &[Invariant::Out1]),

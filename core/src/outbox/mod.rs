@@ -189,7 +189,7 @@ pub enum Effect {
         /// Its body.
         payload: String,
     },
-    /// Read the last message on a subject, from the stream's leader.
+    /// Read a message on a subject, from the stream's leader.
     Look {
         /// Names the attempt.
         token: Token,
@@ -197,7 +197,18 @@ pub enum Effect {
         stream: PlatformStream,
         /// The subject.
         subject: String,
+        /// Which.
+        place: Place,
     },
+}
+
+/// Which message on a subject is looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The first: ours is that one or is not there, for it expects to be.
+    First,
+    /// The last, which anybody may have put behind ours. Only a planted fault looks there.
+    Last,
 }
 
 /// What a relay waits for.

@@ -3,7 +3,8 @@
 use super::entry::{Body, Entry, Row, corrupt, message_headers};
 use super::given_up::Failure;
 use super::{
-    CommandRefused, Effect, End, Found, Input, Outbox, Settlement, State, Stored, Tracked, Waited, parse_key,
+    CommandRefused, Effect, End, Found, Input, Outbox, Place, Settlement, State, Stored, Tracked, Waited,
+    parse_key,
 };
 use crate::backoff::full_jitter_ms;
 use crate::cx::Cx;
@@ -326,7 +327,8 @@ impl Outbox {
         if let Some(tracked) = self.tracked.get_mut(&position) {
             tracked.state = State::Looking { token, give_up_at };
         }
-        cx.emit(Effect::Look { token, stream: stream.stream(), subject: subject.clone() });
+        let place = if self.config.quirks.has(Quirk::OutboxLooksAtLast) { Place::Last } else { Place::First };
+        cx.emit(Effect::Look { token, stream: stream.stream(), subject: subject.clone(), place });
     }
 
     fn enter_flight(&mut self, now: Now, position: u64) -> (Token, Mono) {

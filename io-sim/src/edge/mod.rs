@@ -17,7 +17,7 @@ use cloudlysis_core::aggregate::{StoredEvents, Tail};
 use cloudlysis_core::gate::{Delivery, Effect as GateEffect, Input as GateInput, NoStream, StreamFacts};
 use cloudlysis_core::jetstream::api::ConsumerConfig;
 use cloudlysis_core::jetstream::{AckKind, AckSubject, Input as BrokerInput, MessageBy, Publish, Request};
-use cloudlysis_core::outbox::Found;
+use cloudlysis_core::outbox::{Found, Place};
 use cloudlysis_core::wire::answer::{PublishAnswer, PublishRefused, Published, publish_outcome};
 use cloudlysis_core::wire::headers::Headers;
 use cloudlysis_core::wire::stream::PlatformStream;
@@ -216,10 +216,20 @@ impl Edge {
         (id, requested(reply, stream_info(stream)))
     }
 
-    /// Reads the last message on a subject.
-    pub fn look(&mut self, token: Token, stream: PlatformStream, subject: String) -> (u64, BrokerInput) {
+    /// Reads a message on a subject.
+    pub fn look(
+        &mut self,
+        token: Token,
+        stream: PlatformStream,
+        subject: String,
+        place: Place,
+    ) -> (u64, BrokerInput) {
+        let by = match place {
+            Place::First => MessageBy::NextBySubject { subject, seq: 1 },
+            Place::Last => MessageBy::LastBySubject(subject),
+        };
         let (id, reply) = self.open(Conversation::Look { token });
-        (id, requested(reply, message_get(stream, MessageBy::LastBySubject(subject))))
+        (id, requested(reply, message_get(stream, by)))
     }
 
     /// Reads a subject's messages from a sequence on.

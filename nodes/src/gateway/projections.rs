@@ -81,7 +81,10 @@ fn is_silence(status: &Status) -> bool {
 }
 
 fn nowhere(tenant: &TenantId) -> Problem {
-    let detail = format!("no partition has tenant `{}`: it is not placed", tenant.token());
+    let detail = format!(
+        "tenant `{}` is not placed, or in a partition that this gateway does not know",
+        tenant.token()
+    );
     Problem::new(StatusCode::NOT_FOUND, "tenant_not_placed", detail)
 }
 

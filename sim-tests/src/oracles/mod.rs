@@ -321,12 +321,6 @@ impl Oracles {
         self.logs.injected(stream, seq).is_some()
     }
 
-    /// Whether a person put garbage under a subject.
-    #[must_use]
-    pub fn is_poisoned(&self, subject: &str) -> bool {
-        self.logs.is_poisoned(subject)
-    }
-
     /// Whether an aggregate has events.
     #[must_use]
     pub fn has_events(&self, subject: &str) -> bool {

@@ -170,19 +170,13 @@ impl World {
         let from = dice.within(1, last.max(1));
         let saga = (*dice.pick(&["checkout", ALARM])).parse().ok()?;
         let dry_run = dice.one_in(4);
-        // What is held back is rare, and asked for as often as all the rest.
-        let held_back = dice.one_in(2);
-        let oracles = &self.oracles;
-        let is_order = |subject: &str| {
-            subject.contains(".aggregate.order.") && (!held_back || oracles.is_poisoned(subject))
-        };
+        let is_order = |subject: &str| subject.contains(".aggregate.order.");
         let log = self.broker.log(stream.name(), from).ok()?;
-        let (stream_seq, message) =
-            log.into_iter().filter(|message| is_order(&message.subject)).find_map(|stored| {
-                let (headers, position) = (stored.headers.to_headers(), format!("{stream}:{}", stored.seq));
-                let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, &position);
-                Some((stored.seq, message.ok()?))
-            })?;
+        let stored = log.into_iter().find(|message| is_order(&message.subject))?;
+        let headers = stored.headers.to_headers();
+        let position = format!("{stream}:{}", stored.seq);
+        let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, &position).ok()?;
+        let stream_seq = stored.seq;
         Some(Replay { saga, message, stream_seq, may_repeat: false, dry_run, reason: reason() })
     }
 

@@ -157,7 +157,9 @@ impl World {
             outbox::Effect::Publish { token, stream: _, subject, headers, payload } => {
                 edge.publish(Publisher::Outbox, token, subject, headers, payload.into())
             }
-            outbox::Effect::Look { token, stream, subject } => edge.look(token, stream, subject),
+            outbox::Effect::Look { token, stream, subject, place } => {
+                edge.look(token, stream, subject, place)
+            }
         };
         self.ask(id, connection, asked);
     }

@@ -36,6 +36,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::OutboxFreshIdPerAttempt, script::the_id_of_what_leaves_names_the_entry_and_not_the_attempt),
     (Quirk::OutboxAcceptStale, script::an_answer_that_names_no_attempt_changes_nothing),
     (Quirk::OutboxConflictIsForeign, script::a_conflict_is_looked_into_before_it_is_believed),
+    (Quirk::OutboxLooksAtLast, script::a_conflict_is_looked_into_before_it_is_believed),
     (Quirk::OutboxIgnoreLane, script::the_entries_of_one_lane_leave_in_order_and_one_at_a_time),
     (Quirk::OutboxNeverHeld, script::while_it_is_held_nothing_leaves_and_nothing_counts_as_stored),
     (Quirk::OutboxCrowdedOut, tenants::a_tenant_with_much_to_send_does_not_hold_back_the_first_of_another),

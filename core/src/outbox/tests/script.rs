@@ -7,7 +7,7 @@ use super::{
 use crate::halt::Halt;
 use crate::invariants::Invariant;
 use crate::marks::Mark;
-use crate::outbox::{self, CommandRefused, Limits, Timer};
+use crate::outbox::{self, CommandRefused, Limits, Place, Timer};
 use crate::outcome::{Outcome, Token};
 use crate::program::contract::Refusal;
 use crate::store::Table;
@@ -155,6 +155,8 @@ pub(super) fn a_conflict_is_looked_into_before_it_is_believed() {
         let publish = only(enqueue(&mut bench, [message("o-1", "w-1")]));
         let look = only(bench.turn([conflict(&publish)]));
         assert_eq!(words(std::slice::from_ref(&look)), ["look w-1"], "INV-OUT-6");
+        // Whoever comes after us is behind our message, and before it nobody's may be.
+        assert!(matches!(&look, Effect::Look { place: Place::First, .. }), "{look:?}");
         assert_eq!((settled(&bench), bench.machine().0.in_flight()), (vec![], 1));
         bench.turn([looked(&look, found)]);
         assert_eq!((settled(&bench), bench.marked(mark)), (vec![end.into()], 1));

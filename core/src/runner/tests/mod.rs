@@ -318,7 +318,7 @@ impl World {
                 };
                 outbox::Input::PublishAnswered { token: *token, outcome }
             }
-            outbox::Effect::Look { token, stream, subject } => {
+            outbox::Effect::Look { token, stream, subject, place: _ } => {
                 let messages = &self.stream(source_of(*stream)).messages;
                 let found = messages.iter().find(|(_, stored)| stored.subject == *subject);
                 let found = found.map_or(Found::Nothing, |(seq, stored)| Found::Message {
