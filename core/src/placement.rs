@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Placement: acme ─► 0   globex ─► 1   initech ─► 1        partition 1 has {globex, initech}
-//! no placement: partition 0 has all of them
+//! no placement: partition 0 has all of them              ([`Tenants::All`])
 //! ```
 //!
 //! A partition owns the state of its tenants; what comes for others it passes over. Commands need no placement: whoever
@@ -13,8 +13,9 @@
 //! Not here: where a placement is kept, and how a partition comes to have another tenant ([`gate`](crate::gate)).
 
 use crate::halt::{Fence, Halt};
-use crate::store::{Table, View};
+use crate::store::View;
 use crate::wire::id::{IdError, TenantId};
+use crate::wire::keys;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
@@ -120,15 +121,9 @@ fn named<'t>(tenants: impl IntoIterator<Item = &'t TenantId>) -> String {
     }
 }
 
-/// Where every tenant is.
+/// Where tenants are; no others are anywhere.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub enum Placement {
-    /// All of them are in partition 0.
-    #[default]
-    One,
-    /// These are in these partitions, and no others are anywhere.
-    Map(Arc<BTreeMap<TenantId, u32>>),
-}
+pub struct Placement(BTreeMap<TenantId, u32>);
 
 /// Why a text is not a placement.
 #[derive(Clone, PartialEq, Eq, Debug, Error)]
@@ -177,39 +172,20 @@ impl Placement {
         if map.len() > TENANTS_MAX {
             return Err(PlacementError::TooMany);
         }
-        Ok(Self::Map(Arc::new(map)))
+        Ok(Self(map))
     }
 
     /// The tenants of a partition.
     #[must_use]
     pub fn tenants_of(&self, partition: u32) -> Tenants {
-        match self {
-            Self::One if partition == 0 => Tenants::All,
-            Self::One => Tenants::from_iter([]),
-            Self::Map(map) => {
-                map.iter().filter(|(_, own)| **own == partition).map(|(tenant, _)| tenant.clone()).collect()
-            }
-        }
+        self.iter().filter(|(_, own)| *own == partition).map(|(tenant, _)| tenant.clone()).collect()
     }
 
-    /// Where a tenant is; `None` when it is nowhere.
-    #[must_use]
-    pub fn partition_of(&self, tenant: &TenantId) -> Option<u32> {
-        match self {
-            Self::One => Some(0),
-            Self::Map(map) => map.get(tenant).copied(),
-        }
+    /// Every tenant, and where it is.
+    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, u32)> {
+        self.0.iter().map(|(tenant, partition)| (tenant, *partition))
     }
 }
-
-/// Tables whose keys begin with a tenant, and what stands before it.
-const BY_TENANT: [(Table, &str); 5] = [
-    (Table::Saga, "saga:"),
-    (Table::SagaForgotten, "forgotten:"),
-    (Table::Effect, "dedupe:"),
-    (Table::Timer, "timer:"),
-    (Table::View, "view:"),
-];
 
 /// Whether a store that had all tenants has only what is of these.
 ///
@@ -228,7 +204,7 @@ pub(crate) fn check_narrowing(narrows: bool, tenants: &Tenants, view: &dyn View)
 /// # Errors
 /// When a table cannot be read.
 fn other_than(tenants: &Tenants, view: &dyn View) -> Result<Option<String>, Halt> {
-    for (table, space) in BY_TENANT {
+    for (table, space) in keys::BY_TENANT {
         let mut from = space.as_bytes().to_vec();
         loop {
             let mut found = None;
@@ -236,7 +212,7 @@ fn other_than(tenants: &Tenants, view: &dyn View) -> Result<Option<String>, Halt
                 found = Some(key.to_vec());
                 ControlFlow::Break(())
             })?;
-            let Some(token) = found.as_deref().and_then(|key| token_in(key, space)) else { break };
+            let Some(token) = found.as_deref().and_then(|key| keys::tenant_token(key, space)) else { break };
             if TenantId::from_token(&token).is_none_or(|tenant| !tenants.has(&tenant)) {
                 return Ok(Some(token));
             }
@@ -245,11 +221,6 @@ fn other_than(tenants: &Tenants, view: &dyn View) -> Result<Option<String>, Halt
         }
     }
     Ok(None)
-}
-
-fn token_in(key: &[u8], space: &str) -> Option<String> {
-    let rest = std::str::from_utf8(key.strip_prefix(space.as_bytes())?).ok()?;
-    Some(rest.split(':').next()?.to_owned())
 }
 
 /// A tenant as people write it where nothing would be lost: `_` is the default one.
@@ -273,29 +244,23 @@ pub fn read_partition(text: &str) -> Result<u32, PlacementError> {
 mod tests {
     use super::*;
     use crate::bench::MemoryStore;
+    use crate::store::Table;
     use crate::wire::id::{EntityId, Name};
-    use crate::wire::keys;
 
     fn tenant(raw: &str) -> TenantId {
         TenantId::parse(raw).expect("a tenant")
     }
 
     #[test]
-    fn a_placement_is_read_and_asked_both_ways() {
+    fn a_placement_is_read_and_gives_each_partition_its_tenants() {
         let placement = Placement::parse("acme=0, globex=1,_=1").expect("reads");
-        assert_eq!(placement.partition_of(&tenant("acme")), Some(0));
-        assert_eq!(placement.partition_of(&tenant("")), Some(1));
-        assert_eq!(placement.partition_of(&tenant("initech")), None);
         assert_eq!(placement.tenants_of(1), [tenant(""), tenant("globex")].into_iter().collect());
         assert_eq!(
             placement.tenants_of(2),
             Tenants::from_iter([]),
             "a partition may wait for its first tenant"
         );
-        assert_eq!(
-            (Placement::One.tenants_of(0), Placement::One.partition_of(&tenant("x"))),
-            (Tenants::All, Some(0))
-        );
+        assert_eq!(placement.iter().next(), Some((&tenant(""), 1)));
     }
 
     #[test]

@@ -166,13 +166,13 @@ impl Gate {
     /// # Errors
     /// When a table cannot be read.
     pub fn is_placed(view: &dyn View) -> Result<bool, Halt> {
-        let mut consumers = Vec::new();
+        let mut rows = Vec::new();
         view.scan(Table::Checkpoint, b"", &mut |key, _| {
-            consumers.extend(key.strip_prefix(b"checkpoint:").map(<[u8]>::to_vec));
+            rows.extend(keys::tenants_by_checkpoint(key));
             ControlFlow::Continue(())
         })?;
-        for consumer in consumers {
-            if view.get(Table::Meta, &[b"tenants:", &consumer[..]].concat())?.is_none() {
+        for row in rows {
+            if view.get(Table::Meta, &row)?.is_none() {
                 return Ok(false);
             }
         }

@@ -7,6 +7,7 @@
 use super::id::{CommandId, EntityId, Name, TenantId, derive_hex};
 use super::stream::ConsumerName;
 use super::token;
+use crate::store::Table;
 use crate::time::Wall;
 
 fn compose(space: &str, parts: &[&str]) -> Vec<u8> {
@@ -119,6 +120,28 @@ pub fn event_message_id(
 #[must_use]
 pub fn checkpoint(consumer: &ConsumerName) -> Vec<u8> {
     compose("checkpoint", &[consumer.as_str()])
+}
+
+/// Where the tenants of the consumer are whose checkpoint has this key; `None` when it is no such key.
+#[must_use]
+pub fn tenants_by_checkpoint(key: &[u8]) -> Option<Vec<u8>> {
+    Some([b"tenants:", key.strip_prefix(b"checkpoint:")?].concat())
+}
+
+/// Tables whose keys begin with a tenant, and what stands before it.
+pub const BY_TENANT: [(Table, &str); 5] = [
+    (Table::Saga, "saga:"),
+    (Table::SagaForgotten, "forgotten:"),
+    (Table::Effect, "dedupe:"),
+    (Table::Timer, "timer:"),
+    (Table::View, "view:"),
+];
+
+/// The token of the tenant in such a key.
+#[must_use]
+pub fn tenant_token(key: &[u8], space: &str) -> Option<String> {
+    let rest = std::str::from_utf8(key.strip_prefix(space.as_bytes())?).ok()?;
+    Some(rest.split(':').next()?.to_owned())
 }
 
 /// The tenants whose messages a consumer's gate lets through.

@@ -1,6 +1,7 @@
 //! `cloudlysis tenant`: what.
 
 use clap::{Args, Subcommand};
+use cloudlysis_core::placement::PARTITION_MAX;
 
 /// `cloudlysis tenant`: what.
 #[derive(Debug, Subcommand)]
@@ -23,7 +24,7 @@ pub enum Tenant {
         #[arg(long, conflicts_with = "tenants")]
         existing: bool,
         /// Where.
-        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..=999))]
+        #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(..=i64::from(PARTITION_MAX)))]
         partition: u32,
         /// Copies of the bucket, when it is made.
         #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5))]

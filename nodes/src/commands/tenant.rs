@@ -11,17 +11,19 @@ use serde_json::json;
 pub(super) async fn run(what: Tenant) -> Result<(), CommandError> {
     match what {
         Tenant::Ls { at } => {
-            let map = match open(&at).await?.1.read().await {
-                Ok(Placement::Map(map)) => map,
-                Ok(Placement::One) | Err(BucketError::Missing) => Default::default(),
+            let placement = match open(&at).await?.1.read().await {
+                Ok(placement) => placement,
+                Err(BucketError::Missing) => Placement::default(),
                 Err(error) => return Err(error.into()),
             };
             if at.json {
                 let all: serde_json::Map<_, _> =
-                    map.iter().map(|(tenant, partition)| (tenant.token(), json!(partition))).collect();
+                    placement.iter().map(|(tenant, partition)| (tenant.token(), json!(partition))).collect();
                 say(&json!({ "tenants": all }).to_string());
             } else {
-                map.iter().for_each(|(tenant, partition)| say(&format!("{}  {partition}", tenant.token())));
+                placement
+                    .iter()
+                    .for_each(|(tenant, partition)| say(&format!("{}  {partition}", tenant.token())));
             }
             Ok(())
         }
