@@ -28,7 +28,7 @@ pub enum Placing {
 pub(super) struct Placed {
     /// In its partition.
     pub(super) tenants: Tenants,
-    /// Nowhere yet.
+    /// Steps still to come.
     pub(super) ahead: u64,
 }
 
@@ -55,6 +55,9 @@ impl World {
         match placing {
             Placing::Placed(tenant) => self.on_placed(tenant),
             Placing::Heard(id) => {
+                if let Some(placed) = &mut self.placed {
+                    placed.ahead -= 1;
+                }
                 let deadline_ms = self.dice.placement.within(0, 2_000);
                 self.drain_node(id, deadline_ms);
             }
@@ -63,14 +66,14 @@ impl World {
 
     fn on_placed(&mut self, joining: TenantId) {
         self.note(|| format!("tenant {joining:?} is placed"));
+        let readers: Vec<NodeId> =
+            self.nodes.runners().map(|node| node.id).chain([NodeId::Projection]).collect();
         if let Some(Placed { tenants, ahead }) = &mut self.placed
             && let Tenants::Of(own) = &*tenants
         {
             *tenants = own.iter().cloned().chain([joining]).collect();
-            *ahead -= 1;
+            *ahead = *ahead - 1 + readers.len() as u64;
         }
-        let readers: Vec<NodeId> =
-            self.nodes.runners().map(|node| node.id).chain([NodeId::Projection]).collect();
         for id in readers {
             let heard = self.dice.placement.within(0, HEARD_MS_MAX) * MS;
             self.after(heard, Event::Placing(Placing::Heard(id)));

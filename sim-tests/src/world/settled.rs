@@ -67,7 +67,7 @@ impl World {
             return Some(what);
         }
         if let Some(placed) = self.placed.as_ref().filter(|placed| placed.ahead > 0) {
-            return Some(format!("{} tenants are not placed", placed.ahead));
+            return Some(format!("{} steps of the placement are still to come", placed.ahead));
         }
         let away = |id: &NodeId| !self.is_up(*id) && !self.halted.contains_key(id);
         let down = self.node_ids().into_iter().find(away);
