@@ -118,7 +118,9 @@ fn next_time(cron: &Cron, zone: &TimeZone, from: i64) -> Option<i64> {
 fn is_repeated(zone: &TimeZone, second: i64) -> bool {
     let Ok(at) = Timestamp::from_second(second) else { return false };
     let now = zone.to_offset(at);
-    zone.preceding(at).next().is_some_and(|change| {
+    // A clock that is put back at this very second shows it again, too.
+    let Ok(next) = Timestamp::from_second(second.saturating_add(1)) else { return false };
+    zone.preceding(next).next().is_some_and(|change| {
         let back = i64::from(before(zone, change.timestamp()).seconds() - now.seconds());
         change.timestamp().as_second() + back > second
     })

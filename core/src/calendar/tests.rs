@@ -51,6 +51,16 @@ fn a_time_of_day_that_is_left_out_is_due_later_and_one_that_comes_twice_once() {
     // Asked in the middle of it: what was moved is due, what comes again is not.
     assert_eq!(dues(&daily, "2026-03-29T01:10:00Z", 1), ["2026-03-29T03:30:00+02:00"]);
     assert_eq!(dues(&daily, "2026-10-25T01:10:00Z", 1), ["2026-10-26T02:30:00+01:00"]);
+    // Due at the very second in which the clock is put back.
+    for (pattern, zone, from) in [
+        ("0 0 2 * * *", "Europe/Amsterdam", "2026-10-25T00:00:00Z"),
+        ("0 0 1 * * *", "Europe/London", "2026-10-25T00:30:00Z"),
+        ("0 0 1 * * *", "America/New_York", "2026-11-01T04:30:00Z"),
+        ("0 0 0 * * *", "America/Havana", "2026-11-01T03:30:00Z"),
+    ] {
+        let [first, next] = dues(&cron(pattern, zone), from, 2).try_into().expect("two");
+        assert_ne!(first[..10], next[..10], "{zone}: {first}, {next}");
+    }
     // Only ever due in an hour that is left out.
     let march = cron("0 30 2 29 3 *", "Europe/Amsterdam");
     assert_eq!(
