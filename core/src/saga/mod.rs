@@ -40,7 +40,7 @@
 //! - INV-SAGA-9: what a restarted instance asks for is not what it asked for before.
 //! - INV-SAGA-10: a replayed event begins no instance that may have been there, unless an operator says so.
 //!
-//! Limits: work items per instance ([`WORKS_MAX`]), what is held for one ([`HELD_MAX`]), definitions in use
+//! Limits: work items per instance ([`WORKS_MAX`], [`UNDOING_MAX`]), what is held for one ([`HELD_MAX`]), definitions in use
 //! ([`DEFINITIONS_MAX`]), state size and items per reaction (the program contract).
 //!
 //! Not here: when timers fire.
@@ -74,8 +74,11 @@ use crate::schedule::Timer;
 use crate::wire::envelope::EffectCommand;
 use crate::wire::id::{CommandId, EntityId, Name, TenantId};
 
-/// Most work items of one instance over its life.
+/// Most work items of one instance over its life, those that undo others not counted.
 pub const WORKS_MAX: usize = 256;
+
+/// Most work items with which one instance undoes others: a few for each.
+pub const UNDOING_MAX: usize = 4 * WORKS_MAX;
 
 /// Most timers an instance waits for at once.
 pub const TIMERS_MAX: usize = 64;

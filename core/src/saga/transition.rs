@@ -4,7 +4,7 @@ use super::definitions::{self, ByHash};
 use super::hold::Incoming;
 use super::instance::{Instance, Status, Work, WorkState};
 use super::kept::Kept;
-use super::{Asked, Ending, Finished, HandOver, Reacted, WORKS_MAX, Wanted};
+use super::{Asked, Ending, Finished, HandOver, Reacted, UNDOING_MAX, WORKS_MAX, Wanted};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::manifest::{SagaDef, Trigger, WorkOutcome};
@@ -25,9 +25,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// Causes removed at once when an instance finishes.
-const FORGET_MAX: usize = 256;
 
 /// What sagas need besides their tables.
 #[derive(Clone, Debug, PartialEq)]
@@ -371,8 +368,12 @@ impl Sagas {
         items: Vec<WorkItem>,
         compensates: bool,
     ) -> Result<Vec<Wanted>, Cause> {
-        if instance.works.len() + items.len() > WORKS_MAX {
-            let detail = format!("more than {WORKS_MAX} work items over its life");
+        let asked = instance.works.iter().filter(|work| work.compensates == compensates).count();
+        // What undoes has room of its own: who may ask for something may have it undone.
+        let (max, kind) =
+            if compensates { (UNDOING_MAX, "undoing work items") } else { (WORKS_MAX, "work items") };
+        if asked + items.len() > max {
+            let detail = format!("more than {max} {kind} over its life");
             return Err(Cause { kind: "too_much_work".into(), detail });
         }
         let mut wanted = Vec::with_capacity(items.len());
@@ -439,7 +440,8 @@ pub(super) fn program_cause(saga: &Name, error: &ProgramError) -> Cause {
     Cause { kind: format!("program_{}", error.kind()), detail: format!("saga {saga}: {error}") }
 }
 
-/// A finished instance absorbs everything, so it need not remember what it applied.
+/// A finished instance absorbs everything, so it need not remember what it applied: all of it, for an instance that is
+/// restarted must not know what it did before.
 fn forget_causes<I, E>(
     subject: &Subject<'_>,
     staged: Option<&[u8]>,
@@ -450,7 +452,7 @@ fn forget_causes<I, E>(
     let view: &dyn View = cx.view();
     scan_prefix(view, Table::SagaCause, &prefix, &mut |key, _| {
         found.push(key.to_vec());
-        if found.len() < FORGET_MAX { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        ControlFlow::Continue(())
     })?;
     for key in found.iter().map(Vec::as_slice).chain(staged) {
         cx.delete(Table::SagaCause, key);

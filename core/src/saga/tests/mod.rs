@@ -67,6 +67,27 @@ compensation:
   more: { work: [{ name: less, command: { aggregate: stock, id: = state.missing, name: release } }] }
 ";
 
+/// Asks for as much as it may at once, and undoes each of it.
+fn much() -> String {
+    let all = |line: &dyn Fn(usize) -> String, by: &str| (0..16).map(line).collect::<Vec<_>>().join(by);
+    let work =
+        all(&|n| format!("{{ name: w{n}, command: {{ aggregate: stock, id: tea, name: add }} }}"), ", ");
+    let undo = all(
+        &|n| {
+            format!(
+                "  w{n}: {{ work: [{{ name: u{n}, command: {{ aggregate: stock, id: tea, name: release }} }}] }}"
+            )
+        },
+        "\n",
+    );
+    format!(
+        "saga: much\ncorrelate: {{ order.order_placed: event.aggregate_id, order.order_confirmed: event.aggregate_id, \
+         order.order_cancelled: event.aggregate_id }}\nstarts_on: [order.order_placed]\non_event:\n  \
+         order.order_placed: {{ work: [{work}] }}\n  order.order_confirmed: {{ work: [{work}] }}\n  \
+         order.order_cancelled: {{ compensate: true }}\ncompensation:\n{undo}\n"
+    )
+}
+
 /// Cannot undo what it has done.
 const BRITTLE: &str = "
 saga: brittle
@@ -231,8 +252,12 @@ fn bench() -> Bench<Desk> {
 }
 
 fn bench_with(hand_over: HandOver) -> Bench<Desk> {
-    let more =
-        [("sagas/odd.yaml", ODD), ("sagas/brittle.yaml", BRITTLE), ("sagas/alarm.yaml", timers::ALARM)];
+    let more = [
+        ("sagas/odd.yaml", ODD),
+        ("sagas/brittle.yaml", BRITTLE),
+        ("sagas/alarm.yaml", timers::ALARM),
+        ("sagas/much.yaml", &much()),
+    ];
     let definitions = shop_with(&more).sagas;
     Bench::new(SagaConfig {
         definitions,

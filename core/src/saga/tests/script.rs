@@ -247,3 +247,39 @@ fn an_instance_that_cannot_be_read_halts() {
     let halt = bench.try_turn([cancelled("o-2")]).expect_err("not an instance");
     assert!(matches!(halt, Halt::Corrupt { table: Table::Saga, .. }), "{halt}");
 }
+
+/// What it may ask for it may undo, however much that is.
+#[test]
+fn an_instance_that_asked_for_all_it_may_can_undo_it() {
+    let mut bench = bench();
+    bench.turn([happened("much", "o-1", "order_placed", "c-0")]);
+    for nth in 1..WORKS_MAX / 16 {
+        bench.turn([happened("much", "o-1", "order_confirmed", &format!("c-{nth}"))]);
+    }
+    let all = instance(&bench, "much", "o-1").expect("an instance").works;
+    assert_eq!(all.len(), WORKS_MAX);
+    for work in &all {
+        bench.turn([ended("much", "o-1", work, true)]);
+    }
+    bench.turn([happened("much", "o-1", "order_cancelled", "c-last")]);
+    loop {
+        let own = instance(&bench, "much", "o-1").expect("an instance");
+        let Some(open) = own.works.iter().find(|work| work.state == WorkState::InFlight) else { break };
+        let said = bench.turn([ended("much", "o-1", open, true)]).concat();
+        assert!(!said.contains("poisoned"), "{said}");
+    }
+    let own = instance(&bench, "much", "o-1").expect("an instance");
+    assert_eq!((own.status, own.works.len()), (Status::Compensated, 2 * WORKS_MAX));
+}
+
+#[test]
+fn a_finished_instance_knows_none_of_its_causes_however_many_there_were() {
+    let mut bench = bench();
+    bench.turn([happened("alarm", "o-1", "order_placed", "c-0")]);
+    for nth in 0..300 {
+        bench.turn([happened("alarm", "o-1", "order_confirmed", &format!("c-{nth}"))]);
+    }
+    assert!(bench.store.table(Table::SagaCause).count() > 256);
+    bench.turn([happened("alarm", "o-1", "order_shipped", "c-last")]);
+    assert_eq!(bench.store.table(Table::SagaCause).count(), 0);
+}
