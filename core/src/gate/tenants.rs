@@ -21,7 +21,7 @@
 //!
 //! Limit: those of [`placement`](crate::placement).
 
-use super::{Admission, Delivery, Effect, Gate, Phase, StreamFacts};
+use super::{Admission, Checkpoint, Delivery, Effect, Gate, Phase, StreamFacts};
 use crate::cx::Cx;
 use crate::gate::bind::Unbound;
 use crate::halt::{Fence, Halt};
@@ -159,6 +159,15 @@ impl Gate {
     #[must_use]
     pub fn passed(&self, tenant: &TenantId) -> u64 {
         self.members.passed(tenant, self.checkpoint.seq)
+    }
+
+    /// Up to where a consumer's stream is applied, says a store, whoever reads it now.
+    ///
+    /// # Errors
+    /// When the row cannot be read.
+    pub fn applied_by(consumer: &ConsumerName, view: &dyn View) -> Result<u64, Halt> {
+        let row = view.get(Table::Checkpoint, &keys::checkpoint(consumer))?;
+        Ok(row.map(Checkpoint::decode).transpose()?.map_or(0, |own| own.seq))
     }
 
     /// Whether a store has it on record for each of its consumers whose messages it let through.

@@ -24,6 +24,7 @@
 use super::{Config, Effect, Input, Runner, Source};
 use crate::cx::Cx;
 use crate::effect::{LedgerRow, Phase};
+use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::marks::Mark;
@@ -34,6 +35,7 @@ use crate::store::{Table, View, try_scan};
 use crate::time::{Mono, Now, Wall};
 use crate::wire::id::{Name, TenantId};
 use crate::wire::keys::{self, EndedKind};
+use crate::wire::stream::ConsumerName;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
@@ -99,10 +101,16 @@ impl Runner {
             }
             next = next.into_iter().chain(later_ms).min();
         }
-        let events = self.gates.get(&Source::Events);
+        let consumer = ConsumerName::new(Source::Events.role(), None, self.config.partition);
         for (tenant, saga) in forgotten {
-            let passed = events.map_or(0, |gate| gate.passed(&tenant));
-            cx.put(Table::SagaForgotten, &keys::saga_forgotten(&tenant, &saga), &keys::position(passed));
+            let passed = match self.gates.get(&Source::Events) {
+                Some(gate) => gate.passed(&tenant),
+                // An application without sagas reads no events, and its store may know more than it is asked for.
+                None => Gate::applied_by(&consumer, cx.view())?,
+            };
+            let key = keys::saga_forgotten(&tenant, &saga);
+            let known = cx.view().get(Table::SagaForgotten, &key)?.and_then(keys::parse_position);
+            cx.put(Table::SagaForgotten, &key, &keys::position(passed.max(known.unwrap_or_default())));
         }
         self.retention.look_at = next.map(|ms| now.mono.plus_ms(ms.clamp(AGAIN_MS, LOOK_MS_MAX)));
         Ok(())

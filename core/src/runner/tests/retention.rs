@@ -115,3 +115,17 @@ fn many_are_removed_bit_by_bit() {
     pass(&mut world, 180_000);
     assert_eq!(ended(&world), (0, 0, 0));
 }
+
+/// Its sagas may come back, and with them a replay.
+#[test]
+fn an_application_without_sagas_still_knows_up_to_where_they_were() {
+    let world = shipped(HandOver::Commit);
+    let mode = Mode::Combined(HandOver::Commit);
+    let none = Config { sagas: std::collections::BTreeMap::new(), keep_ms: KEEP_MS, mode, ..config() };
+    let mut bench: super::Bench<super::Runner> = super::Bench::with(world.bench.store, none);
+    bench.advance(2 * KEEP_MS);
+    let checkout = "checkout".parse().expect("a name");
+    let key = super::keys::saga_forgotten(&tenant("acme"), &checkout);
+    let passed = bench.store.row(Table::SagaForgotten, &key).and_then(super::keys::parse_position);
+    assert!(passed.is_some_and(|seq| seq > 0), "INV-SAGA-10: {passed:?}");
+}
