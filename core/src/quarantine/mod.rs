@@ -172,30 +172,50 @@ impl Quarantine {
         cause: Option<Cause>,
         cx: &mut Cx<'_, I, E>,
     ) -> Result<(), Halt> {
-        if !self.has_room() {
+        self.park_all(now, key, std::slice::from_ref(message), cause, cx)
+    }
+
+    /// Parks messages of one definition in their order, and holds their key back from now on: the first one has the cause.
+    ///
+    /// # Errors
+    /// [`Fence::QuarantineFull`] when there is no room for all of them; a halt when the table cannot be read.
+    pub fn park_all<I, E>(
+        &mut self,
+        now: Now,
+        key: &QuarantineKey,
+        messages: &[Parked<'_>],
+        cause: Option<Cause>,
+        cx: &mut Cx<'_, I, E>,
+    ) -> Result<(), Halt> {
+        let Some(first) = messages.first() else { return Ok(()) };
+        let came = messages.len() as u64;
+        if self.parked.saturating_add(came) > self.parked_max {
             return Err(Fence::QuarantineFull { parked: self.parked }.into());
         }
         let key = &*self.key(key);
-        let cause = cause.map(Cause::kept);
+        let mut cause = cause.map(Cause::kept);
         let mut row = match cx.view().get(Table::ParkedKey, &key.0)? {
             Some(row) => KeyRow::decode(row)?,
             None => {
                 self.keys += 1;
                 let unexplained = || Cause { kind: "unknown".into(), detail: String::new() };
                 let cause = cause.clone().unwrap_or_else(unexplained);
-                let group = cause.group(message.definition);
+                let group = cause.group(first.definition);
                 KeyRow { messages: 0, next: 0, since: now.wall, cause, group, selection: None }
             }
         };
-        cx.mark(if cause.is_some() { Mark::QuarantineParked } else { Mark::QuarantineFollowed });
-        if row.messages == 0 || !self.quirks.has(Quirk::QuarantineCountsFirstOnly) {
-            let keys = u64::from(row.messages == 0);
-            Self::join_group(now, &row, message.definition, (keys, 1), cx)?;
+        let keys = u64::from(row.messages == 0);
+        let counted = if self.quirks.has(Quirk::QuarantineCountsFirstOnly) { keys } else { came };
+        if counted > 0 {
+            Self::join_group(now, &row, first.definition, (keys, counted), cx)?;
         }
-        cx.put(Table::Parked, &key.row(row.next), &MessageRow::encode(message, now.wall, cause));
-        row.messages += 1;
-        row.next += 1;
-        self.parked += 1;
+        for message in messages {
+            cx.mark(if cause.is_some() { Mark::QuarantineParked } else { Mark::QuarantineFollowed });
+            cx.put(Table::Parked, &key.row(row.next), &MessageRow::encode(message, now.wall, cause.take()));
+            row.next += 1;
+        }
+        row.messages += came;
+        self.parked += came;
         cx.put(Table::ParkedKey, &key.0, &row.encode());
         Ok(())
     }

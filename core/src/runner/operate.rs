@@ -226,17 +226,12 @@ impl Runner {
         &mut self,
         now: Now,
         key: Option<&QuarantineKey>,
-        held: Vec<Incoming>,
+        held: &[Incoming],
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let mut held = held.into_iter();
-        let (Some(key), Some(first)) = (key, held.next()) else { return Ok(()) };
-        let detail = format!("more than {} came while it was paused", held.len());
+        let Some(key) = key else { return Ok(()) };
+        let detail = format!("more than {} came while it was paused", held.len().saturating_sub(1));
         let cause = Cause { kind: "paused_too_long".into(), detail };
-        self.park_internal(now, key, &first, Some(cause), cx)?;
-        for held in held {
-            cx.then(Input::SagaReceived(held));
-        }
-        Ok(())
+        self.park_internal(now, key, held, Some(cause), cx)
     }
 }

@@ -3,6 +3,7 @@
 use super::{Done, Landed, Operation, Sent, Source, World, asked, order_events, pause, sent, tenant};
 use crate::effect::operate as effect;
 use crate::operator::{Reason, Refusal};
+use crate::quarantine::{Quarantine, QuarantineKey};
 use crate::runner::Input;
 use crate::saga::{HELD_MAX, HandOver, Operated, Status, Verb, WorkState};
 use crate::wire::envelope::EffectOutcome;
@@ -85,6 +86,25 @@ fn more_than_a_pause_holds_is_quarantined_in_order() {
     world.place("acme", "o-2");
     world.run();
     assert_eq!(world.status("acme", "o-2"), Some(Status::Completed));
+}
+
+/// The message whose first event is too much has another one, and both stand behind what was held.
+#[test]
+fn what_comes_with_the_last_straw_is_quarantined_behind_it() {
+    let mut world = paused();
+    for nth in 0..HELD_MAX as u64 - 1 {
+        world.publish(&order_events("acme", "o-1", nth + 2, &["order_cancelled"]));
+        world.run();
+    }
+    let last = HELD_MAX as u64 + 1;
+    world.publish(&order_events("acme", "o-1", last, &["order_cancelled"; 2]));
+    world.run();
+    let [own] = world.quarantined().try_into().expect("one key");
+    let key = QuarantineKey::parse(&own.key).expect("a key");
+    let parked = Quarantine::messages(&world.bench.store, &key, 0, usize::MAX).expect("messages");
+    let causes = parked.iter().map(|own| own.payload["happened"]["cause"].as_str().unwrap_or("-").to_owned());
+    let versions: Vec<u64> = causes.filter_map(|cause| cause.rsplit('/').next()?.parse().ok()).collect();
+    assert!(versions.is_sorted() && versions.ends_with(&[last, last + 1]), "INV-QRN-1: {versions:?}");
 }
 
 #[test]
