@@ -5,17 +5,18 @@
 //!                                                                                └─ drops it: what is behind goes on
 //! ```
 //!
-//! Nobody is told: what was given up on may have happened, so it is no refusal. A saga instance goes on waiting for its
-//! work; whoever drops that, or sees that it will never be, cancels or kills the instance.
+//! No saga is told: what was given up on may have happened, so it is no refusal. An instance goes on waiting for its work;
+//! whoever drops that, or sees that it will never be, cancels or kills the instance. A schedule, that nobody can cancel, is
+//! told that what it asked for was dropped, and goes on.
 //!
 //! Limit: when the quarantine is full, what is given up on waits in the outbox.
 
-use super::{Effect, Input, Runner};
+use super::{Effect, Input, OccurrenceEnded, Runner};
 use crate::cx::Cx;
 use crate::halt::Halt;
 use crate::invariant;
 use crate::marks::Mark;
-use crate::outbox::Entry;
+use crate::outbox::{Entry, Origin};
 use crate::quarantine::release::Turn;
 use crate::quarantine::{Cause, Parked, Quarantine, QuarantineKey, Subject};
 use crate::quirks::Quirk;
@@ -72,16 +73,29 @@ impl Runner {
         lane: &str,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let corrupt = |error: serde_json::Error| Halt::Corrupt {
-            table: Table::Parked,
-            detail: format!("{}: {error}", turn.key.display()),
-        };
         let messages = self.quarantine.let_go(now, turn, cx)?;
-        let read = |payload: &[u8]| serde_json::from_slice::<Entry>(payload).map_err(corrupt);
+        let read =
+            |payload: &[u8]| serde_json::from_slice(payload).map_err(|error| corrupt(&turn.key, &error));
         let entries = messages.iter().map(|own| Ok((own.stream_seq, read(&own.payload)?)));
         let entries = entries.collect::<Result<Vec<_>, Halt>>()?;
         cx.mark(Mark::OutboxLetGo);
         cx.child(Input::Outbox, Effect::Outbox, |cx| self.outbox.let_go(now, lane, &entries, cx));
+        Ok(())
+    }
+
+    /// The first message of a key is dropped: of what a schedule asked for nobody will ever tell how it ended.
+    pub(super) fn drop_first(&self, key: &QuarantineKey, cx: &mut Cx<'_, Input, Effect>) -> Result<(), Halt> {
+        if !matches!(key.subject(), Some(Subject::Lane { .. })) {
+            return Ok(());
+        }
+        for message in Quarantine::messages(cx.view(), key, 0, 1)? {
+            let entry: Entry =
+                serde_json::from_value(message.payload).map_err(|error| corrupt(key, &error))?;
+            if let Origin::Occurrence { tenant, id, .. } = entry.origin {
+                let error = Some("an operator dropped it".to_owned());
+                cx.then(Input::OccurrenceEnded(Box::new(OccurrenceEnded { tenant, id, error })));
+            }
+        }
         Ok(())
     }
 
@@ -99,4 +113,8 @@ impl Runner {
         invariant!(agree, Out8, "lanes {parked:?} are parked, the outbox knows of others");
         Ok(())
     }
+}
+
+fn corrupt(key: &QuarantineKey, error: &serde_json::Error) -> Halt {
+    Halt::Corrupt { table: Table::Parked, detail: format!("{}: {error}", key.display()) }
 }

@@ -45,6 +45,11 @@ impl Runner {
             }
         }
         let operated = self.quarantine.operate(now, operation, cx)?;
+        if let (Verb::Skip { .. }, Ok(Operated::Key { key, changed: true, .. })) =
+            (&operation.verb, &operated)
+        {
+            self.drop_first(key, cx)?;
+        }
         if let Ok(Operated::Key { key, messages: 0, changed: true }) = &operated {
             self.freed(key);
         }
@@ -71,6 +76,7 @@ impl Runner {
                 self.quarantine.fared(now, &turn, fared, cx)?;
             }
             (Due::Discard, _) => {
+                self.drop_first(&turn.key, cx)?;
                 if self.quarantine.fared(now, &turn, Fared::Discarded, cx)? {
                     self.freed(&turn.key);
                 }
