@@ -211,7 +211,10 @@ pub enum Fence {
         what: String,
     },
     /// Too many messages are parked.
-    #[error("{parked} messages are quarantined, the limit: replay or discard some before more are taken in")]
+    #[error(
+        "{parked} messages are quarantined, and there is no room for more: start again with a higher `parked_max`, then replay \
+         or discard some"
+    )]
     QuarantineFull {
         /// How many there are.
         parked: u64,

@@ -154,7 +154,7 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     QueryDeadlineMs = "query_deadline_ms", GATEWAY, number((100, 600_000)), "5000", "How long a query may take.";
     DrainDeadlineMs = "drain_deadline_ms", OWNERS, number((0, 3_600_000)), "15000", "How long what is in flight may take when the node stops.";
     GasMax = "gas_max", OWNERS, number((1_000, 1_000_000_000)), "1000000", "Budget of one program run.";
-    ParkedMax = "parked_max", READERS, number((1, 100_000_000)), "100000", "Messages that may be parked; then the node stops taking in.";
+    ParkedMax = "parked_max", READERS, number((1, 100_000_000)), "100000", "Messages that may be parked; the node stops before it takes in one more, and is started again with a higher number.";
     // A day more than the workflow streams keep their messages, which may be read anew as long as that.
     KeepMs = "keep_ms", RUNNER, number((1_000, 315_360_000_000)), "2678400000", "How long finished sagas and settled effects are kept; shorter than the age of the workflow streams, the audit takes what the ledger forgot for lost.";
     GateBatch = "gate.batch", READERS, number((1, 10_000)), "256", "Messages asked for in one pull.";
