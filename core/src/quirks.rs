@@ -39,6 +39,7 @@ quirks! {
     GateNeverAudit = "a bound gate never looks at its stream again";
     GateBelieveAtOnce = "the gate stops at the first contradiction";
     GateIgnoreOwner = "the gate takes over the consumer of another store";
+    GateIgnoreRival = "the gate goes on beside another partition that has a tenant of its own";
     GateIgnoreStop = "a gate goes on when it is stopped";
     GateJoinForgets = "what a tenant said before it joined is not caught up with";
     GateJoinTooSoon = "a tenant that joined is taken to be as far as the others after one message";

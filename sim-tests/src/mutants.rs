@@ -69,6 +69,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::GateNeverAudit, Scenario::Disaster, 300, &[Invariant::Div1]),
     mutant(Quirk::GateBelieveAtOnce, Scenario::Cluster, 300, &[Invariant::Live1]),
     mutant(Quirk::GateIgnoreOwner, Scenario::Network, 100, &[Invariant::Gate7]),
+    mutant(Quirk::GateIgnoreRival, Scenario::Network, 100, &[Invariant::Gate7]),
     mutant(Quirk::GateIgnoreStop, Scenario::Operators, 100, &[Invariant::Drn1]),
     mutant(Quirk::GateJoinForgets, Scenario::Calm, 300, &[Invariant::Prj2]),
     mutant(Quirk::GateJoinTooSoon, Scenario::Calm, 300, &[Invariant::Prj2]),

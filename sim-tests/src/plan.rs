@@ -217,8 +217,8 @@ pub struct Plan {
     pub hand_over: HandOver,
     /// Whether sagas and effects are two processes.
     pub halves: bool,
-    /// Whether somebody starts a second runner beside the first.
-    pub stranger: bool,
+    /// The partition a second runner takes itself for that somebody starts beside the first, if anybody does.
+    pub stranger: Option<u32>,
     /// Whether operators pause sagas and schedules, and let them go on.
     pub operators: bool,
     /// How long the runner keeps what has ended, in milliseconds.
@@ -331,7 +331,8 @@ impl Plan {
             hand_over: *rng.fork("hand over").pick(&[HandOver::Broker, HandOver::Commit]),
             halves: disaster.is_none() && rng.fork("halves").one_in(4),
             // Who deletes a consumer invites the next comer to have it.
-            stranger: disaster.is_none() && faults.consumer_deleted == 0 && rng.fork("stranger").one_in(4),
+            stranger: (disaster.is_none() && faults.consumer_deleted == 0 && rng.fork("stranger").one_in(4))
+                .then(|| *rng.fork("stranger's partition").pick(&[0, 1])),
             // After a disaster people have other worries.
             operators: disaster.is_none()
                 && (scenario == Scenario::Operators || rng.fork("operators").one_in(4)),

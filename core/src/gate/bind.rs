@@ -195,7 +195,9 @@ impl Gate {
                 own: self.config.store_id.clone(),
             });
         }
-        if let Some(Rival { consumer, tenants }) = &facts.rival {
+        if let Some(Rival { consumer, tenants }) = &facts.rival
+            && !self.config.quirks.has(Quirk::GateIgnoreRival)
+        {
             return Err(Fence::TenantsShared { consumer: consumer.clone(), tenants: tenants.clone() });
         }
         if let Some(expected) = &self.checkpoint.incarnation

@@ -3,17 +3,18 @@
 use super::{Conversation, Edge, Fact, GateIndex, Inspection, Next, message_get, parse_token, requested};
 use cloudlysis_core::aggregate::{StoredEvents, Tail};
 use cloudlysis_core::gate::{
-    ConsumerFacts, Delivery, Input as GateInput, NoStream, PositionRefused, PullEnd, Sighting, StreamFacts,
-    Witness,
+    ConsumerFacts, Delivery, Input as GateInput, NoStream, PositionRefused, PullEnd, Rival, Sighting,
+    StreamFacts, Witness,
 };
 use cloudlysis_core::jetstream::api::err_code;
 use cloudlysis_core::jetstream::{
     self, AckSubject, Answer, ConsumerAction, MessageBy, PullStatus, Request, StoredMessage,
 };
 use cloudlysis_core::outbox::Found;
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::wire::answer::{PublishAnswer, publish_outcome};
 use cloudlysis_core::wire::headers::NATS_MSG_ID;
-use cloudlysis_core::wire::stream::{OWNER_METADATA, PlatformStream, incarnation};
+use cloudlysis_core::wire::stream::{OWNER_METADATA, PlatformStream, TENANTS_METADATA, incarnation};
 use cloudlysis_core::{Outcome, Token};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -82,7 +83,7 @@ impl Edge {
                 let outcome = publish_outcome(publish_answer(answer), self.quirks);
                 Next::Done(Fact::Published(publisher, token, outcome))
             }
-            Conversation::StreamInfo { inspection, consumer } => {
+            Conversation::StreamInfo { inspection } => {
                 if is_error(&answer, err_code::STREAM_NOT_FOUND) {
                     return Next::Done(inspection.ends(Outcome::Refused(NoStream)));
                 }
@@ -99,14 +100,32 @@ impl Edge {
                     consumer: None,
                     rival: None,
                 };
-                let Some(consumer) = consumer else { return self.look_further(inspection, facts) };
-                let request = Request::ConsumerInfo { stream: inspection.stream.name().to_owned(), consumer };
+                let Some(consumer) = &inspection.consumer else {
+                    return self.look_further(inspection, facts);
+                };
+                let (stream, consumer) = (inspection.stream.name().to_owned(), consumer.to_string());
+                let request = Request::ConsumerInfo { stream, consumer };
                 self.ask_again(Conversation::ConsumerInfo { inspection, facts }, request)
             }
-            Conversation::ConsumerInfo { inspection, facts } => match consumer_facts(facts, answer) {
-                Some(facts) => self.look_further(inspection, facts),
-                None => Next::Done(inspection.ends(Outcome::Unknown)),
-            },
+            Conversation::ConsumerInfo { mut inspection, facts } => {
+                let Some(facts) = consumer_facts(facts, answer) else {
+                    return Next::Done(inspection.ends(Outcome::Unknown));
+                };
+                match (inspection.consumer.clone(), inspection.tenants.take()) {
+                    (Some(consumer), Some(tenants)) => {
+                        let request = consumers_of(inspection.stream);
+                        self.ask_again(Conversation::Rivals { inspection, facts, consumer, tenants }, request)
+                    }
+                    (_, None) | (None, _) => self.look_further(inspection, facts),
+                }
+            }
+            Conversation::Rivals { inspection, mut facts, consumer, tenants } => {
+                let Some(found) = rival(consumer.as_str(), &tenants, &answer) else {
+                    return Next::Done(inspection.ends(Outcome::Unknown));
+                };
+                facts.rival = found;
+                self.look_further(inspection, facts)
+            }
             Conversation::Sighting { inspection, mut facts, seq } => {
                 let witness = if let Answer::Message(message) = answer {
                     let StoredMessage { subject, headers, payload, stored_at, .. } = *message;
@@ -121,24 +140,40 @@ impl Edge {
                 facts.found.push(Sighting { seq, witness });
                 self.look_further(inspection, facts)
             }
-            Conversation::Deleting { gate, token, stream, config } => {
+            Conversation::Deleting { creation, config } => {
                 if answer == Answer::ConsumerDeleted || is_error(&answer, err_code::CONSUMER_NOT_FOUND) {
-                    let stream = stream.name().to_owned();
+                    let tenants =
+                        config.metadata.get(TENANTS_METADATA).and_then(|text| Tenants::decode(text));
                     let request = Request::ConsumerCreate {
-                        stream,
+                        stream: creation.stream.name().to_owned(),
                         config,
                         action: ConsumerAction::Create,
                         pedantic: false,
                     };
-                    return self.ask_again(Conversation::Creating { gate, token }, request);
+                    let next = Conversation::Creating { creation, tenants: tenants.unwrap_or_default() };
+                    return self.ask_again(next, request);
                 }
-                let outcome = refused_or_unknown(answer);
-                Next::Done(Fact::Gate(gate, GateInput::Positioned { token, outcome }))
+                Next::Done(creation.ends(refused_or_unknown(answer)))
             }
-            Conversation::Creating { gate, token } => {
-                let created = matches!(answer, Answer::Consumer(_));
-                let outcome = if created { Outcome::Done(()) } else { refused_or_unknown(answer) };
-                Next::Done(Fact::Gate(gate, GateInput::Positioned { token, outcome }))
+            Conversation::Creating { creation, tenants } => {
+                if matches!(answer, Answer::Consumer(_)) {
+                    let request = consumers_of(creation.stream);
+                    return self.ask_again(Conversation::Meeting { creation, tenants }, request);
+                }
+                Next::Done(creation.ends(refused_or_unknown(answer)))
+            }
+            Conversation::Meeting { creation, tenants } => match rival(&creation.name, &tenants, &answer) {
+                Some(None) => Next::Done(creation.ends(Outcome::Done(()))),
+                Some(Some(Rival { consumer, tenants })) => {
+                    let stream = creation.stream.name().to_owned();
+                    let request = Request::ConsumerDelete { stream, consumer: creation.name.clone() };
+                    let detail = format!("{consumer} has {tenants}, too");
+                    self.ask_again(Conversation::Withdrawing { creation, detail }, request)
+                }
+                None => Next::Done(creation.ends(Outcome::Unknown)),
+            },
+            Conversation::Withdrawing { creation, detail } => {
+                Next::Done(creation.ends(Outcome::Refused(PositionRefused { detail })))
             }
             Conversation::Look { token } => Next::Done(Fact::Looked(token, found(answer))),
             Conversation::Load { token, subject, left, messages } => {
@@ -196,6 +231,17 @@ fn consumer_facts(mut facts: StreamFacts, answer: Answer) -> Option<StreamFacts>
         ack_floor_seq: info.ack_floor.stream_seq,
     });
     Some(facts)
+}
+
+/// No world has more consumers on a stream than one page of an answer.
+fn consumers_of(stream: PlatformStream) -> Request {
+    Request::ConsumerList { stream: stream.name().to_owned(), offset: 0 }
+}
+
+/// A consumer of another partition that has any of these tenants; `None` when the broker does not say.
+fn rival(own: &str, tenants: &Tenants, answer: &Answer) -> Option<Option<Rival>> {
+    let Answer::Consumers(page) = answer else { return None };
+    Some(page.items.iter().find_map(|info| Rival::of(own, tenants, (&info.name, &info.config.metadata))))
 }
 
 fn refused_or_unknown(answer: Answer) -> Outcome<(), PositionRefused> {

@@ -1,9 +1,9 @@
 //! The broker edge of one node: what a machine asks for, as requests to the engine, and what the engine sends, as facts.
 //!
-//! The twin of `io_nats::{broker, consumer}`, conversation for conversation: inspecting is stream info, consumer info, then some messages,
-//! positioning is delete then create, loading is one message after the other. Every conversation has a name that comes
-//! back as the reply subject, and one deadline: what is not answered by then is unknown, and what comes later is not
-//! listened to.
+//! The twin of `io_nats::{broker, consumer}`, conversation for conversation: inspecting is stream info, consumer info, the
+//! list of consumers, then some messages; positioning is delete, create, then the list again, and delete where another
+//! partition's is on it; loading is one message after the other. Every conversation has a name that comes back as the
+//! reply subject, and one deadline: what is not answered by then is unknown, and what comes later is not listened to.
 //!
 //! ```text
 //! reply subjects   n<node>.<connection>.c<conversation>                       answers
@@ -14,13 +14,16 @@ mod answer;
 
 use bytes::Bytes;
 use cloudlysis_core::aggregate::{StoredEvents, Tail};
-use cloudlysis_core::gate::{Delivery, Effect as GateEffect, Input as GateInput, NoStream, StreamFacts};
+use cloudlysis_core::gate::{
+    Delivery, Effect as GateEffect, Input as GateInput, NoStream, PositionRefused, StreamFacts,
+};
 use cloudlysis_core::jetstream::api::ConsumerConfig;
 use cloudlysis_core::jetstream::{AckKind, AckSubject, Input as BrokerInput, MessageBy, Publish, Request};
 use cloudlysis_core::outbox::{Found, Place};
+use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::wire::answer::{PublishAnswer, PublishRefused, Published, publish_outcome};
 use cloudlysis_core::wire::headers::Headers;
-use cloudlysis_core::wire::stream::PlatformStream;
+use cloudlysis_core::wire::stream::{ConsumerName, PlatformStream};
 use cloudlysis_core::{Outcome, Quirks, Token};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -63,18 +66,34 @@ struct Inspection {
     gate: GateIndex,
     token: Token,
     stream: PlatformStream,
+    /// Our consumer, where there is one.
+    consumer: Option<ConsumerName>,
+    /// Whether consumers of other partitions have any of these, while that is not known.
+    tenants: Option<Tenants>,
     /// Sequences still to look at.
     look_at: Vec<u64>,
+}
+
+/// A consumer being made anew.
+#[derive(Clone, PartialEq, Debug)]
+struct Creation {
+    gate: GateIndex,
+    token: Token,
+    stream: PlatformStream,
+    name: String,
 }
 
 #[derive(Clone, PartialEq, Debug)]
 enum Conversation {
     Publish { publisher: Publisher, token: Token },
-    StreamInfo { inspection: Inspection, consumer: Option<String> },
+    StreamInfo { inspection: Inspection },
     ConsumerInfo { inspection: Inspection, facts: StreamFacts },
+    Rivals { inspection: Inspection, facts: StreamFacts, consumer: ConsumerName, tenants: Tenants },
     Sighting { inspection: Inspection, facts: StreamFacts, seq: u64 },
-    Deleting { gate: GateIndex, token: Token, stream: PlatformStream, config: Box<ConsumerConfig> },
-    Creating { gate: GateIndex, token: Token },
+    Deleting { creation: Creation, config: Box<ConsumerConfig> },
+    Creating { creation: Creation, tenants: Tenants },
+    Meeting { creation: Creation, tenants: Tenants },
+    Withdrawing { creation: Creation, detail: String },
     Look { token: Token },
     Load { token: Token, subject: String, left: usize, messages: Vec<StoredEvents> },
 }
@@ -202,17 +221,20 @@ impl Edge {
         )
     }
 
-    /// Reads a stream's identity and extent, and a consumer's, and what stands at some sequences.
+    /// Reads a stream's identity and extent, a consumer's, what stands at some sequences, and whether another partition's
+    /// consumer has any of some tenants.
     pub fn inspect(
         &mut self,
         gate: GateIndex,
         token: Token,
         stream: PlatformStream,
-        consumer: Option<String>,
+        consumer: Option<(ConsumerName, Option<Tenants>)>,
         look_at: Vec<u64>,
     ) -> (u64, BrokerInput) {
-        let inspection = Inspection { gate, token, stream, look_at };
-        let (id, reply) = self.open(Conversation::StreamInfo { inspection, consumer });
+        let (consumer, tenants) =
+            consumer.map_or((None, None), |(consumer, tenants)| (Some(consumer), tenants));
+        let inspection = Inspection { gate, token, stream, consumer, tenants, look_at };
+        let (id, reply) = self.open(Conversation::StreamInfo { inspection });
         (id, requested(reply, stream_info(stream)))
     }
 
@@ -249,8 +271,8 @@ impl Edge {
     /// What a gate asks for; the conversation's name when there is one to watch.
     pub fn gate(&mut self, gate: GateIndex, effect: GateEffect) -> (Option<u64>, Option<BrokerInput>) {
         match effect {
-            GateEffect::Inspect { token, stream, consumer, look_at, tenants: _ } => {
-                let (id, input) = self.inspect(gate, token, stream, Some(consumer.to_string()), look_at);
+            GateEffect::Inspect { token, stream, consumer, look_at, tenants } => {
+                let (id, input) = self.inspect(gate, token, stream, Some((consumer, tenants)), look_at);
                 (Some(id), Some(input))
             }
             GateEffect::Position { token, stream, consumer } => {
@@ -258,7 +280,8 @@ impl Edge {
                 self.generations.insert(gate, token);
                 self.inboxes.remove(&gate);
                 self.consumers.insert(gate, (stream, name.clone()));
-                let (id, reply) = self.open(Conversation::Deleting { gate, token, stream, config: consumer });
+                let creation = Creation { gate, token, stream, name: name.clone() };
+                let (id, reply) = self.open(Conversation::Deleting { creation, config: consumer });
                 let request = Request::ConsumerDelete { stream: stream.name().to_owned(), consumer: name };
                 (Some(id), Some(requested(reply, request)))
             }
@@ -297,12 +320,14 @@ impl Edge {
             Conversation::Publish { publisher, token } => {
                 Fact::Published(publisher, token, publish_outcome(PublishAnswer::TimedOut, self.quirks))
             }
-            Conversation::StreamInfo { inspection, .. }
+            Conversation::StreamInfo { inspection }
             | Conversation::ConsumerInfo { inspection, .. }
+            | Conversation::Rivals { inspection, .. }
             | Conversation::Sighting { inspection, .. } => inspection.ends(Outcome::Unknown),
-            Conversation::Deleting { gate, token, .. } | Conversation::Creating { gate, token } => {
-                Fact::Gate(gate, GateInput::Positioned { token, outcome: Outcome::Unknown })
-            }
+            Conversation::Deleting { creation, .. }
+            | Conversation::Creating { creation, .. }
+            | Conversation::Meeting { creation, .. }
+            | Conversation::Withdrawing { creation, .. } => creation.ends(Outcome::Unknown),
             Conversation::Look { token } => Fact::Looked(token, Outcome::Unknown),
             Conversation::Load { token, .. } => Fact::Loaded(token, Outcome::Unknown),
         }
@@ -312,6 +337,12 @@ impl Edge {
 impl Inspection {
     fn ends(self, outcome: Outcome<StreamFacts, NoStream>) -> Fact {
         Fact::Gate(self.gate, GateInput::Inspected { token: self.token, outcome })
+    }
+}
+
+impl Creation {
+    fn ends(self, outcome: Outcome<(), PositionRefused>) -> Fact {
+        Fact::Gate(self.gate, GateInput::Positioned { token: self.token, outcome })
     }
 }
 

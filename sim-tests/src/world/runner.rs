@@ -27,9 +27,11 @@ pub(super) fn effects_node(plan: &Plan) -> Node<Runner> {
     of_mode(plan, NodeId::Effects, Mode::Effects)
 }
 
-/// As the first runner, with a disk of its own.
-pub(super) fn stranger(plan: &Plan) -> Node<Runner> {
-    of_mode(plan, NodeId::Stranger, node(plan).config.mode)
+/// As the first runner, with a disk of its own, as this partition.
+pub(super) fn stranger(plan: &Plan, partition: u32) -> Node<Runner> {
+    let mut node = of_mode(plan, NodeId::Stranger, node(plan).config.mode);
+    node.config.partition = partition;
+    node
 }
 
 fn of_mode(plan: &Plan, id: NodeId, mode: Mode) -> Node<Runner> {

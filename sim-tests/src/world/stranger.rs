@@ -7,13 +7,16 @@
 //!                                                   first has it, and the other stops
 //! ```
 //!
+//! It takes itself for the same partition, or for another one that has the same tenants: then it finds the runner's
+//! consumers beside its own, and both step back when they see each other.
+//!
 //! INV-GATE-7 is judged by what the stranger was told, not by what is so: a consumer is away while its owner binds. In
 //! the second case the world ends there: it is somebody else's now, and people have to decide whose it should be.
 
 use super::event::{Event, NodeId};
 use super::{MS, World, runner};
 use crate::oracles::Violation;
-use cloudlysis_core::gate::{Effect as GateEffect, Input as GateInput, Standing};
+use cloudlysis_core::gate::{ConsumerFacts, Effect as GateEffect, Input as GateInput, Standing};
 use cloudlysis_core::halt::Fence;
 use cloudlysis_core::runner::{Effect, Input};
 use cloudlysis_core::{Invariant, Outcome};
@@ -23,7 +26,7 @@ const COMES_NS: (u64, u64) = (500 * MS, 8_000 * MS);
 
 impl World {
     pub(super) fn begin_stranger(&mut self) {
-        if self.plan.stranger {
+        if self.plan.stranger.is_some() {
             self.stranger_comes_later();
         }
     }
@@ -42,7 +45,7 @@ impl World {
             self.stranger_comes_later();
             return Ok(());
         }
-        self.nodes.stranger = Some(runner::stranger(&self.plan));
+        self.nodes.stranger = self.plan.stranger.map(|partition| runner::stranger(&self.plan, partition));
         self.on_node_started(NodeId::Stranger)
     }
 
@@ -52,13 +55,14 @@ impl World {
             return;
         }
         let node = self.nodes.runner_of(id);
-        let own = &node.config.store_id;
+        let is_anothers = |consumer: &ConsumerFacts| {
+            consumer.owner.as_ref().is_some_and(|owner| *owner != node.config.store_id)
+        };
         let incarnation = node.life.as_ref().map(|life| life.driver.incarnation());
         for input in inputs {
             if let Input::Gate { source, input: GateInput::Inspected { token, outcome: Outcome::Done(facts) } } =
                 input
-                && let Some(owner) = facts.consumer.as_ref().and_then(|consumer| consumer.owner.as_ref())
-                && owner != own
+                && (facts.rival.is_some() || facts.consumer.as_ref().is_some_and(is_anothers))
                 // What a life before it asked for it does not hear.
                 && incarnation == Some(token.incarnation)
             {
@@ -99,7 +103,8 @@ impl World {
         match id {
             NodeId::Stranger => true,
             NodeId::Runner | NodeId::Effects => {
-                self.nodes.stranger.is_some() && matches!(fence, Fence::ForeignConsumer { .. })
+                let is_owned = matches!(fence, Fence::ForeignConsumer { .. } | Fence::TenantsShared { .. });
+                self.nodes.stranger.is_some() && is_owned
             }
             NodeId::Aggregate(_) | NodeId::Projection => false,
         }

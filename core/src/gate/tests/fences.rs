@@ -327,7 +327,7 @@ pub(super) fn an_owner_that_was_met_is_there_while_its_consumer_is_away() {
 }
 
 #[test]
-fn no_tenant_is_in_two_partitions_and_who_met_the_other_one_stays_away() {
+pub(super) fn no_tenant_is_in_two_partitions_and_who_met_the_other_one_stays_away() {
     let rival = || Some(Rival { consumer: "projection-orders-p1".into(), tenants: "acme".into() });
     let shared = Fence::TenantsShared { consumer: "projection-orders-p1".into(), tenants: "acme".into() };
     let (mut bench, mut upstream) = (Bench::new(config()), stream(2));

@@ -38,6 +38,7 @@ pub(crate) const EXAM: Exam = &[
         fences::a_stream_that_contradicts_only_for_a_while_does_not_stop_the_partition,
     ),
     (Quirk::GateIgnoreOwner, fences::an_owner_that_was_met_is_there_while_its_consumer_is_away),
+    (Quirk::GateIgnoreRival, fences::no_tenant_is_in_two_partitions_and_who_met_the_other_one_stays_away),
     (Quirk::GateIgnoreStop, script::a_stopped_gate_takes_nothing_in_and_wants_nothing),
     (Quirk::GateForgetPublished, fences::a_message_of_our_own_that_is_not_there_any_more_is_noticed),
     (Quirk::GateJoinForgets, tenants::who_joins_is_caught_up_with_and_then_all_go_on),
