@@ -73,7 +73,7 @@ invariants! {
     Eff2 = "INV-EFF-2", "the idempotency key never changes across attempts";
     Eff3 = "INV-EFF-3", "an effect has at most one live attempt";
     Eff4 = "INV-EFF-4", "an effect is settled once, and its result commits with that; a parked one moves only as an operator says";
-    Eff5 = "INV-EFF-5", "an effect that may happen at most once is not repeated after an attempt without an answer, unless an operator says so";
+    Eff5 = "INV-EFF-5", "an attempt without an answer is on record, and an effect that may happen at most once is not repeated after it, unless an operator says so";
     Eff6 = "INV-EFF-6", "no attempt begins when an effect's time is used up";
     Eff7 = "INV-EFF-7", "from when a circuit opens until its upstream answers, one call to it begins at a time";
     Eff8 = "INV-EFF-8", "no more calls are under way, and no more begin in a second, under a key than its limits allow";

@@ -73,6 +73,7 @@ quirks! {
     SagaUnpinsTooSoon = "a definition is forgotten when the first of its instances ends";
     SagaHandOverAhead = "an effect is handed over while a command of its saga is still on its way";
     EffectKeyPerAttempt = "every attempt of an effect has a key of its own";
+    EffectForgetInterrupted = "a call that a crash cut off leaves no doubt";
     EffectRetryAtMostOnce = "an effect of at most once is repeated after silence";
     EffectRetryInDoubt = "what may happen at most once and may have happened is called again without anybody saying that it may";
     EffectSettleUntold = "nobody is told how an effect ended that an operator settled";

@@ -108,6 +108,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaUnpinsTooSoon, Scenario::Calm, 100, &[Invariant::Saga8]),
     mutant(Quirk::SagaHandOverAhead, Scenario::Calm, 100, &[Invariant::Saga5]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),
+    mutant(Quirk::EffectForgetInterrupted, Scenario::Crashes, 100, &[Invariant::Eff5]),
     mutant(Quirk::EffectRetryAtMostOnce, Scenario::Outside, 100, &[Invariant::Eff5]),
     mutant(Quirk::EffectRetryInDoubt, Scenario::Outside, 300, &[Invariant::Eff5]),
     mutant(Quirk::EffectSettleUntold, Scenario::Operators, 300, &[Invariant::Eff4]),

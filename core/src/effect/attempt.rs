@@ -221,11 +221,24 @@ impl Effects {
 
     fn park<I>(&mut self, position: u64, mut opened: Opened, reason: &str, cx: &mut Cx<'_, I, Effect>) {
         cx.mark(Mark::EffectParked);
+        self.count_interrupted(&mut opened.row);
         opened.row.phase = Phase::Parked { reason: reason.to_owned() };
         opened.write(cx);
         cx.put(Table::EffectParked, &opened.key, b"");
         self.parked += 1;
         self.close(position, cx);
+    }
+
+    /// INV-EFF-5: a life that called and did not live to hear the answer leaves a doubt, whatever becomes of the effect
+    /// next. Says whether there was one.
+    pub(super) fn count_interrupted(&self, row: &mut LedgerRow) -> bool {
+        let Phase::Started { incarnation } = row.phase else { return false };
+        if incarnation == self.tokens.last().incarnation {
+            return false;
+        }
+        row.phase = Phase::Open;
+        row.ambiguous += u32::from(!self.config.quirks.has(Quirk::EffectForgetInterrupted));
+        true
     }
 
     /// INV-EFF-4: the row, the open index and the result move in one commit.
@@ -383,11 +396,7 @@ impl Effects {
         cx: &mut Cx<'_, I, Effect>,
     ) {
         let token = self.tokens.issue();
-        if let Phase::Started { incarnation } = opened.row.phase
-            && incarnation != token.incarnation
-        {
-            // The life that called did not live to hear the answer.
-            opened.row.ambiguous += 1;
+        if self.count_interrupted(&mut opened.row) {
             cx.mark(Mark::EffectResumed);
             if definition.delivery == Delivery::AtMostOnce
                 && !self.config.quirks.has(Quirk::EffectRetryAtMostOnce)

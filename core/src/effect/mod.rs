@@ -30,7 +30,8 @@
 //! - INV-EFF-2: the idempotency key never changes across attempts.
 //! - INV-EFF-3: an effect has at most one live attempt.
 //! - INV-EFF-4: an effect is settled once, and its result commits with that; a parked one moves only as an operator says.
-//! - INV-EFF-5: an effect of at most once is not repeated after an attempt without an answer, unless an operator says so.
+//! - INV-EFF-5: an attempt without an answer is on record, also when a crash cut it off; an effect of at most once is not
+//!   repeated after it, unless an operator says so.
 //! - INV-EFF-6: no attempt begins when an effect's time is used up.
 //! - INV-EFF-7: from when a circuit opens until its upstream answers, one call to it begins at a time.
 //! - INV-EFF-8: no more calls are under way, and no more begin in a second, under a key than its limits allow.

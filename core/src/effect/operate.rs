@@ -211,8 +211,7 @@ impl Effects {
                     let timeout = "it ends with its answer or its timeout: ask again then";
                     return Ok(conflict(format!("a call of `{}` is under way; {timeout}", row.effect)));
                 }
-                // A life that called did not live to hear the answer.
-                row.ambiguous += u32::from(matches!(row.phase, Phase::Started { .. }));
+                self.count_interrupted(row);
                 self.close(position, cx);
             }
         }

@@ -53,7 +53,7 @@ impl Amended {
     }
 }
 
-/// INV-EFF-4.
+/// INV-EFF-4; and INV-EFF-5: what an earlier life had under way is counted as in doubt by whoever touches it next.
 pub(super) fn check_ledger(seen: &Seen<'_>, change: &Change, known: &Known<'_>) -> Result<(), Violation> {
     let decode = |row: &[u8]| LedgerRow::decode(row).map_err(|halt| unreadable(&halt));
     let after = change.after.as_deref().map(decode).transpose()?;
@@ -63,8 +63,17 @@ pub(super) fn check_ledger(seen: &Seen<'_>, change: &Change, known: &Known<'_>) 
         let detail = format!("is {after:?}, and indexed as parked: {indexed}");
         return Err(broken(Invariant::Eff4, seen, change, &detail));
     }
-    let Some(before) = &change.before else { return Ok(()) };
-    let before = decode(before)?;
+    let before = change.before.as_deref().map(decode).transpose()?;
+    let Some(before) = before else { return Ok(()) };
+    let life =
+        seen.rows.get(Table::Meta, b"incarnation").ok().flatten().and_then(|row| row.first_chunk::<8>());
+    if let (Phase::Started { incarnation }, Some(after), Some(life)) = (&before.phase, &after, life)
+        && *incarnation < u64::from_be_bytes(*life)
+        && after.ambiguous <= before.ambiguous
+    {
+        let detail = format!("was under way in life {incarnation}, and changes to {after:?}");
+        return Err(broken(Invariant::Eff5, seen, change, &detail));
+    }
     if may_follow(change, &before, after.as_ref(), known.forgotten, known.amended) {
         return Ok(());
     }

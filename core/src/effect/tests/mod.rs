@@ -30,6 +30,10 @@ use serde_json::{Value, json};
 
 pub(crate) const EXAM: Exam = &[
     (Quirk::EffectKeyPerAttempt, script::the_idempotency_key_is_the_same_in_every_attempt_and_every_life),
+    (
+        Quirk::EffectForgetInterrupted,
+        operate::what_a_crash_cut_off_is_in_doubt_also_when_nobody_can_call_it_again,
+    ),
     (Quirk::EffectRetryAtMostOnce, script::what_may_happen_at_most_once_is_not_repeated_after_silence),
     (Quirk::EffectRetryInDoubt, operate::what_may_have_happened_is_called_again_only_if_it_may_repeat),
     (Quirk::EffectSettleUntold, operate::how_an_operator_settles_an_effect_is_told_once),

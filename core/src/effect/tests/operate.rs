@@ -216,3 +216,15 @@ fn the_ledger_is_listed_by_name_and_stage_a_page_at_a_time() {
     let which = Which { tenant: Some("other".parse().expect("a tenant")), ..Which::default() };
     assert_eq!(ids(&which, b"", 9), (vec![], None));
 }
+
+#[test]
+pub(super) fn what_a_crash_cut_off_is_in_doubt_also_when_nobody_can_call_it_again() {
+    let mut bench = bench();
+    only(bench.turn([commanded(charge("w-1"))]));
+    let definitions = super::Config { definitions: std::collections::BTreeMap::new(), ..super::config() };
+    let mut bench = Bench::with(bench.store, definitions);
+    assert_eq!(bench.settle(), []);
+    assert!(matches!(phase(&bench, "w-1"), Phase::Parked { .. }));
+    assert_eq!(ledger(&bench, "w-1").map(|row| (row.attempts, row.ambiguous)), Some((1, 1)), "INV-EFF-5");
+    assert_eq!(counts(&bench, "charge_card"), Counts { maybe: 1, ..Counts::default() });
+}
