@@ -53,7 +53,7 @@ use crate::program::Natives;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::{self, Quarantine};
 use crate::quirks::Quirks;
-use crate::saga::{Finished, HELD_MAX, Incoming, SagaConfig, Sagas, TimerChange};
+use crate::saga::{Finished, Incoming, SagaConfig, Sagas, TimerChange};
 use crate::schedule::recurring::{self, Recurring};
 use crate::schedule::{self, Schedule};
 use crate::store::View;
@@ -274,8 +274,9 @@ impl Machine for Runner {
     type Timer = Timer;
     type Durable = Durable;
 
-    /// What a pause held is applied in one step, when it ends.
-    const CASCADE_STEPS_MAX: usize = 1_024 + HELD_MAX * (1 + WORK_MAX + 2 * TIMERS_MAX);
+    /// What the events of one message are to instances, the timers that fire at once, and what a pause held, are applied in
+    /// one step each.
+    const CASCADE_STEPS_MAX: usize = 1_024 + route::HAPPENED_MAX * (1 + WORK_MAX + 2 * TIMERS_MAX);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let sagas = SagaConfig {

@@ -22,6 +22,9 @@ use crate::wire::subject::{Filter, Route};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
+/// How often the events of one message may be for sagas; those of our own aggregates have a few.
+pub(super) const HAPPENED_MAX: usize = 10_000;
+
 /// What a gate reads. The workflow streams are read whole: their messages expire, and a checkpoint that moves with
 /// every message shows whether any expired unseen.
 pub(super) fn filters(source: Source, sagas: &Sagas) -> Vec<Filter> {
@@ -141,6 +144,10 @@ impl Runner {
                     Err(cause) => return Ok(Err(cause)),
                 };
                 if self.sagas.is_found_by(saga, &message.tenant, &happened.correlation, view)? {
+                    if all.len() == HAPPENED_MAX {
+                        let detail = format!("its events are for sagas more than {HAPPENED_MAX} times");
+                        return Ok(Err(Cause { kind: "too_many_events".into(), detail }));
+                    }
                     let starts = happened.starts && self.sagas.is_today(saga);
                     all.push(Happened { starts, ..happened });
                 }
@@ -161,7 +168,7 @@ impl Runner {
         if let Some(key) = &key
             && self.quarantine.holds(key, cx.view())?
         {
-            return self.park_internal(now, key, incoming, None, cx);
+            return self.park_internal(now, key, std::slice::from_ref(incoming), None, cx);
         }
         match self.react(now, incoming, cx)? {
             Reacted::Applied(asked) => {
@@ -169,9 +176,10 @@ impl Runner {
                 Ok(())
             }
             Reacted::Held => Ok(()),
-            Reacted::Overflowed(held) => self.give_up_hold(now, key.as_ref(), held, cx),
+            Reacted::Overflowed(held) => self.give_up_hold(now, key.as_ref(), &held, cx),
             Reacted::Poisoned(cause) => {
                 self.poison = Some(reason(&cause));
+                let incoming = std::slice::from_ref(incoming);
                 key.map_or(Ok(()), |key| self.park_internal(now, &key, incoming, Some(cause), cx))
             }
         }
@@ -298,21 +306,23 @@ impl Runner {
         &mut self,
         now: Now,
         key: &QuarantineKey,
-        incoming: &Incoming,
+        incoming: &[Incoming],
         cause: Option<Cause>,
         cx: &mut Cx<'_, Input, Effect>,
     ) -> Result<(), Halt> {
-        let payload = incoming.encode();
-        let definition = self.definition_hash(incoming, cx.view())?;
-        let parked = Parked {
+        let Some(first) = incoming.first() else { return Ok(()) };
+        let definition = self.definition_hash(first, cx.view())?;
+        let (headers, payloads) =
+            (Headers::default(), incoming.iter().map(Incoming::encode).collect::<Vec<_>>());
+        let parked = payloads.iter().map(|payload| Parked {
             stream: "",
             stream_seq: 0,
             subject: "",
-            headers: &Headers::default(),
-            payload: &payload,
+            headers: &headers,
+            payload,
             definition: definition.as_deref(),
-        };
-        self.quarantine.park(now, key, &parked, cause, cx)
+        });
+        self.quarantine.park_all(now, key, &parked.collect::<Vec<_>>(), cause, cx)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::marks::Mark;
 use crate::outbox;
 use crate::outcome::Outcome;
 use crate::runner::Effect;
+use crate::runner::route::HAPPENED_MAX;
 use crate::saga::HandOver;
 use crate::wire::answer::PublishRefused;
 use crate::wire::envelope::EffectCommand;
@@ -355,6 +356,22 @@ fn a_runner_is_ready_once_every_stream_is_bound() {
     world.stream(Source::Results).exists = false;
     world.run();
     assert_eq!(world.bench.machine().not_ready(), ["WORKFLOW_EVENTS: stream_missing"]);
+}
+
+/// Producers that are not ours may put into a message what fits.
+#[test]
+fn a_message_of_very_many_events_is_taken_in_or_held_back() {
+    let mut world = World::bound();
+    world.place("acme", "o-1");
+    for events in [8_000, HAPPENED_MAX + 1] {
+        world.publish(&order_events("acme", "o-1", 2, &vec!["order_cancelled"; events]));
+    }
+    world.run();
+    let held: Vec<String> = world.quarantined().into_iter().map(|own| own.cause.kind).collect();
+    assert_eq!(held, ["too_many_events"]);
+    world.place("acme", "o-2");
+    world.run();
+    assert_eq!(world.status("acme", "o-2"), Some(Status::Completed));
 }
 
 #[test]
