@@ -103,6 +103,7 @@ invariants! {
     Drn2 = "INV-DRN-2", "a drain is clean only if nothing is in flight";
     Drn3 = "INV-DRN-3", "a drain ends by its deadline, with an honest report";
     Drn4 = "INV-DRN-4", "stopping twice is stopping once";
+    Drn5 = "INV-DRN-5", "no call begins after a stop, and nothing leaves after the report";
     Ten1 = "INV-TEN-1", "nothing of one tenant is caused by, addressed to or shown to another";
     Once1 = "INV-ONCE-1", "what the broker and the outside were told is exactly what was intended: nothing lost, nothing twice";
     Cons1 = "INV-CONS-1", "money and stock are conserved";

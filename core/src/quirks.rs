@@ -114,6 +114,7 @@ quirks! {
     QuarantineForgetFailed = "a message that fails again is dropped";
     RetentionTooSoon = "what has ended is removed in half the time it is to be kept";
     RetentionForgetsEffect = "a settled effect is not indexed, and kept for ever";
+    DrainCallsOn = "a stopped runner begins calls";
     DrainClaimClean = "a drain reports clean with work in flight";
 }
 

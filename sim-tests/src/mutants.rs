@@ -149,5 +149,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::QuarantineForgetFailed, Scenario::Operators, 500, &[Invariant::Qrn4]),
     mutant(Quirk::RetentionTooSoon, Scenario::Calm, 300, &[Invariant::Keep1]),
     mutant(Quirk::RetentionForgetsEffect, Scenario::Calm, 100, &[Invariant::Keep1]),
+    mutant(Quirk::DrainCallsOn, Scenario::Operators, 300, &[Invariant::Drn5]),
     mutant(Quirk::DrainClaimClean, Scenario::Operators, 300, &[Invariant::Drn2]),
 ];

@@ -52,7 +52,7 @@ use crate::placement::{self, Tenants};
 use crate::program::Natives;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
 use crate::quarantine::{self, Quarantine};
-use crate::quirks::Quirks;
+use crate::quirks::{Quirk, Quirks};
 use crate::saga::{Finished, Incoming, SagaConfig, Sagas, TimerChange};
 use crate::schedule::recurring::{self, Recurring};
 use crate::schedule::{self, Schedule};
@@ -464,13 +464,21 @@ impl Runner {
     /// Effects wait for the first time only: what is in the ledger then is ours, and need not wait for a broker that is
     /// away.
     fn hold_what_leaves(&mut self) {
-        if !self.drain.is_stopping() {
-            let bound = |gate: &Gate| gate.standing() == Standing::Bound;
-            let vouched = self.gates.values().all(bound);
-            self.outbox.hold(!vouched);
-            if vouched {
-                self.effects.let_calls_go();
+        if self.drain.is_stopping() {
+            // INV-DRN-5
+            if !self.config.quirks.has(Quirk::DrainCallsOn) {
+                self.effects.hold_calls();
             }
+            if self.drain.report().is_some() {
+                self.outbox.hold(true);
+            }
+            return;
+        }
+        let bound = |gate: &Gate| gate.standing() == Standing::Bound;
+        let vouched = self.gates.values().all(bound);
+        self.outbox.hold(!vouched);
+        if vouched {
+            self.effects.let_calls_go();
         }
     }
 }

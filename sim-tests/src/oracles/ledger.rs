@@ -53,7 +53,7 @@ impl Amended {
     }
 }
 
-/// INV-EFF-4; and INV-EFF-5: what an earlier life had under way is counted as in doubt by whoever touches it next.
+/// INV-EFF-4; INV-DRN-5; and INV-EFF-5: what an earlier life had under way is counted as in doubt by whoever touches it next.
 pub(super) fn check_ledger(seen: &Seen<'_>, change: &Change, known: &Known<'_>) -> Result<(), Violation> {
     let decode = |row: &[u8]| LedgerRow::decode(row).map_err(|halt| unreadable(&halt));
     let after = change.after.as_deref().map(decode).transpose()?;
@@ -64,6 +64,13 @@ pub(super) fn check_ledger(seen: &Seen<'_>, change: &Change, known: &Known<'_>) 
         return Err(broken(Invariant::Eff4, seen, change, &detail));
     }
     let before = change.before.as_deref().map(decode).transpose()?;
+    if seen.was_draining
+        && let Some(after) = &after
+        && matches!(after.phase, Phase::Started { .. })
+        && before.as_ref().is_none_or(|before| before.attempts < after.attempts)
+    {
+        return Err(broken(Invariant::Drn5, seen, change, "is called by a node that was stopped before"));
+    }
     let Some(before) = before else { return Ok(()) };
     let life =
         seen.rows.get(Table::Meta, b"incarnation").ok().flatten().and_then(|row| row.first_chunk::<8>());

@@ -1,8 +1,14 @@
 //! Occurrences of schedules: each reaches what it is for, once, and its end comes back.
 
-use super::{Bench, Config, Effect, Input, Landed, Mode, Runner, World, config, shop_with};
+use super::redrive::reason;
+use super::{
+    Bench, Config, Effect, Input, Landed, Mode, OUTBOX_LIMITS, Runner, World, config, effect, shop_with,
+};
 use crate::marks::Mark;
+use crate::outcome::Outcome;
 use crate::program::contract::{TIMERS_MAX, WORK_MAX};
+use crate::quarantine::QuarantineKey;
+use crate::quarantine::operate::Verb;
 use crate::saga::{HandOver, Status};
 use crate::schedule::recurring::{FIRED_MAX, Row};
 
@@ -23,6 +29,12 @@ schedule: mails
 every: 10s
 tenants: [acme]
 effect: { name: send_receipt, payload: { order: o-mail, cents: 1 } }
+";
+const CHARGES: &str = "
+schedule: charges
+every: 10s
+tenants: [acme]
+effect: { name: charge_card, payload: { order: o-1, cents: 1, card: valid } }
 ";
 const STARTS: &str = "
 schedule: starts
@@ -52,6 +64,7 @@ fn not_bound(names: &[&str], hand_over: HandOver) -> World {
         ("schedules/adds.yaml", ADDS),
         ("schedules/refused.yaml", REFUSED),
         ("schedules/mails.yaml", MAILS),
+        ("schedules/charges.yaml", CHARGES),
         ("schedules/starts.yaml", STARTS),
         ("sagas/round.yaml", ROUND),
     ];
@@ -88,6 +101,53 @@ pub(super) fn no_effect_is_called_before_the_streams_are_known_to_be_ours() {
     world.bench.turn([Input::ConnectionChanged { connected: false }]);
     world.wait(10_000);
     assert_eq!(world.outside.of("acme/o-mail"), ["send_receipt", "send_receipt"]);
+}
+
+#[test]
+pub(super) fn a_stopped_runner_begins_no_call() {
+    let call = |asked: &[Effect]| {
+        asked.iter().find_map(|own| {
+            let Effect::Effect(effect::Effect::Execute { token, .. }) = own else { return None };
+            Some(*token)
+        })
+    };
+    let mut world = world(&["charges"], HandOver::Commit);
+    let token = call(&world.bench.advance(10_000)).expect("a call");
+    world.bench.turn([Input::Stopped { deadline_ms: 60_000 }]);
+    let silence = effect::Input::Returned { token, outcome: Outcome::Unknown };
+    let mut asked = world.bench.turn([Input::Effect(silence)]);
+    asked.extend(world.bench.advance(120_000));
+    assert_eq!(call(&asked), None, "INV-DRN-5: it would be tried again");
+    assert!(asked.iter().any(|own| matches!(own, Effect::Drained(report) if report.clean)));
+    world.bench.crash();
+    world.run();
+    assert_eq!(world.outside.of("acme/o-1"), ["charge_card"], "the next life does");
+}
+
+/// Nobody would ever end it otherwise.
+#[test]
+fn a_schedule_whose_dead_letter_is_dropped_goes_on() {
+    for skips in [true, false] {
+        let mut world = world(&["adds"], HandOver::Commit);
+        world.outside.is_mute = true;
+        world.wait(10_000);
+        world.bench.oversleep(OUTBOX_LIMITS.retry_ms_max);
+        for _ in 0..8 {
+            world.wait(OUTBOX_LIMITS.backoff_ms_max);
+        }
+        assert!(world.row("adds").running.is_some() && world.quarantined().len() == 1);
+        if skips {
+            let key = QuarantineKey::parse(&world.quarantined()[0].key).expect("a key");
+            world.do_with_held(Verb::Skip { key, position: 0, reason: reason() }).expect("done");
+        } else {
+            assert_eq!(world.discard_all().discarded, 1);
+        }
+        let row = world.row("adds");
+        assert_eq!((row.counts.failed, row.error.as_deref()), (1, Some("an operator dropped it")));
+        world.outside.is_mute = false;
+        world.wait(10_000);
+        assert_eq!(world.outside.of("acme/o-adds").last(), Some(&"add"));
+    }
 }
 
 #[test]
