@@ -21,6 +21,7 @@ use cloudlysis_core::program::contract;
 use cloudlysis_core::program::{GAS_MAX_DEFAULT, Gas};
 use cloudlysis_core::quarantine::{Quarantine, QuarantineKey};
 use cloudlysis_core::saga::{Instance, PendingTimer, WorkState};
+use cloudlysis_core::schedule::recurring::{self, Running};
 use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::id::{CommandId, Name};
 use cloudlysis_core::wire::keys;
@@ -371,6 +372,14 @@ fn was_applied(rows: &Committed<'_>, subject: &str) -> bool {
     match Route::parse(subject) {
         Some(Route::Effect { tenant, command, .. }) => {
             rows.get(Table::Effect, &keys::effect(&tenant, &command)).ok().flatten().is_some()
+        }
+        // What a schedule asks for is no saga's.
+        Some(Route::EffectResult { effect, command, .. }) if effect.as_str() == COUNTED => {
+            let runs = each(rows, Table::Recurring, |_, row| {
+                let running = recurring::Row::decode(row)?.running;
+                (running == Some(Running::Work { id: command.clone() })).then(|| format!("{command} runs"))
+            });
+            runs.is_none()
         }
         Some(Route::EffectResult { command, .. }) => {
             let ended = each(rows, Table::Saga, |_, row| {

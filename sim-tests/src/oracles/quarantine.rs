@@ -2,6 +2,7 @@
 
 use super::logs::Logs;
 use super::{Seen, Violation};
+use cloudlysis_core::jetstream::StoredMessage;
 use cloudlysis_core::quarantine::{Quarantine, QuarantineKey, Subject, Which};
 use cloudlysis_core::store::scan_prefix;
 use cloudlysis_core::wire::envelope::EventMessage;
@@ -123,13 +124,24 @@ pub(super) fn check_overtaken(seen: &Seen<'_>, changes: &[Change]) -> Result<(),
 fn overtaken(seen: &Seen<'_>, stream_seq: u64, applied: &BTreeSet<&[u8]>) -> Option<String> {
     let stream = PlatformStream::AggregateEvents.name();
     let stored = seen.broker.log(stream, stream_seq).ok()?.into_iter().next()?;
-    let headers = stored.headers.to_headers();
-    let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, "oracle").ok()?;
+    let read = |own: &StoredMessage| {
+        EventMessage::decode(&own.subject, &own.headers.to_headers(), &own.payload, "oracle").ok()
+    };
+    let message = read(&stored)?;
+    // What was stored again was applied before, from where it stood first.
+    let is_first = |version: u64| {
+        let log = seen.broker.log(stream, 1).unwrap_or_default();
+        let earlier =
+            log.iter().take_while(|own| own.seq < stream_seq).filter(|own| own.subject == stored.subject);
+        let mut earlier = earlier.filter_map(read);
+        !earlier.any(|own| (own.version..).take(own.events.len()).any(|known| known == version))
+    };
     let of_orders = ["checkout", "alarm"].map(|saga| Name::parse(saga).expect("a name"));
     (message.version..).take(message.events.len()).find_map(|version| {
         let cause = format!("event/{}/{}/{version}", message.aggregate, message.id.token());
         let row = |saga| keys::saga_cause(&message.tenant, saga, &message.id, &cause);
-        of_orders.iter().any(|saga| applied.contains(&row(saga)[..])).then_some(cause)
+        let is_applied = of_orders.iter().any(|saga| applied.contains(&row(saga)[..]));
+        (is_applied && is_first(version)).then_some(cause)
     })
 }
 
