@@ -27,6 +27,17 @@ const OUT_OF_TIME: &str = "its time is used up";
 /// Why one is parked that waited for others under its key when its time was over.
 const KEPT_WAITING: &str = "its time is used up: it waited for its turn under the limits of its key";
 
+/// How an attempt ended, for people.
+fn told(outcome: &Outcome<Answered, NotSent>) -> String {
+    match outcome {
+        Outcome::Done(Answered { status, body: Value::Null }) => format!("status {status}"),
+        Outcome::Done(Answered { status, body: Value::String(text) }) => format!("status {status}: {text}"),
+        Outcome::Done(Answered { status, body }) => format!("status {status}: {body}"),
+        Outcome::Refused(NotSent { detail, .. }) => format!("not sent: {detail}"),
+        Outcome::Unknown => "no answer".to_owned(),
+    }
+}
+
 impl Effects {
     /// A command arrived.
     ///
@@ -51,6 +62,7 @@ impl Effects {
             attempts: 0,
             ambiguous: 0,
             since: now.wall,
+            last: None,
             intervention: None,
             call: Some(Call {
                 position: self.tail,
@@ -88,10 +100,11 @@ impl Effects {
             return Ok(None);
         };
         let upstream = self.leave_flight(now, position);
-        let Some(opened) = self.opened(position, cx.view())? else { return Ok(None) };
+        let Some(mut opened) = self.opened(position, cx.view())? else { return Ok(None) };
         let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {
             return Ok(None);
         };
+        opened.row.ended_with(told(&outcome));
         if let Some(upstream) = upstream {
             match &outcome {
                 Outcome::Done(Answered { status, .. }) => match definition.meaning(*status) {
@@ -107,6 +120,7 @@ impl Effects {
         match outcome {
             Outcome::Done(Answered { status, body }) => match definition.meaning(status) {
                 Meaning::Succeeded => {
+                    opened.row.last = None;
                     Ok(Some(self.settle(now, position, opened, EffectOutcome::Succeeded, body, cx)))
                 }
                 Meaning::Failed => {
@@ -153,7 +167,7 @@ impl Effects {
         if definition.delivery == Delivery::AtMostOnce
             && !self.config.quirks.has(Quirk::EffectRetryAtMostOnce)
         {
-            self.park(position, opened, "it may happen at most once, and an attempt had no answer", cx);
+            self.park(position, opened, "it may happen at most once, and may have happened", cx);
             return Ok(());
         }
         cx.mark(Mark::EffectRetryUnknown);
@@ -237,6 +251,7 @@ impl Effects {
             return false;
         }
         row.phase = Phase::Open;
+        row.ended_with("the process ended while it was called".to_owned());
         row.ambiguous += u32::from(!self.config.quirks.has(Quirk::EffectForgetInterrupted));
         true
     }
@@ -432,7 +447,7 @@ impl Effects {
         self.live.insert(token, position);
         self.due.insert((give_up_at, position));
         if let Some(upstream) = upstream {
-            self.on_called(upstream, token, cx);
+            self.on_called(upstream, token, position, cx);
         }
         if let Some(lane) = lane {
             self.lanes.began(now.mono, lane);

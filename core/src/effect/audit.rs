@@ -76,7 +76,7 @@ pub struct Doubtful {
     pub verdict: Verdict,
     /// Attempts started.
     pub attempts: u32,
-    /// Attempts without an answer.
+    /// Attempts that may have happened.
     pub ambiguous: u32,
     /// When it was asked for.
     pub since: Wall,

@@ -11,6 +11,9 @@ use crate::wire::id::Name;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What is kept of how an attempt ended, in bytes.
+const LAST_BYTES_MAX: usize = 256;
+
 /// A row of the ledger.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LedgerRow {
@@ -24,6 +27,9 @@ pub struct LedgerRow {
     pub ambiguous: u32,
     /// When it was asked for.
     pub since: Wall,
+    /// How its last attempt ended, for people; absent when it succeeded. At most 256 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
     /// What an operator did with it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intervention: Option<Intervention>,
@@ -115,6 +121,12 @@ impl LedgerRow {
     #[must_use]
     pub fn is_settled_by_hand(&self) -> bool {
         self.intervention.as_ref().is_some_and(|own| own.verb == Intervened::Settled)
+    }
+
+    /// Remembers how an attempt ended.
+    pub(super) fn ended_with(&mut self, mut last: String) {
+        last.truncate(last.floor_char_boundary(LAST_BYTES_MAX));
+        self.last = Some(last);
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

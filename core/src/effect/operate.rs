@@ -169,7 +169,7 @@ impl Effects {
         let may_repeat = may_repeat || self.config.quirks.has(Quirk::EffectRetryInDoubt);
         if row.ambiguous > 0 && definition.delivery == Delivery::AtMostOnce && !may_repeat {
             return conflict(format!(
-                "`{effect}` may happen at most once, and an attempt had no answer: settle it as the outside \
+                "`{effect}` may happen at most once, and may have happened: settle it as the outside \
                  knows it, or say that it may repeat"
             ));
         }

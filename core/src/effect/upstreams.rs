@@ -6,7 +6,8 @@
 //!
 //! A held effect has no place among the calls, and what is held beyond a bound is [`forgotten`](super::forgotten) until a
 //! circuit lets calls through that nobody in memory waits for. So an upstream that is away never keeps effects of others
-//! from their turn, however many wait for it.
+//! from their turn, however many wait for it. Nor does one effect that its upstream never answers keep the others from
+//! theirs: they take turns in going to see.
 
 use super::circuit::{Circuit, Standing};
 use super::opened::Opened;
@@ -21,6 +22,7 @@ use crate::quirks::Quirk;
 use crate::time::{Mono, Now};
 use crate::wire::id::Name;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// Names an upstream: its place in a list that lives as long as the definitions.
@@ -34,6 +36,8 @@ struct Upstream {
     circuit: Circuit,
     /// Held, in memory.
     held: BTreeSet<u64>,
+    /// The one that went last to see whether it answers.
+    probed: u64,
     /// Whether some that it held were forgotten.
     forgot: bool,
 }
@@ -65,6 +69,7 @@ impl Upstreams {
             name: name.to_owned(),
             circuit: Circuit::new(),
             held: BTreeSet::new(),
+            probed: 0,
             forgot: false,
         };
         Self { list: names.into_iter().map(new).collect(), of, held: 0 }
@@ -127,8 +132,16 @@ impl Effects {
         circuit.admits() || self.config.quirks.has(Quirk::EffectIgnoreCircuit)
     }
 
-    pub(super) fn on_called<I>(&mut self, upstream: UpstreamId, token: Token, cx: &mut Cx<'_, I, Effect>) {
-        if self.upstreams.get(upstream).circuit.called(token) {
+    pub(super) fn on_called<I>(
+        &mut self,
+        upstream: UpstreamId,
+        token: Token,
+        position: u64,
+        cx: &mut Cx<'_, I, Effect>,
+    ) {
+        let own = self.upstreams.get(upstream);
+        if own.circuit.called(token) {
+            own.probed = position;
             cx.mark(Mark::EffectProbed);
         }
     }
@@ -166,13 +179,15 @@ impl Effects {
         self.let_probe(upstream);
     }
 
-    /// Lets one of those that wait for an upstream go and see, if it is time for that.
+    /// Lets one of those that wait for an upstream go and see, if it is time for that: the next one each time, for an effect
+    /// that is never answered says nothing about the others.
     pub(super) fn let_probe(&mut self, upstream: UpstreamId) {
         let own = self.upstreams.get(upstream);
         if !own.circuit.wants_probe() {
             return;
         }
-        if let Some(position) = own.held.pop_first() {
+        let after = (Bound::Excluded(own.probed), Bound::Unbounded);
+        if let Some(position) = own.held.range(after).next().or_else(|| own.held.first()).copied() {
             self.leave_hold(position);
             self.ready.insert(position);
         } else if own.forgot {

@@ -113,11 +113,14 @@ pub struct EffectWaited {
     pub stage: Stage,
     /// Attempts started.
     pub attempts: u32,
-    /// Attempts without an answer.
+    /// Attempts that may have happened.
     pub ambiguous: u32,
     /// Why it waits for a person, if it does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// How its last attempt ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<String>,
 }
 
 impl Status {
@@ -223,11 +226,11 @@ pub fn waits_for(
 }
 
 fn waited(row: LedgerRow) -> EffectWaited {
-    let LedgerRow { effect, phase, attempts, ambiguous, since: _, intervention: _, call: _ } = row;
+    let LedgerRow { effect, phase, attempts, ambiguous, since: _, last, intervention: _, call: _ } = row;
     let stage = phase.stage();
     let reason = match phase {
         Phase::Parked { reason } => Some(reason),
         Phase::Open | Phase::Started { .. } | Phase::Settled { .. } => None,
     };
-    EffectWaited { effect, stage, attempts, ambiguous, reason }
+    EffectWaited { effect, stage, attempts, ambiguous, reason, last }
 }

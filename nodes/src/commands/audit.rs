@@ -66,7 +66,7 @@ fn show(counts: &BTreeMap<String, [u64; VERDICTS.len()]>, doubtful: &[Value], un
         let id = own["command_id"].as_str().unwrap_or_default();
         let (attempts, ambiguous, reason) = (&own["attempts"], &own["ambiguous"], text("reason"));
         say(&format!(
-            "  {} {} {id}: {attempts} attempts, {ambiguous} without an answer{}{reason}",
+            "  {} {} {id}: {attempts} attempts, {ambiguous} in doubt{}{reason}",
             text("verdict"),
             own["effect"].as_str().unwrap_or_default(),
             if reason.is_empty() { "" } else { "; " }

@@ -140,6 +140,10 @@ fn line(own: &Value) -> String {
         "" => String::new(),
         reason => format!(" · {reason}"),
     };
+    let last = match text("last") {
+        "" => String::new(),
+        last => format!(" · last: {last}"),
+    };
     let hand = match own["intervention"]["verb"].as_str() {
         Some(verb) => format!(
             " · {verb} by an operator: {}",
@@ -148,7 +152,7 @@ fn line(own: &Value) -> String {
         None => String::new(),
     };
     format!(
-        "{tenant:<16} {:<24} {:<36} {stage:<10} since {} · {} attempts, {} without an answer{reason}{hand}",
+        "{tenant:<16} {:<24} {:<36} {stage:<10} since {} · {} attempts, {} in doubt{reason}{last}{hand}",
         text("effect"),
         text("command_id"),
         text("since"),

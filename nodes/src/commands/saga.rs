@@ -246,12 +246,16 @@ fn why(node: &NodeArguments, instance: &SagaInstance, shown: &Value) {
 fn effect_waited(effect: &Value, command_id: &str) -> String {
     let text = |field: &str| effect[field].as_str().unwrap_or_default();
     let (name, attempts, ambiguous) = (text("effect"), &effect["attempts"], &effect["ambiguous"]);
+    let last = match text("last") {
+        "" => String::new(),
+        last => format!(", last: {last}"),
+    };
     match text("stage") {
         "parked" => format!(
-            ": effect `{name}` waits for a person: {}; `effect retry {command_id}` or `effect settle {command_id}`",
+            ": effect `{name}` waits for a person: {}{last}; `effect retry {command_id}` or `effect settle {command_id}`",
             text("reason")
         ),
-        "open" => format!(": effect `{name}`, {attempts} attempts, {ambiguous} without an answer"),
+        "open" => format!(": effect `{name}`, {attempts} attempts, {ambiguous} in doubt{last}"),
         _ => String::new(),
     }
 }

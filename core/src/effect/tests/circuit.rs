@@ -48,7 +48,9 @@ pub(super) fn an_upstream_that_fails_again_and_again_is_left_alone() {
         assert_eq!(bench.turn([failed(&probe)]), []);
         assert_eq!(bench.advance(2 * CIRCUIT.pause_ms - 1), [], "a longer pause");
         let probe = only(bench.advance(1));
-        assert_eq!(ledger(&bench, "w-2").map(|row| row.attempts), Some(0), "waiting costs no attempt");
+        let attempts = |id: &&str| ledger(&bench, id).map_or(0, |row| row.attempts);
+        let called: u32 = ["first", "w-1", "w-2", "w-3"].iter().map(attempts).sum();
+        assert_eq!(called, CIRCUIT.failures_max + 2, "waiting costs no attempt");
         let mut calls = bench.turn([answer(&probe, 402)]);
         assert_eq!((standing(&bench, SHOP), calls.len()), (Standing::Closed, LIMITS.in_flight_max));
         while let Some(call) = calls.pop() {
@@ -59,6 +61,29 @@ pub(super) fn an_upstream_that_fails_again_and_again_is_left_alone() {
         nothing_is_open(&bench);
         assert!(bench.marked(Mark::EffectCircuitOpened) >= 2 && bench.marked(Mark::EffectProbed) == 2);
     }
+}
+
+/// It is the call that fails, not the upstream: those behind it find out.
+#[test]
+fn one_effect_that_is_never_answered_does_not_keep_others_from_their_turn() {
+    // Longer than its own pauses: it is always among those that wait.
+    let circuit = CircuitLimits { pause_ms: 60_000, pause_ms_max: 60_000, ..CIRCUIT };
+    let limits = Limits { tracked_max: 64, circuit, ..LIMITS };
+    let mut bench = Bench::new(Config { limits, ..config() });
+    opened(&mut bench);
+    bench.turn((1..=3).map(|n| commanded(charge(&format!("w-{n}")))));
+    let mut left = 200;
+    while ends(&bench).len() < 3 {
+        left -= 1;
+        assert!(left > 0, "only {:?} have ended", ends(&bench));
+        let Some((at, _)) = bench.deadline() else { panic!("nothing is due") };
+        let mut calls = bench.advance(at.ms_since(bench.now.mono));
+        while let Some(call) = calls.pop() {
+            let status = if key(&call) == "acme:first" { 503 } else { 200 };
+            calls.extend(bench.turn([answer(&call, status)]));
+        }
+    }
+    assert_eq!(ledger(&bench, "first").map(|row| row.phase), Some(Phase::Open));
 }
 
 #[test]

@@ -181,6 +181,27 @@ pub(super) fn what_may_happen_at_most_once_is_tried_again_when_it_was_definitely
 }
 
 #[test]
+fn how_the_last_attempt_ended_is_on_record_until_it_succeeds() {
+    let mut bench = bench();
+    let last = |bench: &Bench<Desk>| ledger(bench, "w-1").and_then(|row| row.last);
+    let call = only(bench.turn([commanded(charge("w-1"))]));
+    bench.turn([answer(&call, 503)]);
+    assert!(last(&bench).is_some_and(|last| last.starts_with("status 503")), "{:?}", last(&bench));
+    let call = next_attempt(&mut bench);
+    bench.turn([not_sent(&call, false)]);
+    assert!(last(&bench).is_some_and(|last| last.starts_with("not sent: ")), "{:?}", last(&bench));
+    next_attempt(&mut bench);
+    bench.crash();
+    let call = only(bench.settle());
+    assert_eq!(last(&bench).as_deref(), Some("the process ended while it was called"));
+    bench.turn([unknown(&call)]);
+    assert_eq!(last(&bench).as_deref(), Some("no answer"));
+    let call = next_attempt(&mut bench);
+    bench.turn([answer(&call, 200)]);
+    assert_eq!(last(&bench), None);
+}
+
+#[test]
 fn an_attempt_without_an_answer_is_counted_once_over_a_restart() {
     let mut bench = bench();
     let call = only(bench.turn([commanded(charge("w-1"))]));

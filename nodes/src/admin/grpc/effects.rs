@@ -62,7 +62,7 @@ pub(super) fn show(
 }
 
 fn told(Listed { tenant, command_id, row }: Listed) -> wire::Effect {
-    let LedgerRow { effect, phase, attempts, ambiguous, since, intervention, call } = row;
+    let LedgerRow { effect, phase, attempts, ambiguous, since, last, intervention, call } = row;
     let stage = told_stage(phase.stage()).into();
     let (outcome, reason) = match phase {
         Phase::Open | Phase::Started { .. } => (None, None),
@@ -88,6 +88,7 @@ fn told(Listed { tenant, command_id, row }: Listed) -> wire::Effect {
         waiter,
         intervention: intervention.map(intervened),
         payload,
+        last,
     }
 }
 

@@ -94,9 +94,9 @@ fn timer(PendingTimer { id, name, due }: PendingTimer) -> wire::PendingTimer {
 }
 
 fn effect_waited(own: EffectWaited) -> waits_for::EffectWaited {
-    let EffectWaited { effect, stage, attempts, ambiguous, reason } = own;
+    let EffectWaited { effect, stage, attempts, ambiguous, reason, last } = own;
     let stage = told_stage(stage).into();
-    waits_for::EffectWaited { effect: effect.to_string(), stage, attempts, ambiguous, reason }
+    waits_for::EffectWaited { effect: effect.to_string(), stage, attempts, ambiguous, reason, last }
 }
 
 fn waited_for(what: WaitsFor) -> wire::WaitsFor {

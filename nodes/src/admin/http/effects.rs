@@ -91,6 +91,7 @@ fn told(Listed { tenant, command_id, row }: &Listed) -> Value {
         "attempts": row.attempts,
         "ambiguous": row.ambiguous,
         "since": row.since.rfc3339(),
+        "last": row.last,
         "saga": row.call.as_ref().and_then(|call| call.saga.as_ref()),
         "intervention": row.intervention.as_ref().map(|own| json!({
             "verb": own.verb, "at": own.at.rfc3339(), "reason": own.reason,
