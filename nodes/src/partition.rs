@@ -12,12 +12,20 @@
 //!
 //! Between turns the store's [`Writer`] may be ahead of what readers see: it catches up when one asks, when the partition
 //! has nothing to do, and when the machine ends.
+//!
+//! A panic on the thread is a bug of ours or of a native program, and met again by whoever begins again: the partition stays
+//! halted and says so, as for any other reason that needs a person.
+
+#[cfg(test)]
+mod tests;
 
 use crate::telemetry;
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::{Checks, Driver, Halt, Machine, Mono, Now, Quirks, StoreFault};
 use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::{Commits, Figures, HeedStore, Writer};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -158,29 +166,39 @@ where
     let stop = Stop::default();
     let stopping = stop.0.subscribe();
     let (reloads, reloaded) = mpsc::channel(1);
-    let name = parts.name;
+    let Parts { name, mut store, commits, config } = parts;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name(format!("partition-{name}")).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        match runtime {
-            Ok(runtime) => runtime.block_on(
-                Shell::<M, E, _> {
-                    name,
-                    commits: parts.commits,
-                    config: parts.config,
-                    inputs: receiver,
-                    status,
-                    stop: stopping,
-                    reloads: reloaded,
-                    reload: None,
-                    edge,
-                    clock: Clock::default(),
-                }
-                .run(parts.store),
-            ),
-            Err(error) => tracing::error!(partition = name, %error, "no runtime"),
-        }
+        let mut shell = Shell::<M, E, _> {
+            name,
+            commits,
+            config,
+            inputs: receiver,
+            status,
+            stop: stopping,
+            reloads: reloaded,
+            reload: None,
+            edge,
+            clock: Clock::default(),
+        };
+        // What the machine left half done is not looked at again: only its edge is told that it is no more.
+        let ended = catch_unwind(AssertUnwindSafe(|| runtime.block_on(shell.run(&mut store))));
+        let why = match ended {
+            Ok(None) => return,
+            Ok(Some(halt)) => halt.to_string(),
+            Err(panic) => format!("the partition's thread panicked: {}", said(&*panic)),
+        };
+        shell.halt(&why);
+        shell.catch_up(&mut store.writer(commits));
+        runtime.block_on(shell.take_nothing());
     })?;
     Ok(Partition { inputs: sender, stop, reloads, status: watched, thread })
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let literal = panic.downcast_ref::<&str>().copied();
+    literal.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("nothing")
 }
 
 struct Shell<M: Machine, E, C> {
@@ -209,8 +227,8 @@ enum Ended {
 }
 
 impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
-    /// Lives: recovers, runs turns, recovers again after what recovery may help against.
-    async fn run(mut self, mut store: HeedStore) {
+    /// Lives: recovers, runs turns, recovers again after what recovery may help against. What it does not help against.
+    async fn run(&mut self, store: &mut HeedStore) -> Option<Halt> {
         loop {
             let checks = if cfg!(debug_assertions) { Checks::EveryTurn } else { Checks::InHandlersOnly };
             let figures = store.figures();
@@ -222,26 +240,23 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 }
                 Err(halt) => Ended::Halted(halt),
             };
-            // Whoever reads on, or opens the directory with an earlier release, need not wait for the next machine.
-            if let Err(fault) = writer.checkpoint() {
-                tracing::warn!(partition = self.name, %fault, "what was committed stays in the journal");
-            }
+            self.catch_up(&mut writer);
             drop(writer);
             // A machine that halted did not drain: whoever wanted to reload hears of it, and the old definitions go on.
             self.reload = None;
             match ended {
-                Ended::Closed => return,
+                Ended::Closed => return None,
                 Ended::Reloaded => {
                     tracing::info!(partition = self.name, "recovering under other definitions")
                 }
                 Ended::Halted(halt) if halt.is_recoverable() => {
                     tracing::warn!(partition = self.name, %halt, "recovering from the store");
                     telemetry::partition_recovered(self.name);
-                    self.make_room(&mut store, &halt);
+                    self.make_room(store, &halt);
                     self.status.send_modify(|status| status.store_fault = Some(halt.to_string()));
                     tokio::time::sleep(RECOVER_PAUSE).await;
                 }
-                Ended::Halted(halt) => return self.stay_halted(&halt).await,
+                Ended::Halted(halt) => return Some(halt),
             }
         }
     }
@@ -256,14 +271,26 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         }
     }
 
-    /// Stopped for good: says why, and lets senders know by taking nothing.
-    async fn stay_halted(mut self, halt: &Halt) {
-        tracing::error!(partition = self.name, %halt, "stopped");
-        self.edge.recovered();
+    /// Whoever reads on, or opens the directory with an earlier release, need not wait for the next machine.
+    fn catch_up(&self, writer: &mut Writer<'_>) {
+        if let Err(fault) = writer.checkpoint() {
+            tracing::warn!(partition = self.name, %fault, "what was committed stays in the journal");
+        }
+    }
+
+    /// Stopped for good: says why.
+    fn halt(&mut self, why: &str) {
+        tracing::error!(partition = self.name, why, "stopped");
         self.status.send_modify(|status| {
-            status.halted = Some(halt.to_string());
-            status.not_ready = vec![format!("halted: {halt}")];
+            status.halted = Some(why.to_owned());
+            status.not_ready = vec![format!("halted: {why}")];
         });
+        self.edge.recovered();
+        self.reload = None;
+    }
+
+    /// Lets senders know that it is stopped, and lasts until the last of them has gone.
+    async fn take_nothing(&mut self) {
         self.inputs.close();
         while self.inputs.recv().await.is_some() {}
     }
@@ -372,65 +399,5 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             *status = next;
             changed
         });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::settings::{NodeKind, Said, Settings};
-    use cloudlysis_core::aggregate::{Aggregate, Config, Effect, Input};
-    use cloudlysis_io_nats::store::MapSize;
-    use std::collections::BTreeMap;
-
-    struct Nowhere;
-
-    impl Edge<Aggregate> for Nowhere {
-        fn perform(&mut self, _: Effect) {}
-        fn recovered(&mut self) {}
-        fn observe(&self, _: &Aggregate, _: &Figures) {}
-        fn not_ready(&self, _: &Aggregate) -> Vec<String> {
-            Vec::new()
-        }
-        fn stopped(deadline_ms: u64) -> Input {
-            Input::Stopped { deadline_ms }
-        }
-        fn drained(&mut self) -> Option<Report> {
-            None
-        }
-    }
-
-    #[test]
-    fn the_first_deadline_counts() {
-        let stop = Stop::default();
-        let (now, later) = (Instant::now(), Instant::now() + Duration::from_secs(9));
-        assert_eq!(stop.by(later), later);
-        assert_eq!(stop.by(now), later);
-    }
-
-    #[tokio::test]
-    async fn a_partition_that_is_not_recovered_yet_is_not_ready() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let store = HeedStore::open(dir.path(), MapSize::default()).expect("opens");
-        let (go, wait) = std::sync::mpsc::channel::<()>();
-        let settings = Settings::load(NodeKind::Aggregate, &Said::default()).expect("defaults");
-        let config = move || {
-            wait.recv().expect("the test says go");
-            Config {
-                definitions: BTreeMap::new(),
-                limits: settings.aggregate_limits(),
-                gas_max: cloudlysis_core::program::GAS_MAX_DEFAULT,
-                seed: 0,
-                quirks: Quirks::NONE,
-            }
-        };
-        let parts = Parts { name: "aggregate", store, commits: Commits::Journaled, config };
-        let mut partition =
-            start::<Aggregate, _>(parts, mpsc::channel(INPUTS_MAX), Nowhere).expect("a thread");
-        assert_eq!(partition.status.borrow().not_ready, ["starting"]);
-        go.send(()).expect("the partition is starting");
-        let ready = partition.status.wait_for(|status| status.not_ready.is_empty()).await.is_ok();
-        assert!(ready, "recovered");
-        partition.join();
     }
 }

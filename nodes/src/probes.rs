@@ -144,3 +144,35 @@ async fn metrics(State(probes): State<Probes>) -> Response {
 async fn info(State(probes): State<Probes>) -> Json<Value> {
     Json(probes.inner.info.clone())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    fn probes(status: Status) -> Probes {
+        Probes::new(Parts {
+            connected: watch::channel(true).1,
+            partitions: vec![("runner", watch::channel(status).1)],
+            draining: watch::channel(false).1,
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            info: Value::Null,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_halted_partition_is_neither_healthy_nor_ready() {
+        let well = probes(Status::default());
+        assert_eq!(health(State(well.clone())).await.0, StatusCode::OK);
+        assert_eq!(ready(State(well)).await.0, StatusCode::OK);
+        let why = "the partition's thread panicked: why".to_owned();
+        let not_ready = vec![format!("halted: {why}")];
+        let halted = probes(Status { halted: Some(why), not_ready, ..Status::default() });
+        let (status, Json(body)) = health(State(halted.clone())).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body["faults"], json!(["runner: the partition's thread panicked: why"]));
+        let (status, Json(body)) = ready(State(halted)).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(body["reasons"], json!(["runner: halted: the partition's thread panicked: why"]));
+    }
+}

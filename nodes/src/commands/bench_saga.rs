@@ -86,7 +86,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let meters = meters(data, store_figures, move || syncs.as_ref().map_or(0, |syncs| syncs()));
     let figures = saga::run(&commands, &waiting, load, &meters, about, &progress).await;
     drop(commands);
-    let left = runner.stop().await + aggregate.stop().await;
+    let stopped = runner.stop().await.and(aggregate.stop().await);
     if let Some(running) = embedded {
         embedded::stop(running).await?;
     }
@@ -96,7 +96,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     } else {
         say(&figures.text());
     }
-    if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
+    stopped.done()
 }
 
 fn meters(

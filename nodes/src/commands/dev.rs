@@ -2,6 +2,7 @@
 
 use super::embedded;
 use super::node::{self, Common, Node};
+use super::stopped::Stopped;
 use super::validate::contents;
 use super::{CommandError, say, services};
 use crate::application;
@@ -132,25 +133,25 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     // First nothing new comes in, then what is under way ends, and the aggregates last: the others need them.
     stop_edge.send_replace(true);
     let [aggregate, projection, runner] = nodes;
-    let left = runner.stop().await + projection.stop().await;
-    let left = left + stop_last(aggregate, inner_server, &stop_inner).await;
+    let stopped = runner.stop().await.and(projection.stop().await);
+    let stopped = stopped.and(stop_last(aggregate, inner_server, &stop_inner).await);
     drop(edge_server);
     drop(children);
     if let Some(running) = embedded {
         embedded::stop(running).await?;
     }
-    if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
+    stopped.done()
 }
 
 async fn stop_last(
     aggregate: Node,
     server: tokio::task::JoinHandle<()>,
     stop: &watch::Sender<bool>,
-) -> usize {
+) -> Stopped {
     stop.send_replace(true);
-    let left = aggregate.stop().await;
+    let stopped = aggregate.stop().await;
     server.abort();
-    left
+    stopped
 }
 
 fn address(listener: &TcpListener) -> Result<std::net::SocketAddr, CommandError> {

@@ -1,6 +1,7 @@
 //! Building nodes: store, machine, partition, services.
 
 use super::CommandError;
+use super::stopped::Stopped;
 use crate::admin::dlq::DeadLetters;
 use crate::admin::drain::{Drainable, Process};
 use crate::admin::effects::Effects;
@@ -95,27 +96,24 @@ pub(super) fn operated(nodes: &[&Node], drain_deadline: Duration) -> Router {
 }
 
 impl Node {
-    /// Drains and ends the partition. How many requests were left in flight.
-    pub(super) async fn stop(self) -> usize {
+    /// Drains and ends the partition.
+    pub(super) async fn stop(self) -> Stopped {
+        let Self { name, status, join, .. } = self;
         let report = self.drainable.drain(Instant::now() + self.drain_deadline).await;
-        let left = match report {
-            Some(report) => {
-                tracing::info!(
-                    node = self.name,
-                    clean = report.clean,
-                    in_flight = report.left.in_flight,
-                    waiting = report.left.waiting,
-                    "drained"
-                );
-                if report.clean { 0 } else { report.left.in_flight }
-            }
-            None => 0,
-        };
-        // The thread ends when the last sender is gone; everybody else holds weak ones.
-        if tokio::task::spawn_blocking(self.join).await.is_err() {
-            tracing::error!(node = self.name, "its thread cannot be waited for");
+        if let Some(report) = report {
+            tracing::info!(
+                node = name,
+                clean = report.clean,
+                in_flight = report.left.in_flight,
+                waiting = report.left.waiting,
+                "drained"
+            );
         }
-        left
+        // The thread ends when the last sender is gone; everybody else holds weak ones.
+        if tokio::task::spawn_blocking(join).await.is_err() {
+            tracing::error!(node = name, "its thread cannot be waited for");
+        }
+        Stopped::of(name, report, &status.borrow())
     }
 }
 

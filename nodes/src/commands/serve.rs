@@ -125,9 +125,9 @@ async fn serve_partition(
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));
     shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
     stop.send_replace(true);
-    let left = node.stop().await;
+    let stopped = node.stop().await;
     server.abort();
-    if left == 0 { Ok(()) } else { Err(CommandError::Unclean { in_flight: left }) }
+    stopped.done()
 }
 
 /// Where a runner finds its secrets.

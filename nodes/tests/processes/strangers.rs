@@ -144,7 +144,9 @@ pub(crate) async fn a_view_with_another_definition_is_made_anew_as_its_message_s
     for words in ["view stock_level was built by another definition", "--adopt"] {
         halted(&node.shop(), words).await;
     }
-    node.kill();
+    node.terminate();
+    assert_eq!(node.exit(SOON).await.code(), Some(1), "{}", node.log());
+    assert!(node.log().contains("projection had stopped: view stock_level"), "{}", node.log());
     std::fs::remove_dir_all(world.data("data").join("projection")).expect("the node's own folder");
     let mut node = world.start_dev_of(app, "data", &["--adopt"]).await;
     node.ready().await;
