@@ -40,6 +40,8 @@ const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
 const IDLE_BEHIND: Duration = Duration::from_millis(5);
 /// Pause before recovering again, so that a store that keeps failing is not hammered.
 const RECOVER_PAUSE: Duration = Duration::from_secs(1);
+/// How long a recovered partition that has nothing to store is said to have a store that refuses.
+const FAULT_QUIET: Duration = Duration::from_secs(10);
 
 /// What the rest of the process may know about a partition.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,7 +50,7 @@ pub struct Status {
     pub not_ready: Vec<String>,
     /// Why it stopped for good.
     pub halted: Option<String>,
-    /// The store refuses to be written.
+    /// The store refuses to be written: from a commit that failed until one has succeeded.
     pub store_fault: Option<String>,
     /// How its drain ended.
     pub drained: Option<Report>,
@@ -178,6 +180,7 @@ where
             stop: stopping,
             reloads: reloaded,
             reload: None,
+            fault: None,
             edge,
             clock: Clock::default(),
         };
@@ -212,6 +215,8 @@ struct Shell<M: Machine, E, C> {
     reloads: mpsc::Receiver<Reload>,
     /// The one under way: the machine drains for it.
     reload: Option<Reload>,
+    /// A commit failed, and what was to be stored then has not been since.
+    fault: Option<String>,
     edge: E,
     clock: Clock,
 }
@@ -253,8 +258,12 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                     tracing::warn!(partition = self.name, %halt, "recovering from the store");
                     telemetry::partition_recovered(self.name);
                     self.make_room(store, &halt);
-                    self.status.send_modify(|status| status.store_fault = Some(halt.to_string()));
+                    self.fault = Some(halt.to_string());
+                    self.status.send_modify(|status| status.store_fault.clone_from(&self.fault));
                     tokio::time::sleep(RECOVER_PAUSE).await;
+                    if self.inputs.is_closed() {
+                        return None;
+                    }
                 }
                 Ended::Halted(halt) => return Some(halt),
             }
@@ -298,6 +307,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
     async fn turns(&mut self, mut driver: Driver<M>, store: &mut Writer<'_>, figures: &Figures) -> Ended {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
         let mut told_to_stop = false;
+        let (stored, recovered) = (figures.stored(), Instant::now());
         let mut observed = Instant::now().checked_sub(OBSERVE_INTERVAL).unwrap_or_else(Instant::now);
         loop {
             if observed.elapsed() >= OBSERVE_INTERVAL {
@@ -311,6 +321,10 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 // An error means that nobody waits for it any more.
                 let _ = reload.done.send(report);
                 return Ended::Reloaded;
+            }
+            // That it was recovered proves little: its one row may fit where what failed does not, or into the journal alone.
+            if self.fault.is_some() && (figures.stored() > stored || recovered.elapsed() >= FAULT_QUIET) {
+                self.fault = None;
             }
             self.publish_status(&driver, drained);
             if store.is_asked()
@@ -389,7 +403,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         let next = Status {
             not_ready: self.edge.not_ready(driver.machine()),
             halted: None,
-            store_fault: None,
+            store_fault: self.fault.clone(),
             drained,
         };
         self.status.send_if_modified(|status| {

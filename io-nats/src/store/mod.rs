@@ -104,6 +104,8 @@ struct Shared {
     /// Turns that are durable, and what that took.
     commits: AtomicU64,
     syncs: AtomicU64,
+    /// Commits of LMDB that succeeded.
+    stored: AtomicU64,
     /// What readers see of them, and how they ask for the rest.
     visible: Visible,
 }
@@ -179,6 +181,7 @@ impl HeedStore {
             growing: RwLock::new(()),
             commits: AtomicU64::new(0),
             syncs: AtomicU64::new(0),
+            stored: AtomicU64::new(0),
             visible: Visible::default(),
         });
         let journal = Journal::at(path);
@@ -256,6 +259,12 @@ impl Figures {
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.shared.commits.load(Ordering::Relaxed)
+    }
+
+    /// How often a commit of LMDB has succeeded: what the journal took alone is not among these.
+    #[must_use]
+    pub fn stored(&self) -> u64 {
+        self.shared.stored.load(Ordering::Relaxed)
     }
 
     /// How often it waited for the disk to have something for good.
@@ -387,7 +396,9 @@ fn commit(shared: &Shared, txn: RwTxn<'_>) -> Result<(), StoreFault> {
         StoreFault::Full => StoreFault::Full,
         // The pages may or may not have reached the disk before the error.
         StoreFault::Io | StoreFault::CommitUnknown => StoreFault::CommitUnknown,
-    })
+    })?;
+    shared.stored.fetch_add(1, Ordering::Relaxed);
+    Ok(())
 }
 
 impl Store for HeedStore {

@@ -120,6 +120,42 @@ async fn a_partition_whose_thread_panics_is_halted_and_says_why() {
     partition.join();
 }
 
+#[tokio::test]
+async fn a_store_that_refused_is_at_fault_until_it_has_stored_something() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let map = MapSize { initial_bytes: 1 << 20, max_bytes: 1 << 20 };
+    let (mut partition, heard) = clerk(HeedStore::open(dir.path(), map).expect("opens"), Commits::Each);
+    assert_eq!(heard.recv(), Ok(Heard::Recovered));
+    partition.inputs.send(Order::Write(4 << 20)).await.expect("it takes orders");
+    let status = status_of(&mut partition, |status| status.store_fault.is_some()).await;
+    assert!(status.store_fault.is_some_and(|fault| fault.contains("full")));
+    assert_eq!(heard.recv(), Ok(Heard::Recovered));
+    let soon = Duration::from_millis(500);
+    let well = tokio::time::timeout(soon, partition.status.wait_for(|status| status.store_fault.is_none()));
+    assert!(well.await.is_err(), "that it began again says nothing about what was refused");
+    partition.inputs.send(Order::Write(7)).await.expect("it takes orders");
+    assert_eq!(heard.recv(), Ok(Heard::Written));
+    status_of(&mut partition, |status| status.store_fault.is_none()).await;
+    partition.join();
+}
+
+#[tokio::test]
+async fn a_partition_whose_store_refuses_ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let store = HeedStore::open(dir.path(), MapSize::default()).expect("opens");
+    // Nothing can be made durable where the journal should be.
+    std::fs::remove_file(dir.path().join("journal")).ok();
+    std::fs::create_dir(dir.path().join("journal")).expect("a directory");
+    let (mut partition, _heard) = clerk(store, Commits::Journaled);
+    status_of(&mut partition, |status| status.store_fault.is_some()).await;
+    let (ended, end) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        partition.join();
+        ended.send(()).expect("the test waits");
+    });
+    end.recv_timeout(Duration::from_secs(10)).expect("it ends");
+}
+
 struct Nowhere;
 
 impl Edge<Aggregate> for Nowhere {
