@@ -1,7 +1,8 @@
 //! Effects over HTTP.
 //!
 //! A call goes only where the application's egress list allows, follows no redirect, uses no proxy from the
-//! environment, and reads a bounded answer. What an error proves:
+//! environment, and reads a bounded answer: of a longer one the status is reported, with `null` for a body. What an error
+//! proves:
 //!
 //! | what happened | outcome |
 //! |---|---|
@@ -21,7 +22,7 @@ use serde_json::Value;
 use std::time::Duration;
 use thiserror::Error;
 
-/// Longest answer that is read, in bytes.
+/// Longest body of an answer that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -129,14 +130,22 @@ impl HttpProvider {
     }
 }
 
-/// Reads the answer. The status is the answer; a body that breaks off is reported without it.
+/// Reads the answer. A body that is too long would be as long when asked for again, and the status says what was decided:
+/// it is reported alone. Half a body is not, because nobody could tell it from a whole one.
 async fn answered(mut response: reqwest::Response) -> Outcome<Answered, NotSent> {
     let status = response.status().as_u16();
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() <= ANSWER_BYTES_MAX => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => break,
+            Ok(Some(_)) => {
+                tracing::warn!(
+                    status,
+                    bytes_max = ANSWER_BYTES_MAX,
+                    "an answer is too long: its body is left out"
+                );
+                return Outcome::Done(Answered { status, body: Value::Null });
+            }
             Ok(None) => break,
             // The outside decided, but what it said is needed: ask again under the same key.
             Err(_) => return Outcome::Unknown,
@@ -169,7 +178,8 @@ mod tests {
     }
 
     /// A server that answers one request with these bytes and closes.
-    fn answering(bytes: &'static str) -> String {
+    fn answering(bytes: impl Into<String>) -> String {
+        let bytes = bytes.into();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address").to_string();
         std::thread::spawn(move || {
@@ -177,7 +187,8 @@ mod tests {
             let mut buffer = [0; 4096];
             let read = stream.read(&mut buffer).expect("a request");
             assert!(String::from_utf8_lossy(&buffer[..read]).contains("idempotency-key: k-1"));
-            stream.write_all(bytes.as_bytes()).expect("written");
+            // Whoever has read enough may have gone.
+            drop(stream.write_all(bytes.as_bytes()));
         });
         address
     }
@@ -195,6 +206,20 @@ mod tests {
         let Outcome::Done(answered) = outcome else { panic!("{outcome:?}") };
         assert_eq!(answered.status, 402);
         assert_eq!(answered.body["no"], "card");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_is_left_out_and_the_status_counts() {
+        let of = |bytes: usize| {
+            let body = format!("\"{}\"", "x".repeat(bytes - 2));
+            answering(format!("HTTP/1.1 201 Created\r\ncontent-length: {bytes}\r\n\r\n{body}"))
+        };
+        let Outcome::Done(longest) = call(&of(ANSWER_BYTES_MAX)).await else { panic!("no answer") };
+        assert_eq!(longest.body.as_str().map(str::len), Some(ANSWER_BYTES_MAX - 2));
+        for bytes in [ANSWER_BYTES_MAX + 1, 3 * ANSWER_BYTES_MAX] {
+            let outcome = call(&of(bytes)).await;
+            assert_eq!(outcome, Outcome::Done(Answered { status: 201, body: Value::Null }), "{bytes}");
+        }
     }
 
     #[tokio::test]
