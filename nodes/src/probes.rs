@@ -32,14 +32,17 @@ struct Inner {
     partitions: Vec<(&'static str, watch::Receiver<Status>)>,
     draining: watch::Receiver<bool>,
     metrics: PrometheusHandle,
-    info: Value,
+    info: Info,
 }
 
 impl std::fmt::Debug for Probes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Probes").field("info", &self.inner.info).finish_non_exhaustive()
+        f.debug_struct("Probes").field("started", &self.inner.started).finish_non_exhaustive()
     }
 }
+
+/// Says something as it is now.
+pub type Info = Arc<dyn Fn() -> Value + Send + Sync>;
 
 /// What the probes of a process are made of.
 pub struct Parts {
@@ -51,8 +54,8 @@ pub struct Parts {
     pub draining: watch::Receiver<bool>,
     /// Renders metrics.
     pub metrics: PrometheusHandle,
-    /// What `/info` says.
-    pub info: Value,
+    /// What `/info` says; a reload changes it.
+    pub info: Info,
 }
 
 impl Probes {
@@ -142,7 +145,7 @@ async fn metrics(State(probes): State<Probes>) -> Response {
 }
 
 async fn info(State(probes): State<Probes>) -> Json<Value> {
-    Json(probes.inner.info.clone())
+    Json((probes.inner.info)())
 }
 
 #[cfg(test)]
@@ -156,7 +159,7 @@ mod tests {
             partitions: vec![("runner", watch::channel(status).1)],
             draining: watch::channel(false).1,
             metrics: PrometheusBuilder::new().build_recorder().handle(),
-            info: Value::Null,
+            info: Arc::new(|| Value::Null),
         })
     }
 

@@ -13,6 +13,7 @@ use crate::admin::{self, grpc, http};
 use crate::aggregate::Commands;
 use crate::partition::{self, INPUTS_MAX, Partition, Parts, Status};
 use crate::placement::Placed;
+use crate::probes::Info;
 use crate::projection::{ProjectionEdge, Queries};
 use crate::proto::admin::runner_admin_server;
 use crate::proto::command::command_service_server::{self, CommandServiceServer};
@@ -70,7 +71,7 @@ pub(super) struct Node {
     /// The gRPC services among these, and of operators.
     pub(super) grpc_services: &'static [&'static str],
     admin: Admin,
-    pub(super) info: Value,
+    info: Info,
     drainable: Drainable,
     drain_deadline: Duration,
     join: Box<dyn FnOnce() + Send>,
@@ -165,7 +166,7 @@ fn finish<I: Send + 'static>(
     partition: Partition<I>,
     (services, grpc_services): (Router, &'static [&'static str]),
     admin: Admin,
-    info: Value,
+    info: Info,
 ) -> Node {
     let (name, status) = (settings.node().name(), partition.status.clone());
     Node {
@@ -198,6 +199,7 @@ pub(super) fn aggregate_and_commands(
     let (edge, commands) = crate::aggregate::node(common.broker.clone(), &sender, Handle::current());
     follow_connection(&common.broker, &sender, |connected| aggregate::Input::ConnectionChanged { connected });
     let info = json!({ "store": store.store_id(), "aggregates": names(common.app.aggregates.keys()) });
+    let info: Info = Arc::new(move || info.clone());
     let (definitions, seed, settings) =
         (common.app.aggregates.clone(), seed(&store), common.settings.clone());
     let config = move || aggregate::Config {
@@ -233,6 +235,7 @@ pub(super) fn projection(common: &Common, store: HeedStore) -> Result<Node, Comm
     let (partition, tenants) = (common.placed.partition(), common.placed.tenants());
     let narrows = common.placed.narrows();
     let info = json!({ "store": store.store_id(), "partition": common.placed.partition(), "views": names(common.app.projections.keys()) });
+    let info: Info = Arc::new(move || info.clone());
     let (definitions, seed, settings) =
         (common.app.projections.clone(), seed(&store), common.settings.clone());
     let store_id = store.store_id().to_owned();
@@ -301,14 +304,20 @@ pub(super) fn runner_watched(
         Mode::Sagas => (app.sagas.clone(), app.schedules.clone(), BTreeMap::new()),
         Mode::Effects => (BTreeMap::new(), BTreeMap::new(), app.effects.clone()),
     };
-    let (sagas, schedules, effects) = of_mode(&common.app);
-    let info = json!({
-        "store": store.store_id(),
-        "partition": common.placed.partition(),
-        "mode": common.settings.text(Key::Mode),
-        "sagas": names(sagas.keys()),
-        "effects": names(effects.keys()),
-        "schedules": names(schedules.keys()),
+    let info: Info = Arc::new({
+        let (application, mode) = (application.clone(), common.settings.text(Key::Mode).to_owned());
+        let (store_id, partition) = (store.store_id().to_owned(), common.placed.partition());
+        move || {
+            let (sagas, schedules, effects) = of_mode(&application.borrow().app);
+            json!({
+                "store": store_id,
+                "partition": partition,
+                "mode": mode,
+                "sagas": names(sagas.keys()),
+                "effects": names(effects.keys()),
+                "schedules": names(schedules.keys()),
+            })
+        }
     });
     let (decides, carries_out) = match mode {
         Mode::Combined(_) => (true, true),
@@ -397,14 +406,18 @@ fn names<'n>(names: impl Iterator<Item = &'n cloudlysis_core::wire::id::Name>) -
     names.map(|name| name.as_str()).collect()
 }
 
-/// What `/info` says about a process.
-pub(super) fn info(app: &App, nodes: &[Node], settings: Value) -> Value {
-    let nodes: BTreeMap<&str, &Value> = nodes.iter().map(|node| (node.name, &node.info)).collect();
-    json!({
-        "name": "cloudlysis",
-        "version": env!("CARGO_PKG_VERSION"),
-        "application": app.name,
-        "nodes": nodes,
-        "settings": settings,
+/// What `/info` says about a process: its nodes say what they run now.
+pub(super) fn info(app: &App, nodes: &[Node], settings: Value) -> Info {
+    let application = app.name.clone();
+    let nodes: BTreeMap<&str, Info> = nodes.iter().map(|node| (node.name, Arc::clone(&node.info))).collect();
+    Arc::new(move || {
+        let nodes: BTreeMap<&str, Value> = nodes.iter().map(|(name, info)| (*name, info())).collect();
+        json!({
+            "name": "cloudlysis",
+            "version": env!("CARGO_PKG_VERSION"),
+            "application": application,
+            "nodes": nodes,
+            "settings": settings,
+        })
     })
 }

@@ -47,6 +47,7 @@ pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World)
     let mut until = async |share| {
         watched.wait_for(|placed| *placed >= ORDERS / share).await.expect("orders are being placed");
     };
+    let sagas = runner.shop();
     let reloads = async {
         until(4).await;
         replace(&receipt, "timeout_ms: 2000", "timeout_ms: 2500");
@@ -61,6 +62,9 @@ pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World)
             (Some(0), &changed, &json!(true)),
             "{report}"
         );
+        let (_, info) = sagas.get("/info").await.expect("an answer");
+        let effects = info["nodes"]["runner"]["effects"].as_array().expect("names");
+        assert!(effects.contains(&json!("wave")), "what it runs now: {info}");
 
         until(3).await;
         replace(&saga, "correlate:", "corelate:");
@@ -84,7 +88,7 @@ pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World)
         assert_eq!(reload(&world, &runner).await, (Some(0), json!({ "changed": [], "elsewhere": [] })));
     };
     let (repeated, ()) = tokio::join!(workload.place(&shop, CUSTOMERS, &placed), reloads);
-    let (views, sagas) = (fleet.projection.shop(), runner.shop());
+    let views = fleet.projection.shop();
     let holders = [("projection", &views), ("runner", &sagas)];
     let books = Books::close_each(&world, &world.broker().await, &shop, &holders).await;
     note(&format!("{repeated} answers repeated; {books}"));
