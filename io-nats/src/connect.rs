@@ -4,6 +4,8 @@
 //! watch channel: nodes are not ready while it is away, and nothing is sent into a connection that is not there.
 
 use cloudlysis_core::backoff::full_jitter_ms;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -51,6 +53,8 @@ pub enum ConnectError {
 pub struct Connection {
     client: async_nats::Client,
     connected: watch::Receiver<bool>,
+    /// How often it came about.
+    connects: Arc<AtomicU64>,
 }
 
 impl Connection {
@@ -67,7 +71,8 @@ impl Connection {
             .map_err(|_| ConnectError::Address { url: options.url.clone() })?;
         let (state, connected) = watch::channel(false);
         let seed = options.seed;
-        let events = state.clone();
+        let connects = Arc::new(AtomicU64::new(0));
+        let events = (state.clone(), Arc::clone(&connects));
         let mut connect = async_nats::ConnectOptions::new()
             .name(&options.name)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -78,8 +83,8 @@ impl Connection {
                 Duration::from_millis(full_jitter_ms(attempt, RECONNECT_MS, RECONNECT_MS_MAX, seed))
             })
             .event_callback(move |event| {
-                let state = events.clone();
-                async move { on_event(&event, &state) }
+                let (state, connects) = events.clone();
+                async move { on_event(&event, &state, &connects) }
             });
         if !options.fail_fast {
             connect = connect.retry_on_initial_connect();
@@ -92,13 +97,19 @@ impl Connection {
         if client.connection_state() == async_nats::connection::State::Connected {
             state.send_replace(true);
         }
-        Ok(Self { client, connected })
+        Ok(Self { client, connected, connects })
     }
 
     /// Whether the broker is there now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         *self.connected.borrow()
+    }
+
+    /// How often it was lost and came about again.
+    #[must_use]
+    pub fn reconnects(&self) -> u64 {
+        self.connects.load(Ordering::Relaxed).saturating_sub(1)
     }
 
     /// Follows the state of the connection.
@@ -112,10 +123,11 @@ impl Connection {
     }
 }
 
-fn on_event(event: &async_nats::Event, state: &watch::Sender<bool>) {
+fn on_event(event: &async_nats::Event, state: &watch::Sender<bool>, connects: &AtomicU64) {
     match event {
         async_nats::Event::Connected => {
             tracing::info!("connected to the broker");
+            connects.fetch_add(1, Ordering::Relaxed);
             state.send_replace(true);
         }
         async_nats::Event::Disconnected | async_nats::Event::Closed => {

@@ -16,6 +16,7 @@
 //! A panic on the thread is a bug of ours or of a native program, and met again by whoever begins again: the partition stays
 //! halted and says so, as for any other reason that needs a person.
 
+mod metered;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use cloudlysis_core::drain::Report;
 use cloudlysis_core::{Checks, Driver, Halt, Machine, Mono, Now, Quirks, StoreFault};
 use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::{Commits, Figures, HeedStore, Writer};
+use metered::Metered;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::JoinHandle;
@@ -169,6 +171,7 @@ where
     let stopping = stop.0.subscribe();
     let (reloads, reloaded) = mpsc::channel(1);
     let Parts { name, mut store, commits, config } = parts;
+    telemetry::partition(name);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let thread = std::thread::Builder::new().name(format!("partition-{name}")).spawn(move || {
         let mut shell = Shell::<M, E, _> {
@@ -238,7 +241,12 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             let checks = if cfg!(debug_assertions) { Checks::EveryTurn } else { Checks::InHandlersOnly };
             let figures = store.figures();
             let mut writer = store.writer(self.commits);
-            let ended = match Driver::<M>::recover((self.config)(), &mut writer, checks, Quirks::NONE) {
+            let ended = match Driver::<M>::recover(
+                (self.config)(),
+                &mut self.metered(&mut writer),
+                checks,
+                Quirks::NONE,
+            ) {
                 Ok(driver) => {
                     self.edge.recovered();
                     self.turns(driver, &mut writer, &figures).await
@@ -282,7 +290,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
 
     /// Whoever reads on, or opens the directory with an earlier release, need not wait for the next machine.
     fn catch_up(&self, writer: &mut Writer<'_>) {
-        if let Err(fault) = writer.checkpoint() {
+        if let Err(fault) = metered::checkpoint(self.name, writer) {
             tracing::warn!(partition = self.name, %fault, "what was committed stays in the journal");
         }
     }
@@ -328,7 +336,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             }
             self.publish_status(&driver, drained);
             if store.is_asked()
-                && let Err(fault) = store.checkpoint()
+                && let Err(fault) = metered::checkpoint(self.name, store)
             {
                 return Ended::Halted(fault.into());
             }
@@ -340,7 +348,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             if inputs.is_empty()
                 && store.is_behind()
                 && asleep.elapsed() >= IDLE_BEHIND
-                && let Err(fault) = store.checkpoint()
+                && let Err(fault) = metered::checkpoint(self.name, store)
             {
                 return Ended::Halted(fault.into());
             }
@@ -358,7 +366,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             }
             let now = self.now();
             let count = inputs.len();
-            match driver.turn(store, now, inputs.drain(..)) {
+            match driver.turn(&mut self.metered(store), now, inputs.drain(..)) {
                 Ok(released) => {
                     telemetry::turn(self.name, count, started.elapsed());
                     for effect in released.into_effects() {
@@ -368,6 +376,10 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 Err(halt) => return Ended::Halted(halt),
             }
         }
+    }
+
+    fn metered<'m, S>(&self, store: &'m mut S) -> Metered<'m, S> {
+        Metered { node: self.name, store }
     }
 
     fn now(&self) -> Now {

@@ -9,11 +9,13 @@
 //! Health does not depend on the broker: its state is in the body. `/livez`, `/readyz` and `/healthz` are aliases.
 
 use crate::partition::Status;
+use crate::telemetry;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use cloudlysis_io_nats::connect::Connection;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -28,11 +30,17 @@ pub struct Probes {
 
 struct Inner {
     started: Instant,
-    connected: watch::Receiver<bool>,
+    broker: Option<Connection>,
     partitions: Vec<(&'static str, watch::Receiver<Status>)>,
     draining: watch::Receiver<bool>,
     metrics: PrometheusHandle,
     info: Info,
+}
+
+impl Inner {
+    fn is_connected(&self) -> bool {
+        self.broker.as_ref().is_none_or(Connection::is_connected)
+    }
 }
 
 impl std::fmt::Debug for Probes {
@@ -46,8 +54,8 @@ pub type Info = Arc<dyn Fn() -> Value + Send + Sync>;
 
 /// What the probes of a process are made of.
 pub struct Parts {
-    /// Whether the broker is there.
-    pub connected: watch::Receiver<bool>,
+    /// The connection to the broker; a gateway has none, and needs none.
+    pub broker: Option<Connection>,
     /// The process's partitions.
     pub partitions: Vec<(&'static str, watch::Receiver<Status>)>,
     /// Whether the process is on its way out.
@@ -62,9 +70,9 @@ impl Probes {
     /// Probes over these parts.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
-        let Parts { connected, partitions, draining, metrics, info } = parts;
+        let Parts { broker, partitions, draining, metrics, info } = parts;
         let started = Instant::now();
-        Self { inner: Arc::new(Inner { started, connected, partitions, draining, metrics, info }) }
+        Self { inner: Arc::new(Inner { started, broker, partitions, draining, metrics, info }) }
     }
 
     /// Why the process is not ready; empty when it is.
@@ -74,7 +82,7 @@ impl Probes {
         if *self.inner.draining.borrow() {
             reasons.push("draining".to_owned());
         }
-        if !*self.inner.connected.borrow() {
+        if !self.inner.is_connected() {
             reasons.push("broker_disconnected".to_owned());
         }
         for (name, status) in &self.inner.partitions {
@@ -120,7 +128,7 @@ async fn health(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
     let body = json!({
         "status": if faults.is_empty() { "ok" } else { "failing" },
         "faults": faults,
-        "nats": { "connected": *inner.connected.borrow() },
+        "nats": { "connected": inner.is_connected() },
         "uptime_s": inner.started.elapsed().as_secs(),
         "version": env!("CARGO_PKG_VERSION"),
     });
@@ -133,14 +141,20 @@ async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
     let body = json!({
         "ready": reasons.is_empty(),
         "reasons": reasons,
-        "nats": { "connected": *probes.inner.connected.borrow() },
+        "nats": { "connected": probes.inner.is_connected() },
     });
     (status, Json(body))
 }
 
 async fn metrics(State(probes): State<Probes>) -> Response {
-    crate::telemetry::nats_connected(*probes.inner.connected.borrow());
-    let text = probes.inner.metrics.render();
+    let inner = &probes.inner;
+    if let Some(broker) = &inner.broker {
+        telemetry::broker(broker.is_connected(), broker.reconnects());
+    }
+    for (name, status) in &inner.partitions {
+        telemetry::partition_status(name, &status.borrow(), *inner.draining.borrow());
+    }
+    let text = inner.metrics.render();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
@@ -155,7 +169,7 @@ mod tests {
 
     fn probes(status: Status) -> Probes {
         Probes::new(Parts {
-            connected: watch::channel(true).1,
+            broker: None,
             partitions: vec![("runner", watch::channel(status).1)],
             draining: watch::channel(false).1,
             metrics: PrometheusBuilder::new().build_recorder().handle(),

@@ -259,7 +259,7 @@ impl RunnerEdge {
             // Nothing to wait for: a task of its own would only cost time.
             EffectRequest::Builtin(BuiltinRequest { status, body, delay_ms: 0 }) => {
                 let outcome = Outcome::Done(effect::Answered { status, body });
-                telemetry::effect_attempt(effect.as_str(), telemetry::called(&outcome), Duration::ZERO);
+                telemetry::effect_attempt(effect.as_str(), &outcome, Duration::ZERO);
                 traces::called(&span, &outcome);
                 return self.report_now(returned(token, outcome));
             }
@@ -270,9 +270,9 @@ impl RunnerEdge {
             let started = Instant::now();
             let timeout = Duration::from_millis(timeout_ms);
             let outcome = application.execute(request, &idempotency_key, timeout).await;
-            let ended = telemetry::called(&outcome);
-            telemetry::effect_attempt(effect.as_str(), ended, started.elapsed());
+            telemetry::effect_attempt(effect.as_str(), &outcome, started.elapsed());
             if !matches!(outcome, Outcome::Done(_)) {
+                let ended = telemetry::called(&outcome);
                 tracing::warn!(tenant_id = %tenant, %effect, key = idempotency_key, attempt, ended, "effect");
             }
             traces::called(&Span::current(), &outcome);

@@ -110,7 +110,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let nodes = [aggregate, projection, runner];
     let settings = json!({ "broker": without_credentials(&broker_url), "data": data.to_string() });
     let probes = Probes::new(probes::Parts {
-        connected: connection.changes(),
+        broker: Some(connection.clone()),
         partitions: nodes.iter().map(|node| (node.name, node.status.clone())).collect(),
         draining: stopping_edge.clone(),
         metrics,

@@ -111,7 +111,7 @@ async fn serve_partition(
     let (stop, stopping) = watch::channel(false);
     let status = node.status.clone();
     let probes = Probes::new(probes::Parts {
-        connected: connection.changes(),
+        broker: Some(connection),
         partitions: vec![(name, status)],
         draining: stopping.clone(),
         metrics,
@@ -185,10 +185,8 @@ async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), Comman
         deadlines: settings.deadlines(),
     };
     let (stop, stopping) = watch::channel(false);
-    // The gateway itself does not talk to the broker.
-    let (_connected, connected) = watch::channel(true);
     let probes = Probes::new(probes::Parts {
-        connected,
+        broker: None,
         partitions: Vec::new(),
         draining: stopping.clone(),
         metrics,

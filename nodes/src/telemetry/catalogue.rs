@@ -58,10 +58,16 @@ pub const CATALOGUE: &[Metric] = &[
     metric("cloudlysis_deadletter_keys", Kind::Gauge, &["node"], "Keys that are held back."),
     metric("cloudlysis_deadletter_records", Kind::Gauge, &["node"], "Messages that are held back."),
     metric(
+        "cloudlysis_drain_state",
+        Kind::Gauge,
+        &["node"],
+        "0 it runs, 1 it drains, 2 it has drained and takes nothing in.",
+    ),
+    metric(
         "cloudlysis_effect_attempts_total",
         Kind::Counter,
         &["effect", "outcome"],
-        "Calls to the outside, by how they ended.",
+        "Calls to the outside, by how they ended: `answered_2xx` and so on by status, `not_sent`, `unknown`: no answer.",
     ),
     metric(
         "cloudlysis_effect_circuit_state",
@@ -100,6 +106,12 @@ pub const CATALOGUE: &[Metric] = &[
     metric("cloudlysis_marks_total", Kind::Counter, &["node", "mark"], "How often a rare branch was taken."),
     metric("cloudlysis_nats_connected", Kind::Gauge, &[], "1 while the broker is connected."),
     metric(
+        "cloudlysis_nats_reconnects_total",
+        Kind::Counter,
+        &[],
+        "Times the connection to the broker was lost and made again.",
+    ),
+    metric(
         "cloudlysis_outbox_depth",
         Kind::Gauge,
         &["target"],
@@ -123,6 +135,12 @@ pub const CATALOGUE: &[Metric] = &[
         Kind::Histogram,
         &["target"],
         "From the decision until the definite answer, over restarts.",
+    ),
+    metric(
+        "cloudlysis_partition_halted",
+        Kind::Gauge,
+        &["node"],
+        "1 when a partition has stopped for good: `/health` says why.",
     ),
     metric(
         "cloudlysis_partition_recoveries_total",
@@ -149,6 +167,18 @@ pub const CATALOGUE: &[Metric] = &[
         "Occurrences of a schedule, by what became of them.",
     ),
     metric("cloudlysis_schedule_pending", Kind::Gauge, &[], "Timers of sagas that have not fired."),
+    metric(
+        "cloudlysis_storage_commit_duration_seconds",
+        Kind::Histogram,
+        &["node"],
+        "How long a commit takes: of a turn, or of what the journal holds into the map.",
+    ),
+    metric(
+        "cloudlysis_storage_commit_failures_total",
+        Kind::Counter,
+        &["node"],
+        "Commits that failed, and turns that a full store refused before.",
+    ),
     metric("cloudlysis_storage_map_size_bytes", Kind::Gauge, &["node"], "Room of a store."),
     metric("cloudlysis_storage_map_used_bytes", Kind::Gauge, &["node"], "What of it is used."),
     metric(
@@ -215,6 +245,33 @@ mod tests {
             assert!(name.starts_with("cloudlysis_"), "{name}");
             assert!(!labels.iter().any(|label| label.contains("tenant")), "{name}");
         }
+    }
+
+    /// Names of ours in a text.
+    fn named(text: &str) -> impl Iterator<Item = &str> {
+        text.match_indices("cloudlysis_").map(|(at, _)| {
+            let rest = &text[at..];
+            let end = rest.find(|own: char| !own.is_ascii_lowercase() && own != '_').unwrap_or(rest.len());
+            &rest[..end]
+        })
+    }
+
+    #[test]
+    fn alerts_are_about_metrics_that_there_are() {
+        let rules = include_str!("../../../docs/alerts.yaml");
+        let unknown: Vec<&str> =
+            named(rules).filter(|name| !CATALOGUE.iter().any(|own| own.name == *name)).collect();
+        assert_eq!(unknown, [""; 0]);
+        let (_, guide) = include_str!("../../../docs/operating.md")
+            .split_once("## Metrics worth an alert")
+            .expect("a table of alerts");
+        let (table, _) = guide.split_once("\n## ").expect("something after it");
+        let first = table.lines().filter_map(|line| named(line.strip_prefix("| ")?).next());
+        // What is normal for the one only the application knows; the other is for us.
+        let without = ["cloudlysis_outbox_depth", "cloudlysis_marks_total"];
+        let missing: Vec<&str> =
+            first.filter(|name| !without.contains(name) && !rules.contains(name)).collect();
+        assert_eq!(missing, [""; 0], "docs/alerts.yaml has no rule for these");
     }
 
     /// `CLOUDLYSIS_WRITE_DOCS=1` writes the table anew.

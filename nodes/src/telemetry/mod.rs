@@ -12,6 +12,7 @@ pub(crate) mod unsettled;
 
 pub use otlp::Export;
 
+use crate::partition::Status;
 use cloudlysis_core::effect::{Answered, Durable, NotSent, Standing};
 use cloudlysis_core::outbox::{Load, Target, Waited};
 use cloudlysis_core::saga::{Ending, Finished};
@@ -102,7 +103,7 @@ pub(crate) const fn ended<T, R>(outcome: &Outcome<T, R>) -> &'static str {
     }
 }
 
-/// As metrics and spans name what came of a call.
+/// As spans and logs name what came of a call.
 pub(crate) const fn called(outcome: &Outcome<Answered, NotSent>) -> &'static str {
     match outcome {
         Outcome::Done(_) => "answered",
@@ -115,6 +116,36 @@ pub(crate) fn turn(node: &'static str, inputs: usize, took: Duration) {
     counter!("cloudlysis_turns_total", "node" => node).increment(1);
     counter!("cloudlysis_turn_inputs_total", "node" => node).increment(inputs as u64);
     histogram!("cloudlysis_turn_duration_seconds", "node" => node).record(took.as_secs_f64());
+}
+
+/// What counts only what goes wrong is there from the beginning: an alert on it must see it grow from zero.
+pub(crate) fn partition(node: &'static str) {
+    counter!("cloudlysis_partition_recoveries_total", "node" => node).increment(0);
+    counter!("cloudlysis_storage_commit_failures_total", "node" => node).increment(0);
+}
+
+pub(crate) fn commit(node: &'static str, took: Duration) {
+    histogram!("cloudlysis_storage_commit_duration_seconds", "node" => node).record(took.as_secs_f64());
+}
+
+pub(crate) fn commit_failed(node: &'static str) {
+    counter!("cloudlysis_storage_commit_failures_total", "node" => node).increment(1);
+}
+
+/// What the rest of the process knows about a partition; `is_draining` of the process.
+pub(crate) fn partition_status(node: &'static str, status: &Status, is_draining: bool) {
+    let draining = is_draining || status.not_ready.iter().any(|reason| reason == "draining");
+    let drain = match (status.drained.is_some(), draining) {
+        (true, _) => 2.0,
+        (false, true) => 1.0,
+        (false, false) => 0.0,
+    };
+    gauge!("cloudlysis_drain_state", "node" => node).set(drain);
+    gauge!("cloudlysis_partition_halted", "node" => node).set(if status.halted.is_some() {
+        1.0
+    } else {
+        0.0
+    });
 }
 
 pub(crate) fn partition_recovered(node: &'static str) {
@@ -226,7 +257,17 @@ pub(crate) fn limited(queued: usize) {
     gauge!("cloudlysis_effects_queued").set(queued as f64);
 }
 
-pub(crate) fn effect_attempt(effect: &str, outcome: &'static str, took: Duration) {
+pub(crate) fn effect_attempt(effect: &str, outcome: &Outcome<Answered, NotSent>, took: Duration) {
+    let outcome = match outcome {
+        Outcome::Done(Answered { status, .. }) => match status / 100 {
+            2 => "answered_2xx",
+            3 => "answered_3xx",
+            4 => "answered_4xx",
+            5 => "answered_5xx",
+            _ => "answered_other",
+        },
+        Outcome::Refused(_) | Outcome::Unknown => called(outcome),
+    };
     let effect = effect.to_owned();
     counter!("cloudlysis_effect_attempts_total", "effect" => effect.clone(), "outcome" => outcome)
         .increment(1);
@@ -253,13 +294,69 @@ pub(crate) fn gateway_request(route: &'static str, status: u16, took: Duration) 
     histogram!("cloudlysis_gateway_request_duration_seconds", "route" => route).record(took.as_secs_f64());
 }
 
-pub(crate) fn nats_connected(connected: bool) {
+pub(crate) fn broker(connected: bool, reconnects: u64) {
     gauge!("cloudlysis_nats_connected").set(if connected { 1.0 } else { 0.0 });
+    counter!("cloudlysis_nats_reconnects_total").absolute(reconnects);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloudlysis_core::drain::{Left, Report};
+    use serde_json::Value;
+
+    /// What `/metrics` says after this.
+    fn told(tell: impl FnOnce()) -> String {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, tell);
+        recorder.handle().render()
+    }
+
+    #[test]
+    fn attempts_are_told_apart_by_what_the_outside_said() {
+        let answered = |status| Outcome::Done(Answered { status, body: Value::Null });
+        let not_sent = NotSent { detail: "why".into(), forbidden: false };
+        let statuses = [200, 204, 302, 404, 503, 999].map(answered);
+        let outcomes = statuses.into_iter().chain([Outcome::Refused(not_sent), Outcome::Unknown]);
+        let text = told(|| outcomes.for_each(|own| effect_attempt("charge", &own, Duration::ZERO)));
+        for (outcome, count) in [
+            ("answered_2xx", 2),
+            ("answered_3xx", 1),
+            ("answered_4xx", 1),
+            ("answered_5xx", 1),
+            ("answered_other", 1),
+            ("not_sent", 1),
+            ("unknown", 1),
+        ] {
+            let line = format!(
+                "cloudlysis_effect_attempts_total{{effect=\"charge\",outcome=\"{outcome}\"}} {count}"
+            );
+            assert!(text.lines().any(|own| own == line), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_a_partition_is_about_is_a_figure() {
+        let draining = Status { not_ready: vec!["draining".into()], ..Status::default() };
+        let report = Report { clean: true, left: Left::default() };
+        let drained = Status { drained: Some(report), ..draining.clone() };
+        let halted = Status { halted: Some("why".into()), ..Status::default() };
+        for (status, process_drains, drain, stopped) in [
+            (Status::default(), false, 0, 0),
+            (Status::default(), true, 1, 0),
+            (draining, false, 1, 0),
+            (drained, true, 2, 0),
+            (halted, false, 0, 1),
+        ] {
+            let text = told(|| partition_status("runner", &status, process_drains));
+            for line in [
+                format!("cloudlysis_drain_state{{node=\"runner\"}} {drain}"),
+                format!("cloudlysis_partition_halted{{node=\"runner\"}} {stopped}"),
+            ] {
+                assert!(text.lines().any(|own| own == line), "{line}: {text}");
+            }
+        }
+    }
 
     #[test]
     fn spans_are_wanted_where_a_collector_is_named() {
