@@ -10,7 +10,7 @@
 //! | [`gateway`] | HTTP at the edge, gRPC inside |
 //! | [`broker`] | an embedded NATS server with JetStream |
 //! | [`nats_server`] | a command that stands in for the real `nats-server` |
-//! | [`settings`], [`token`] | what a node is told, and by whom |
+//! | [`settings`], [`token`], [`loopback`] | what a node is told, and by whom |
 //! | [`admin`] | what operators ask for, over HTTP and gRPC |
 //! | [`probes`], [`introspection`] | `/health`, `/ready`, `/metrics`, `/info`; `grpc.health.v1`, reflection |
 //! | [`commands`] | `dev`, `validate`, `serve` |
@@ -29,6 +29,7 @@ pub mod cli;
 pub mod commands;
 pub mod gateway;
 pub mod introspection;
+pub mod loopback;
 pub mod nats_server;
 pub mod partition;
 pub mod placement;

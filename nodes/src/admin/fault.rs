@@ -42,6 +42,8 @@ pub enum Kind {
     TooLarge,
     /// The caller has not shown the token of the node.
     Unauthenticated,
+    /// Nobody may ask from where this came.
+    Forbidden,
     /// There is no such subject.
     NotFound,
     /// This node does not do that, whatever it is asked about.
@@ -66,6 +68,7 @@ impl Kind {
             Self::Invalid => StatusCode::BAD_REQUEST,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound | Self::NotServed => StatusCode::NOT_FOUND,
             Self::Refused => StatusCode::CONFLICT,
             Self::Unusable => StatusCode::UNPROCESSABLE_ENTITY,
@@ -79,6 +82,7 @@ impl Kind {
         match self {
             Self::Invalid | Self::TooLarge => Code::InvalidArgument,
             Self::Unauthenticated => Code::Unauthenticated,
+            Self::Forbidden => Code::PermissionDenied,
             Self::NotFound => Code::NotFound,
             Self::NotServed => Code::Unimplemented,
             Self::Refused | Self::Unusable => Code::FailedPrecondition,
@@ -94,6 +98,7 @@ impl Kind {
             Self::Invalid
             | Self::TooLarge
             | Self::Unauthenticated
+            | Self::Forbidden
             | Self::NotFound
             | Self::NotServed
             | Self::Refused

@@ -124,7 +124,8 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let reached = [gateway::GRPC_SERVICES, runner.grpc_services].concat();
     let about = introspection::router(&probes, &reached).await;
     let router = gateway::router(upstreams).merge(probes.router()).merge(admin).merge(grpc).merge(about);
-    let edge_server = server::serve(gateway_listener, router, stopping_edge);
+    let edge_server =
+        server::serve(gateway_listener, openness.around(gateway_address, router), stopping_edge);
     say(&format!("  gateway   {gateway_url}"));
     say(&format!("  loaded    {}", contents(&app)));
     announce(&probes, started).await;

@@ -10,7 +10,7 @@ use crate::cli::{Flags, NodeFlags, Serve};
 use crate::gateway::{self, Upstreams};
 use crate::placement::Placed;
 use crate::probes::{self, Probes};
-use crate::server::{ListenError, Openness};
+use crate::server::Openness;
 use crate::settings::{Key, NodeKind, Settings};
 use crate::token::Guard;
 use crate::{introspection, server, shutdown, telemetry};
@@ -23,7 +23,6 @@ use cloudlysis_io_nats::streams::{self, IfMissing, StreamsError};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Pause between attempts to agree with the broker about the streams.
@@ -82,7 +81,8 @@ async fn serve_partition(
     let metrics = telemetry::metrics()?;
     let store = node::open(Path::new(settings.text(Key::Data)), &settings.store_name())?;
     let guard = Guard::new(settings.admin_token()?.as_ref());
-    let listener = listen(&settings, Some(&guard)).await?;
+    let openness = openness(&settings, Some(&guard));
+    let listener = server::bind(settings.text(Key::Listen), &openness).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
@@ -121,7 +121,7 @@ async fn serve_partition(
     let admin = guard.around(node::operated(&[&node], deadline));
     let about = introspection::router(&probes, node.grpc_services).await;
     let router = node.services.clone().merge(admin).merge(probes.router()).merge(about);
-    let server = server::serve(listener, router, stopping);
+    let server = server::serve(listener, openness.around(address, router), stopping);
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));
     shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
     stop.send_replace(true);
@@ -136,14 +136,14 @@ fn secrets_of(settings: &Settings) -> Secrets {
 }
 
 /// Commands and queries are not authenticated yet; `/admin` is.
-async fn listen(settings: &Settings, admin: Option<&Guard>) -> Result<TcpListener, ListenError> {
+fn openness(settings: &Settings, admin: Option<&Guard>) -> Openness {
     let unauthenticated = match settings.node() {
         NodeKind::Aggregate | NodeKind::Projection | NodeKind::Gateway => {
             Some(settings.is_on(Key::AllowUnauthenticated))
         }
         NodeKind::Runner => None,
     };
-    server::bind(settings.text(Key::Listen), &Openness { unauthenticated, admin: admin.cloned() }).await
+    Openness { unauthenticated, admin: admin.cloned() }
 }
 
 /// Waits for the broker, then creates what may be created and validates what is there.
@@ -171,7 +171,8 @@ async fn agree_on_streams(
 
 async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), CommandError> {
     let metrics = telemetry::metrics()?;
-    let listener = listen(settings, None).await?;
+    let openness = openness(settings, None);
+    let listener = server::bind(settings.text(Key::Listen), &openness).await?;
     let address = listener
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
@@ -195,7 +196,7 @@ async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), Comman
     let grpc = server::grpc(gateway::services(&upstreams));
     let about = introspection::router(&probes, gateway::GRPC_SERVICES).await;
     let router = gateway::router(upstreams).merge(probes.router()).merge(grpc).merge(about);
-    let server = server::serve(listener, router, stopping);
+    let server = server::serve(listener, openness.around(address, router), stopping);
     say(&format!("cloudlysis {} gateway   http://{address}", env!("CARGO_PKG_VERSION")));
     shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
     stop.send_replace(true);
