@@ -20,9 +20,9 @@ mod metered;
 #[cfg(test)]
 mod tests;
 
-use crate::telemetry;
+use crate::telemetry::{self, attention};
 use cloudlysis_core::drain::Report;
-use cloudlysis_core::{Checks, Driver, Halt, Machine, Mono, Now, Quirks, StoreFault};
+use cloudlysis_core::{Checks, Driver, Halt, Machine, MarkCounts, Mono, Now, Quirks, StoreFault};
 use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::{Commits, Figures, HeedStore, Writer};
 use metered::Metered;
@@ -315,6 +315,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
     async fn turns(&mut self, mut driver: Driver<M>, store: &mut Writer<'_>, figures: &Figures) -> Ended {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
         let mut told_to_stop = false;
+        let mut told = MarkCounts::default();
         let (stored, recovered) = (figures.stored(), Instant::now());
         let mut observed = Instant::now().checked_sub(OBSERVE_INTERVAL).unwrap_or_else(Instant::now);
         loop {
@@ -322,6 +323,8 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
                 observed = Instant::now();
                 self.edge.observe(driver.machine(), figures);
                 telemetry::marks(self.name, driver.marks());
+                attention::for_a_person(self.name, &told, driver.marks());
+                told.clone_from(driver.marks());
             }
             let drained = self.edge.drained();
             if let Some((report, reload)) = drained.zip(self.reload.take_if(|_| drained.is_some())) {

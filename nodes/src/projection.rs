@@ -3,8 +3,8 @@
 use crate::partition::Edge;
 use crate::proto::query::query_service_server::QueryService;
 use crate::proto::query::{self as wire, GetRequest, GetResponse, ListRequest, ListResponse};
-use crate::telemetry;
 use crate::telemetry::unsettled::Unsettled;
+use crate::telemetry::{self, attention};
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::placement::Tenants;
 use cloudlysis_core::projection::{Effect, Input, Projection};
@@ -76,6 +76,7 @@ impl Edge<Projection> for ProjectionEdge {
                     (ConsumerEdge::new(self.broker.clone(), sink, self.runtime.clone()), unsettled)
                 });
                 unsettled.asked(&effect);
+                attention::quarantined("projection", &effect);
                 consumer.perform(effect);
             }
             Effect::Drained(report) => self.drained = Some(report),

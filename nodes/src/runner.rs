@@ -6,7 +6,7 @@ use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::submit_response::Outcome as WireOutcome;
 use crate::proto::command::{self as wire, SubmitRequest};
 use crate::telemetry::unsettled::Unsettled;
-use crate::telemetry::{self, traces};
+use crate::telemetry::{self, attention, traces};
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
 use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest};
@@ -270,10 +270,13 @@ impl RunnerEdge {
             let started = Instant::now();
             let timeout = Duration::from_millis(timeout_ms);
             let outcome = application.execute(request, &idempotency_key, timeout).await;
+            let correlation_id = context.as_ref().map(|context| context.correlation_id.as_str());
             telemetry::effect_attempt(effect.as_str(), &outcome, started.elapsed());
             if !matches!(outcome, Outcome::Done(_)) {
                 let ended = telemetry::called(&outcome);
-                tracing::warn!(tenant_id = %tenant, %effect, key = idempotency_key, attempt, ended, "effect");
+                tracing::warn!(
+                    tenant_id = %tenant, correlation_id, %effect, key = idempotency_key, attempt, ended, "effect"
+                );
             }
             traces::called(&Span::current(), &outcome);
             returned(token, outcome)
@@ -297,6 +300,7 @@ impl Edge<Runner> for RunnerEdge {
                     (ConsumerEdge::new(self.targets.broker.clone(), sink, self.runtime.clone()), unsettled)
                 });
                 unsettled.asked(&effect);
+                attention::quarantined("runner", &effect);
                 consumer.perform(effect);
             }
             Effect::Outbox(effect) => self.leave(effect),

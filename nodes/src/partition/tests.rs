@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::settings::{NodeKind, Said, Settings};
+use crate::telemetry::attention::tests::lines;
 use cloudlysis_core::aggregate::{Aggregate, Config, Effect, Input};
-use cloudlysis_core::{Cx, Table, Tick, View};
+use cloudlysis_core::{Cx, Mark, Table, Tick, View};
 use cloudlysis_io_nats::store::MapSize;
 use std::collections::BTreeMap;
 
@@ -15,6 +16,8 @@ struct Written;
 enum Order {
     /// Writes a row of this many bytes.
     Write(usize),
+    /// Leaves something for a person.
+    Park,
     /// Does what no machine should.
     Panic,
     Nothing,
@@ -43,6 +46,7 @@ impl Machine for Clerk {
                 cx.put(Table::View, b"row", &vec![0; bytes]);
                 cx.emit(Written);
             }
+            Order::Park => cx.mark(Mark::EffectParked),
             Order::Panic => panic!("no machine should do {}", "this"),
             Order::Nothing => {}
         }
@@ -118,6 +122,25 @@ async fn a_partition_whose_thread_panics_is_halted_and_says_why() {
     let row = snapshots.read(|view| view.get(Table::View, b"row").map(|row| row.is_some()));
     assert_eq!(row, Ok(Ok(true)), "what was committed can be looked at");
     partition.join();
+}
+
+#[test]
+fn what_waits_for_a_person_is_said_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut store = HeedStore::open(dir.path(), MapSize::default()).expect("opens");
+    let mut driver =
+        Driver::<Clerk>::recover((), &mut store, Checks::EveryTurn, Quirks::NONE).expect("recovers");
+    let begun = driver.marks().clone();
+    for order in [Order::Park, Order::Write(7), Order::Park] {
+        drop(driver.turn(&mut store, Clock::default().now(), [order]).expect("a turn"));
+    }
+    let written = lines(|| {
+        attention::for_a_person("clerk", &begun, driver.marks());
+        attention::for_a_person("clerk", driver.marks(), driver.marks());
+    });
+    let [line] = &written[..] else { panic!("{written:?}") };
+    assert!(line.contains("WARN") && line.contains("times=2"), "{line}");
+    assert!(line.contains("waits for a person: see `effect ls --stage parked`"), "{line}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! Spans ([`traces`]) leave over OTLP with the feature `otlp`; in JSON, a line shows the ones it was written in, as far as
 //! the log's filter lets these through.
 
+pub(crate) mod attention;
 pub mod catalogue;
 #[cfg_attr(not(feature = "otlp"), path = "otlp_absent.rs")]
 mod otlp;
