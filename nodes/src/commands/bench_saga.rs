@@ -58,7 +58,8 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let settings = Settings::load(NodeKind::Aggregate, &Said::default())?;
     let common =
         Common { app, broker, settings, secrets: Secrets::new(None), read: None, placed: Placed::all() };
-    let stores = (node::open(&data, "aggregate")?, node::open(&data, "runner")?);
+    let stores =
+        (node::open(&data, "aggregate", &common.app.name)?, node::open(&data, "runner", &common.app.name)?);
     let store_figures = [stores.0.figures(), stores.1.figures()];
     let (aggregate, commands) = node::aggregate_and_commands(&common, stores.0)?;
     let waiting = Waiting::default();

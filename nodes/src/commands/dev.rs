@@ -37,9 +37,9 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
         Arc::new(application::load(&arguments.application.app_dir, &arguments.application.overrides())?);
     let secrets = Secrets::new(arguments.secrets_dir.as_deref());
     node::check_secrets(&app, &secrets)?;
-    let aggregate_store = node::open(&arguments.data, "aggregate")?;
-    let projection_store = node::open(&arguments.data, "projection")?;
-    let runner_store = node::open(&arguments.data, "runner")?;
+    let aggregate_store = node::open(&arguments.data, "aggregate", &app.name)?;
+    let projection_store = node::open(&arguments.data, "projection", &app.name)?;
+    let runner_store = node::open(&arguments.data, "runner", &app.name)?;
     let stores = [&aggregate_store, &projection_store, &runner_store];
     let has_history = stores.into_iter().any(node::has_history);
     let data = arguments.data.display();

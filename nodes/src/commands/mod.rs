@@ -35,6 +35,7 @@ use cloudlysis_io_nats::secrets::HeaderError;
 use cloudlysis_io_nats::store::OpenError;
 use cloudlysis_io_nats::streams::StreamsError;
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use thiserror::Error;
 
@@ -56,6 +57,19 @@ pub enum CommandError {
     /// A data directory cannot be used.
     #[error("{0}")]
     Store(#[from] OpenError),
+    /// A data directory is of another application.
+    #[error(
+        "the data directory belongs to the application `{was}`, and this is `{app}`: choose another with --data; if it was \
+         renamed, write its new name into {}", noted.display()
+    )]
+    AnotherApplication {
+        /// Where its name is noted.
+        noted: PathBuf,
+        /// Which it belongs to.
+        was: String,
+        /// Which was to use it.
+        app: Name,
+    },
     /// An address cannot be listened on.
     #[error("{0}")]
     Listen(#[from] ListenError),
@@ -157,6 +171,7 @@ impl CommandError {
             | Self::Listen(ListenError::Unauthenticated(_) | ListenError::NoToken(_))
             | Self::Broker(StartError::Tls(_)) => 2,
             Self::Store(_)
+            | Self::AnotherApplication { .. }
             | Self::Listen(ListenError::Bind { .. })
             | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
             Self::Connect(_) => 6,

@@ -26,7 +26,7 @@ use cloudlysis_core::gate::Gate;
 use cloudlysis_core::manifest::App;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::runner::Mode;
-use cloudlysis_core::wire::id::derive_hex;
+use cloudlysis_core::wire::id::{Name, derive_hex};
 use cloudlysis_core::{Table, aggregate, projection, runner};
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::secrets::Secrets;
@@ -37,6 +37,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tonic::service::Routes;
@@ -118,14 +119,32 @@ impl Node {
     }
 }
 
+/// Holds the name of the application that a store is of.
+const APPLICATION_FILE: &str = "application";
+
 /// A different jitter for every store.
 fn seed(store: &HeedStore) -> u64 {
     let hex = derive_hex(&["seed", store.store_id()]);
     u64::from_str_radix(&hex[..16], 16).unwrap_or_default()
 }
 
-pub(super) fn open(data: &Path, name: &str) -> Result<HeedStore, CommandError> {
-    Ok(HeedStore::open(&data.join(name), MapSize::default())?)
+/// Opens a node's store, which is one application's for good.
+pub(super) fn open(data: &Path, name: &str, app: &Name) -> Result<HeedStore, CommandError> {
+    let directory = data.join(name);
+    let store = HeedStore::open(&directory, MapSize::default())?;
+    let noted = directory.join(APPLICATION_FILE);
+    let fault = |source| CommandError::System { what: "the name of a data directory's application", source };
+    let was = match fs::read_to_string(&noted) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(fault(error)),
+    };
+    if was.is_empty() {
+        fs::write(&noted, format!("{app}\n")).map_err(fault)?;
+    } else if was != app.as_str() {
+        return Err(CommandError::AnotherApplication { noted, was, app: app.clone() });
+    }
+    Ok(store)
 }
 
 /// Whether a store has applied anything of any stream: then a missing stream is a loss, not a beginning.
@@ -420,4 +439,21 @@ pub(super) fn info(app: &App, nodes: &[Node], settings: Value) -> Info {
             "settings": settings,
         })
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_of_one_application_for_good() {
+        let data = tempfile::tempdir().expect("a directory");
+        let app = |name: &str| Name::parse(name).expect("a name");
+        for _ in 0..2 {
+            assert!(open(data.path(), "runner", &app("shop")).is_ok());
+        }
+        let refused = open(data.path(), "runner", &app("beacon")).map(drop);
+        assert!(matches!(refused, Err(CommandError::AnotherApplication { .. })), "{refused:?}");
+        assert!(open(data.path(), "aggregate", &app("shop")).is_ok());
+    }
 }
