@@ -70,6 +70,15 @@ pub enum CommandError {
         /// Which was to use it.
         app: Name,
     },
+    /// A runner is to change its mode.
+    #[error(
+        "{} is of a runner in another mode, with its instances or its ledger: start it in that mode, for a runner keeps the \
+         one it began with", store.display()
+    )]
+    AnotherMode {
+        /// What it left.
+        store: PathBuf,
+    },
     /// An address cannot be listened on.
     #[error("{0}")]
     Listen(#[from] ListenError),
@@ -172,6 +181,7 @@ impl CommandError {
             | Self::Broker(StartError::Tls(_)) => 2,
             Self::Store(_)
             | Self::AnotherApplication { .. }
+            | Self::AnotherMode { .. }
             | Self::Listen(ListenError::Bind { .. })
             | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
             Self::Connect(_) => 6,

@@ -79,7 +79,13 @@ async fn serve_partition(
     let name = settings.node().name();
     let app = &load(flags)?;
     let metrics = telemetry::metrics()?;
-    let store = node::open(Path::new(settings.text(Key::Data)), &settings.store_name(), &app.name)?;
+    let data = Path::new(settings.text(Key::Data));
+    if let Some(store) =
+        settings.store_names_of_other_modes().iter().map(|name| data.join(name)).find(|own| own.exists())
+    {
+        return Err(CommandError::AnotherMode { store });
+    }
+    let store = node::open(data, &settings.store_name(), &app.name)?;
     let guard = Guard::new(settings.admin_token()?.as_ref());
     let openness = openness(&settings, Some(&guard));
     let listener = server::bind(settings.text(Key::Listen), &openness).await?;

@@ -10,6 +10,11 @@ use std::time::Duration;
 
 const GIB: u64 = 1 << 30;
 
+/// Folders of runners, by mode.
+const COMBINED: &str = "runner";
+const SAGAS: &str = "runner-saga";
+const EFFECTS: &str = "runner-effect";
+
 impl Settings {
     /// A number of things.
     fn count(&self, key: Key) -> usize {
@@ -51,18 +56,34 @@ impl Settings {
     /// take for its own.
     #[must_use]
     pub fn store_name(&self) -> String {
-        let of_mode = match self.node() {
-            NodeKind::Aggregate | NodeKind::Gateway => return self.node().name().to_owned(),
-            NodeKind::Projection => self.node().name(),
+        match self.node() {
+            NodeKind::Aggregate | NodeKind::Gateway => self.node().name().to_owned(),
+            NodeKind::Projection => self.of_partition(self.node().name()),
             NodeKind::Runner => match self.mode() {
-                Mode::Combined(_) => "runner",
-                Mode::Sagas => "runner-saga",
-                Mode::Effects => "runner-effect",
+                Mode::Combined(_) => self.of_partition(COMBINED),
+                Mode::Sagas => self.of_partition(SAGAS),
+                Mode::Effects => self.of_partition(EFFECTS),
+            },
+        }
+    }
+
+    /// The folders that a runner in another mode would have for what this one is to do.
+    #[must_use]
+    pub fn store_names_of_other_modes(&self) -> Vec<String> {
+        let others: &[&str] = match self.node() {
+            NodeKind::Aggregate | NodeKind::Gateway | NodeKind::Projection => &[],
+            NodeKind::Runner => match self.mode() {
+                Mode::Combined(_) => &[SAGAS, EFFECTS],
+                Mode::Sagas | Mode::Effects => &[COMBINED],
             },
         };
+        others.iter().map(|name| self.of_partition(name)).collect()
+    }
+
+    fn of_partition(&self, name: &str) -> String {
         match self.partition() {
-            0 => of_mode.to_owned(),
-            partition => format!("{of_mode}-p{partition}"),
+            0 => name.to_owned(),
+            partition => format!("{name}-p{partition}"),
         }
     }
 

@@ -175,4 +175,5 @@ on_both_brokers!(
     separate::sagas_and_effects_as_two_processes_carry_out_a_workload,
     separate::streams_are_created_only_on_request,
     separate::a_wrong_setting_is_refused_with_its_origin,
+    separate::a_runner_keeps_the_mode_it_began_with,
 );

@@ -94,6 +94,19 @@ pub(crate) async fn a_wrong_setting_is_refused_with_its_origin(world: World) {
     assert!(line.ends_with("# flag"), "{lines}");
 }
 
+pub(crate) async fn a_runner_keeps_the_mode_it_began_with(world: World) {
+    for (was, wanted) in [("runner", "saga"), ("runner", "effect"), ("runner-saga", "combined")] {
+        let data = world.data(&format!("{was}-{wanted}"));
+        std::fs::create_dir_all(data.join(was)).expect("a directory");
+        let data = data.to_str().expect("a path that is text");
+        let arguments = ["serve", "runner", crate::world::SHOP, "--data", data, "--mode", wanted];
+        let arguments = arguments.into_iter().chain(["--listen", "127.0.0.1:0"]).collect::<Vec<_>>();
+        let mut process = cloudlysis("runner", &world.with_surroundings(&arguments), world.dir());
+        assert_eq!(process.exit(SOON).await.code(), Some(4), "{}", process.log());
+        assert!(process.log().contains("of a runner in another mode"), "{}", process.log());
+    }
+}
+
 pub(crate) async fn streams_are_created_only_on_request(world: World) {
     let data = world.data("data");
     let data = data.to_str().expect("a path that is text");
