@@ -144,7 +144,7 @@ impl<S: Store> Shell<S> {
             }
             let inputs = self.inbox.take();
             if let Err(halt) = self.turn(inputs) {
-                self.start_again(halt).await?;
+                self.start_again(halt, &mut ordered).await?;
             }
         }
     }
@@ -229,20 +229,44 @@ impl<S: Store> Shell<S> {
         Ok(())
     }
 
-    /// After a halt: everybody is sent away, and what the store holds is taken up again, if that can help.
-    async fn start_again(&mut self, halt: Halt) -> Result<(), Halt> {
-        tracing::error!(%halt, "the broker stumbled");
+    /// After a halt: everybody is sent away, and what the store holds is taken up again as soon as that can be done: a full
+    /// disk may have room again.
+    async fn start_again(&mut self, mut halt: Halt, ordered: &mut mpsc::Receiver<Order>) -> Result<(), Halt> {
         for outbox in std::mem::take(&mut self.outboxes).into_values() {
             outbox.cut();
         }
-        if !halt.is_recoverable() {
-            return Err(halt);
+        loop {
+            tracing::error!(%halt, "the broker stumbled");
+            if !halt.is_recoverable() {
+                return Err(halt);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RECOVER_PAUSE) => {}
+                () = self.told_to_end(ordered) => return Err(halt),
+            }
+            self.inbox.take();
+            self.clock = Clock::default();
+            match Driver::recover(self.config.clone(), &mut self.store, checks(), Quirks::NONE) {
+                Ok(driver) => {
+                    self.driver = driver;
+                    return Ok(());
+                }
+                Err(again) => halt = again,
+            }
         }
-        tokio::time::sleep(RECOVER_PAUSE).await;
-        self.inbox.take();
-        self.clock = Clock::default();
-        self.driver = Driver::recover(self.config.clone(), &mut self.store, checks(), Quirks::NONE)?;
-        Ok(())
+    }
+
+    /// Waits for the order to end; follows the others as far as it can meanwhile.
+    async fn told_to_end(&mut self, ordered: &mut mpsc::Receiver<Order>) {
+        loop {
+            match ordered.recv().await {
+                None | Some(Order::Stop | Order::Leave) => return,
+                Some(Order::Reconfigure(rules)) => {
+                    (self.config.server.auth, self.config.server.limits) = *rules;
+                }
+                Some(Order::Look(tell)) => drop(tell.send(self.figures())),
+            }
+        }
     }
 
     /// Writes everything down, says good-bye, ends.
