@@ -3,6 +3,7 @@
 //! The reconnect policy is explicit: for ever, with full jitter between 50 ms and 5 s. The state of the connection is a
 //! watch channel: nodes are not ready while it is away, and nothing is sent into a connection that is not there.
 
+use crate::address::Address;
 use cloudlysis_core::backoff::full_jitter_ms;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `nats://host:port`, or several separated by commas.
-    pub url: String,
+    pub url: Address,
     /// Shown by the server's monitoring.
     pub name: String,
     /// Fail when the first connection fails, instead of trying for ever.
@@ -36,13 +37,13 @@ pub enum ConnectError {
     #[error("`{url}` is not a NATS address: use nats://host:port")]
     Address {
         /// What was given.
-        url: String,
+        url: Address,
     },
     /// The server does not answer.
     #[error("no NATS server at {url}: {source}; start one with JetStream enabled, or check the address")]
     Unreachable {
         /// Where.
-        url: String,
+        url: Address,
         /// What the client said.
         source: async_nats::ConnectError,
     },
@@ -65,6 +66,7 @@ impl Connection {
     pub async fn open(options: &Options) -> Result<Self, ConnectError> {
         let addresses: Vec<async_nats::ServerAddr> = options
             .url
+            .as_str()
             .split(',')
             .map(|url| url.trim().parse())
             .collect::<Result<_, _>>()

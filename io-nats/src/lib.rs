@@ -2,6 +2,7 @@
 //!
 //! | module | edge |
 //! |---|---|
+//! | [`address`] | where the broker is, shown without who calls it |
 //! | [`connect`] | one connection to NATS, its reconnect policy, its state |
 //! | [`broker`] | publishing and the JetStream API, every answer mapped to what it proves |
 //! | [`streams`] | streams created on bootstrap, validated always |
@@ -16,6 +17,7 @@
 //! Nothing here decides anything: an adapter says what happened in the core's words, and the core decides. There is no
 //! retry in this crate; machines retry.
 
+pub mod address;
 pub mod broker;
 pub mod clock;
 pub mod connect;

@@ -19,6 +19,7 @@ use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use cloudlysis_core::saga::HandOver;
+use cloudlysis_io_nats::address::Address;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -76,8 +77,8 @@ pub enum Command {
 #[derive(Clone, Debug, Args)]
 pub struct NodeArguments {
     /// The node.
-    #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_NODE")]
-    pub node: String,
+    #[arg(long, default_value = "http://127.0.0.1:8080", env = "CLOUDLYSIS_NODE", hide_env_values = true)]
+    pub node: Address,
     /// The tenant; `saga ls`, `schedule ls`, `effect ls` and `dlq` without one are about all tenants, everything else means the default one.
     #[arg(long, env = "CLOUDLYSIS_TENANT")]
     pub tenant: Option<String>,
@@ -326,8 +327,8 @@ pub struct BenchSagaArguments {
     #[arg(long, default_value_t = 20_000)]
     pub count: usize,
     /// `embedded` for a broker in this process, or a NATS server with JetStream that has no streams of ours.
-    #[arg(long, default_value = "embedded", env = "CLOUDLYSIS_BROKER")]
-    pub broker: String,
+    #[arg(long, default_value = "embedded", env = "CLOUDLYSIS_BROKER", hide_env_values = true)]
+    pub broker: Address,
     /// What the embedded broker's acknowledgements survive. The stores of the nodes always survive a loss of power.
     #[arg(long, value_enum, default_value = "power-loss")]
     pub durability: Durability,
@@ -405,8 +406,8 @@ pub struct DevArguments {
     #[command(flatten)]
     pub application: ApplicationArguments,
     /// A NATS server with JetStream; without one, a broker of its own runs in this process.
-    #[arg(long, env = "CLOUDLYSIS_BROKER")]
-    pub broker: Option<String>,
+    #[arg(long, env = "CLOUDLYSIS_BROKER", hide_env_values = true)]
+    pub broker: Option<Address>,
     /// Where the broker of this process listens; the next free port is taken if this one is not.
     #[arg(
         long,

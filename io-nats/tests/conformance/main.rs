@@ -8,6 +8,7 @@
 mod acks;
 mod batches;
 mod configurations;
+mod connecting;
 mod consumers;
 mod copies;
 mod deliberate;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use cloudlysis_core::placement::PARTITION_MAX;
+use cloudlysis_io_nats::address::Address;
 
 /// `cloudlysis tenant`: what.
 #[derive(Debug, Subcommand)]
@@ -36,8 +37,14 @@ pub enum Tenant {
 #[derive(Debug, Args)]
 pub struct PlacementBroker {
     /// The NATS server, with JetStream enabled.
-    #[arg(long, value_name = "URL", default_value = "nats://127.0.0.1:4222", env = "CLOUDLYSIS_BROKER")]
-    pub broker: String,
+    #[arg(
+        long,
+        value_name = "URL",
+        default_value = "nats://127.0.0.1:4222",
+        env = "CLOUDLYSIS_BROKER",
+        hide_env_values = true
+    )]
+    pub broker: Address,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

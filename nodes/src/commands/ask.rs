@@ -2,6 +2,7 @@
 
 use crate::cli::NodeArguments;
 use crate::token::{Token, TokenError};
+use cloudlysis_io_nats::address::Address as Written;
 use reqwest::{Method, RequestBuilder, Url};
 use serde_json::Value;
 use std::time::Duration;
@@ -17,7 +18,7 @@ pub enum AskError {
     #[error("`{url}` is not the address of a node; use --node http://host:port")]
     Address {
         /// What was given.
-        url: String,
+        url: Written,
     },
     /// The token cannot be used.
     #[error("{0}; the node's token is in --token-file, CLOUDLYSIS_TOKEN_FILE or CLOUDLYSIS_TOKEN")]
@@ -26,7 +27,7 @@ pub enum AskError {
     #[error("{url} does not answer: {source}; is it running, and is this its address (--node)?")]
     NoAnswer {
         /// Who was asked.
-        url: Url,
+        url: Written,
         /// What happened.
         source: reqwest::Error,
     },
@@ -97,7 +98,7 @@ pub(super) async fn ask(
     with: impl FnOnce(RequestBuilder) -> RequestBuilder,
 ) -> Result<Value, AskError> {
     let wrong = || AskError::Address { url: node.node.clone() };
-    let mut url = Url::parse(&node.node).map_err(|_| wrong())?;
+    let mut url = Url::parse(node.node.as_str()).map_err(|_| wrong())?;
     url.path_segments_mut().map_err(|()| wrong())?.clear().extend(address.path);
     if !address.query.is_empty() {
         url.query_pairs_mut().extend_pairs(address.query);
@@ -109,10 +110,14 @@ pub(super) async fn ask(
     if let Some(token) = token(node)? {
         request = request.bearer_auth(token.as_str());
     }
-    let response = with(request).send().await;
-    let response = response.map_err(|source| AskError::NoAnswer { url: url.clone(), source })?;
+    // Its own words for where would have all of it.
+    let silent = |source: reqwest::Error| AskError::NoAnswer {
+        url: url.as_str().into(),
+        source: source.without_url(),
+    };
+    let response = with(request).send().await.map_err(silent)?;
     let status = response.status();
-    let body = response.bytes().await.map_err(|source| AskError::NoAnswer { url, source })?;
+    let body = response.bytes().await.map_err(silent)?;
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     if status.is_success() {
         return Ok(body);

@@ -10,6 +10,7 @@ use crate::runner::Watcher;
 use crate::settings::{Key, NodeKind, Said, Settings};
 use cloudlysis_core::Outcome;
 use cloudlysis_core::wire::stream::{PlatformStream, StreamRoom};
+use cloudlysis_io_nats::address::Address;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
 use cloudlysis_io_nats::consumer::inspect;
@@ -37,9 +38,14 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
         "embedded" => Some(embedded::start_near(anywhere, data.join("broker"), sync).await?),
         _ => None,
     };
-    let url = embedded.as_ref().map_or(arguments.broker.clone(), |own| format!("nats://{}", own.address));
-    let (name, seed) = ("cloudlysis-bench".into(), u64::from(std::process::id()));
-    let connection = Connection::open(&Options { url, name, fail_fast: true, seed }).await?;
+    let own = embedded.as_ref().map(|own| Address::from(format!("nats://{}", own.address)));
+    let connection = Connection::open(&Options {
+        url: own.unwrap_or_else(|| arguments.broker.clone()),
+        name: "cloudlysis-bench".into(),
+        fail_fast: true,
+        seed: u64::from(std::process::id()),
+    })
+    .await?;
     let broker = Broker::new(connection);
     streams::ensure(&broker, StreamRoom::DEVELOPMENT, IfMissing::Create, |_| false).await?;
 
@@ -81,7 +87,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     // What somebody else's broker syncs is its own matter.
     let about = match &embedded {
         Some(_) => ("embedded broker".to_owned(), durability, hand_over),
-        None => (arguments.broker.clone(), "as the broker's", hand_over),
+        None => (arguments.broker.to_string(), "as the broker's", hand_over),
     };
     let syncs = embedded.as_ref().map(crate::broker::Running::sync_count);
     let meters = meters(data, store_figures, move || syncs.as_ref().map_or(0, |syncs| syncs()));

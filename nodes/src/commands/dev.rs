@@ -12,11 +12,11 @@ use crate::placement::Placed;
 use crate::probes::{self, Probes};
 use crate::server;
 use crate::server::Openness;
-use crate::settings::kind::without_credentials;
 use crate::settings::{Key, NodeKind, Said, Settings, SettingsError};
 use crate::token::{Guard, Token};
 use crate::{introspection, shutdown, telemetry};
 use cloudlysis_core::wire::stream::StreamRoom;
+use cloudlysis_io_nats::address::Address;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
 use cloudlysis_io_nats::secrets::Secrets;
@@ -63,10 +63,8 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
             Some(embedded::start_near(listen, arguments.data.join("broker"), sync).await?)
         }
     };
-    let broker_url = match (&embedded, &arguments.broker) {
-        (Some(running), _) => format!("nats://{}", running.address),
-        (None, url) => url.clone().unwrap_or_default(),
-    };
+    let own = embedded.as_ref().map(|running| Address::from(format!("nats://{}", running.address)));
+    let broker_url = own.or(arguments.broker).expect("one or the other");
     let connection = Connection::open(&Options {
         url: broker_url.clone(),
         name: "cloudlysis-dev".into(),
@@ -108,7 +106,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let runner = node::runner(&common.under(runner_settings), runner_store, node::channel(&inner_url)?)?;
 
     let nodes = [aggregate, projection, runner];
-    let settings = json!({ "broker": without_credentials(&broker_url), "data": data.to_string() });
+    let settings = json!({ "broker": broker_url.to_string(), "data": data.to_string() });
     let probes = Probes::new(probes::Parts {
         broker: Some(connection.clone()),
         partitions: nodes.iter().map(|node| (node.name, node.status.clone())).collect(),

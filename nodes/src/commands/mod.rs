@@ -28,6 +28,7 @@ use crate::server::ListenError;
 use crate::settings::SettingsError;
 use ask::AskError;
 use cloudlysis_core::wire::id::{IdError, Name};
+use cloudlysis_io_nats::address::Address;
 use cloudlysis_io_nats::connect::ConnectError;
 use cloudlysis_io_nats::http::SetupError;
 use cloudlysis_io_nats::placement::BucketError;
@@ -92,7 +93,7 @@ pub enum CommandError {
     #[error("`{url}` is not the address of a node: {source}; use http://host:port")]
     Upstream {
         /// What was given.
-        url: String,
+        url: Address,
         /// What is wrong with it.
         source: tonic::transport::Error,
     },

@@ -416,7 +416,7 @@ pub(super) fn runner_watched(
 
 /// A channel to another node; it connects when it is first used, and again whenever it must.
 pub(super) fn channel(url: &str) -> Result<Channel, CommandError> {
-    let fault = |source| CommandError::Upstream { url: url.to_owned(), source };
+    let fault = |source| CommandError::Upstream { url: url.into(), source };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(fault)?;
     Ok(endpoint.connect_timeout(Duration::from_secs(3)).connect_lazy())
 }

@@ -93,7 +93,7 @@ async fn serve_partition(
         .local_addr()
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let connection = Connection::open(&Options {
-        url: settings.text(Key::Broker).to_owned(),
+        url: settings.text(Key::Broker).into(),
         name: format!("cloudlysis-{}", settings.store_name()),
         fail_fast: false,
         seed: u64::from(std::process::id()),

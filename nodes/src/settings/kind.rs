@@ -1,5 +1,6 @@
 //! What a setting may be, and reading it.
 
+use cloudlysis_io_nats::address::Address;
 use serde_json::Value;
 use std::fmt;
 
@@ -76,23 +77,13 @@ impl Kind {
     #[must_use]
     pub fn shown(self, value: &Value) -> Value {
         match (self, value) {
-            (Self::Url, Value::String(text)) => Value::from(without_credentials(text)),
+            (Self::Url, Value::String(text)) => Value::from(Address::from(text.as_str()).to_string()),
+            (Self::Url, Value::Array(_) | Value::Object(_)) => {
+                Value::from(Address::from(value.to_string()).to_string())
+            }
             (Self::Secret, Value::String(text)) if text.is_empty() => value.clone(),
-            (Self::Secret, _) => Value::from("***"),
+            (Self::Secret, _) => Value::from(Address::HIDDEN),
             _ => value.clone(),
         }
     }
-}
-
-/// An address without who calls and by which password; it may be a list of addresses.
-#[must_use]
-pub fn without_credentials(url: &str) -> String {
-    let one = |url: &str| match url.rsplit_once('@') {
-        Some((before, host)) => {
-            let scheme = before.split_once("://").map(|(scheme, _)| format!("{scheme}://"));
-            format!("{}***@{host}", scheme.unwrap_or_default())
-        }
-        None => url.to_owned(),
-    };
-    url.split(',').map(one).collect::<Vec<_>>().join(",")
 }

@@ -3,6 +3,7 @@
 use super::fault::SettingsError;
 use super::key::{Key, NodeKind};
 use cloudlysis_core::manifest::yaml;
+use cloudlysis_io_nats::address::Address;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::{Dict, Map, Tag, Value as Tagged};
 use figment::{Figment, Metadata, Profile, Provider};
@@ -122,7 +123,11 @@ impl Provider for File {
 impl File {
     fn read(path: &Path) -> Result<Self, SettingsError> {
         let io = |source| SettingsError::Io { path: path.to_owned(), source };
-        let syntax = |detail: String| SettingsError::Syntax { path: path.to_owned(), detail };
+        // It may quote the file.
+        let syntax = |detail: String| {
+            let lines: Vec<String> = detail.lines().map(|line| Address::from(line).to_string()).collect();
+            SettingsError::Syntax { path: path.to_owned(), detail: lines.join("\n") }
+        };
         let bytes = fs::metadata(path).map_err(io)?.len();
         if bytes > FILE_BYTES_MAX {
             return Err(syntax(format!("it is {bytes} bytes long; at most {FILE_BYTES_MAX} are read")));
