@@ -4,7 +4,9 @@
 //! watch channel: nodes are not ready while it is away, and nothing is sent into a connection that is not there.
 
 use crate::address::Address;
+use crate::servers::Servers;
 use cloudlysis_core::backoff::full_jitter_ms;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,11 +19,17 @@ const RECONNECT_MS_MAX: u64 = 5_000;
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What to do when a server does not know who calls.
+const WHO_CALLS: &str = "say who calls in the address, nats://user:password@host or nats://token@host, or in a file \
+                         of credentials (`broker_credentials`, --broker-credentials)";
+
 /// How to reach the broker.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// `nats://host:port`, or several separated by commas.
     pub url: Address,
+    /// A file with a JWT and the seed of its key, as `nsc` makes them.
+    pub credentials: Option<PathBuf>,
     /// Shown by the server's monitoring.
     pub name: String,
     /// Fail when the first connection fails, instead of trying for ever.
@@ -34,9 +42,34 @@ pub struct Options {
 #[derive(Debug, Error)]
 pub enum ConnectError {
     /// The address cannot be used.
-    #[error("`{url}` is not a NATS address: use nats://host:port")]
+    #[error(
+        "`{url}` is not a NATS address: use nats://host:port; of several, separated by commas, all have the same user \
+         and password, or token"
+    )]
     Address {
         /// What was given.
+        url: Address,
+    },
+    /// The file of credentials cannot be used.
+    #[error("the broker's credentials, {}: {source}", path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Nobody could say which of two counts.
+    #[error("`{url}` says who calls, and so does {}: leave one of them out", path.display())]
+    Twice {
+        /// Where.
+        url: Address,
+        /// Which file.
+        path: PathBuf,
+    },
+    /// The server does not know who calls.
+    #[error("the NATS server at {url} does not know who calls, or by which password: {WHO_CALLS}")]
+    Unauthorised {
+        /// Where.
         url: Address,
     },
     /// The server does not answer.
@@ -62,21 +95,24 @@ impl Connection {
     /// Connects.
     ///
     /// # Errors
-    /// [`ConnectError`] when the address is wrong, or, failing fast, when there is no server.
+    /// [`ConnectError`] when the address or the credentials are wrong, or, failing fast, when there is no server or it
+    /// does not know who calls.
     pub async fn open(options: &Options) -> Result<Self, ConnectError> {
-        let addresses: Vec<async_nats::ServerAddr> = options
-            .url
-            .as_str()
-            .split(',')
-            .map(|url| url.trim().parse())
-            .collect::<Result<_, _>>()
-            .map_err(|_| ConnectError::Address { url: options.url.clone() })?;
+        let Options { url, credentials, name, fail_fast, seed } = options.clone();
+        let Some(servers) = Servers::read(&url) else { return Err(ConnectError::Address { url }) };
+        let mut connect = match (&servers.login, credentials) {
+            (Some(_), Some(path)) => return Err(ConnectError::Twice { url, path }),
+            (Some(login), None) => login.tell(async_nats::ConnectOptions::new()),
+            (None, Some(path)) => std::fs::read_to_string(&path)
+                .and_then(|text| async_nats::ConnectOptions::new().credentials(&text))
+                .map_err(|source| ConnectError::Credentials { path, source })?,
+            (None, None) => async_nats::ConnectOptions::new(),
+        };
         let (state, connected) = watch::channel(false);
-        let seed = options.seed;
         let connects = Arc::new(AtomicU64::new(0));
-        let events = (state.clone(), Arc::clone(&connects));
-        let mut connect = async_nats::ConnectOptions::new()
-            .name(&options.name)
+        let events = (state.clone(), Arc::clone(&connects), url.clone());
+        connect = connect
+            .name(&name)
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING_INTERVAL)
             .max_reconnects(None)
@@ -85,16 +121,19 @@ impl Connection {
                 Duration::from_millis(full_jitter_ms(attempt, RECONNECT_MS, RECONNECT_MS_MAX, seed))
             })
             .event_callback(move |event| {
-                let (state, connects) = events.clone();
-                async move { on_event(&event, &state, &connects) }
+                let (state, connects, broker) = events.clone();
+                async move { on_event(&event, &state, &connects, &broker) }
             });
-        if !options.fail_fast {
+        if !fail_fast {
             connect = connect.retry_on_initial_connect();
         }
-        let client = connect
-            .connect(addresses)
-            .await
-            .map_err(|source| ConnectError::Unreachable { url: options.url.clone(), source })?;
+        let client = connect.connect(servers.addresses).await.map_err(|source| {
+            if source.kind() == async_nats::ConnectErrorKind::AuthorizationViolation {
+                ConnectError::Unauthorised { url }
+            } else {
+                ConnectError::Unreachable { url, source }
+            }
+        })?;
         // The event that says so is delivered by a task that has not run yet.
         if client.connection_state() == async_nats::connection::State::Connected {
             state.send_replace(true);
@@ -125,7 +164,12 @@ impl Connection {
     }
 }
 
-fn on_event(event: &async_nats::Event, state: &watch::Sender<bool>, connects: &AtomicU64) {
+fn on_event(
+    event: &async_nats::Event,
+    state: &watch::Sender<bool>,
+    connects: &AtomicU64,
+    broker: &Address,
+) {
     match event {
         async_nats::Event::Connected => {
             tracing::info!("connected to the broker");
@@ -139,9 +183,18 @@ fn on_event(event: &async_nats::Event, state: &watch::Sender<bool>, connects: &A
         async_nats::Event::SlowConsumer(id) => {
             tracing::warn!(subscription = id, "messages dropped by the client: they will be delivered again");
         }
+        async_nats::Event::ClientError(error) if is_unauthorised(error) => {
+            tracing::error!(%broker, "the broker does not know who calls, or by which password: {WHO_CALLS}");
+        }
         async_nats::Event::LameDuckMode
         | async_nats::Event::Draining
         | async_nats::Event::ServerError(_)
         | async_nats::Event::ClientError(_) => tracing::warn!(%event, "broker"),
     }
+}
+
+/// The client hands on what its error said, not its kind.
+fn is_unauthorised(error: &async_nats::ClientError) -> bool {
+    let refused = async_nats::ConnectErrorKind::AuthorizationViolation.to_string();
+    matches!(error, async_nats::ClientError::Other(said) if said.starts_with(&refused))
 }

@@ -26,6 +26,7 @@ pub mod http;
 pub mod log_store;
 pub mod placement;
 pub mod secrets;
+mod servers;
 pub mod service;
 pub mod store;
 pub mod streams;

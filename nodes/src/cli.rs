@@ -329,6 +329,9 @@ pub struct BenchSagaArguments {
     /// `embedded` for a broker in this process, or a NATS server with JetStream that has no streams of ours.
     #[arg(long, default_value = "embedded", env = "CLOUDLYSIS_BROKER", hide_env_values = true)]
     pub broker: Address,
+    /// The file with the JWT and the seed that the NATS server asks for.
+    #[arg(long, value_name = "FILE", env = "CLOUDLYSIS_BROKER_CREDENTIALS")]
+    pub broker_credentials: Option<PathBuf>,
     /// What the embedded broker's acknowledgements survive. The stores of the nodes always survive a loss of power.
     #[arg(long, value_enum, default_value = "power-loss")]
     pub durability: Durability,
@@ -408,6 +411,9 @@ pub struct DevArguments {
     /// A NATS server with JetStream; without one, a broker of its own runs in this process.
     #[arg(long, env = "CLOUDLYSIS_BROKER", hide_env_values = true)]
     pub broker: Option<Address>,
+    /// The file with the JWT and the seed that the NATS server asks for.
+    #[arg(long, value_name = "FILE", env = "CLOUDLYSIS_BROKER_CREDENTIALS", requires = "broker")]
+    pub broker_credentials: Option<PathBuf>,
     /// Where the broker of this process listens; the next free port is taken if this one is not.
     #[arg(
         long,

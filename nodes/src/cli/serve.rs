@@ -58,6 +58,9 @@ pub struct PartitionFlags {
     /// The NATS server, with JetStream enabled.
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
+    /// The file with the JWT and the seed that the NATS server asks for.
+    #[arg(long, value_name = "FILE")]
+    pub broker_credentials: Option<String>,
     /// Where the node keeps its state.
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<String>,
@@ -203,6 +206,7 @@ impl Flags for PartitionFlags {
         let own = [
             text(Key::AdminTokenFile, self.admin_token_file.as_ref()),
             text(Key::Broker, self.broker.as_ref()),
+            text(Key::BrokerCredentials, self.broker_credentials.as_ref()),
             text(Key::Data, self.data.as_ref()),
             switch(Key::Bootstrap, self.bootstrap),
             text(Key::Replicas, self.replicas.as_ref()),

@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use cloudlysis_core::placement::PARTITION_MAX;
 use cloudlysis_io_nats::address::Address;
+use std::path::PathBuf;
 
 /// `cloudlysis tenant`: what.
 #[derive(Debug, Subcommand)]
@@ -45,6 +46,9 @@ pub struct PlacementBroker {
         hide_env_values = true
     )]
     pub broker: Address,
+    /// The file with the JWT and the seed that the NATS server asks for.
+    #[arg(long, value_name = "FILE", env = "CLOUDLYSIS_BROKER_CREDENTIALS")]
+    pub broker_credentials: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     pub json: bool,

@@ -41,6 +41,7 @@ pub(super) async fn run(arguments: BenchSagaArguments) -> Result<(), CommandErro
     let own = embedded.as_ref().map(|own| Address::from(format!("nats://{}", own.address)));
     let connection = Connection::open(&Options {
         url: own.unwrap_or_else(|| arguments.broker.clone()),
+        credentials: arguments.broker_credentials.filter(|_| embedded.is_none()),
         name: "cloudlysis-bench".into(),
         fail_fast: true,
         seed: u64::from(std::process::id()),

@@ -67,6 +67,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let broker_url = own.or(arguments.broker).expect("one or the other");
     let connection = Connection::open(&Options {
         url: broker_url.clone(),
+        credentials: arguments.broker_credentials,
         name: "cloudlysis-dev".into(),
         fail_fast: true,
         seed: u64::from(std::process::id()),

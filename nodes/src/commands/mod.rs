@@ -185,7 +185,13 @@ impl CommandError {
             | Self::AnotherMode { .. }
             | Self::Listen(ListenError::Bind { .. })
             | Self::Broker(StartError::Bind { .. } | StartError::Store(_)) => 4,
-            Self::Connect(_) => 6,
+            Self::Connect(error) => match error {
+                ConnectError::Address { .. }
+                | ConnectError::Credentials { .. }
+                | ConnectError::Twice { .. } => 2,
+                ConnectError::Unauthorised { .. } => 5,
+                ConnectError::Unreachable { .. } => 6,
+            },
             Self::Ask(error) => error.exit_code(),
             Self::Tenant { .. } => 2,
             Self::Placement(error) => match error {

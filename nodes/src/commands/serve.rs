@@ -94,6 +94,7 @@ async fn serve_partition(
         .map_err(|source| CommandError::System { what: "a listener's address", source })?;
     let connection = Connection::open(&Options {
         url: settings.text(Key::Broker).into(),
+        credentials: settings.file(Key::BrokerCredentials).map(Path::to_owned),
         name: format!("cloudlysis-{}", settings.store_name()),
         fail_fast: false,
         seed: u64::from(std::process::id()),

@@ -53,6 +53,7 @@ pub(super) async fn run(what: Tenant) -> Result<(), CommandError> {
 async fn open(at: &PlacementBroker) -> Result<(Broker, Bucket), CommandError> {
     let connection = Connection::open(&Options {
         url: at.broker.clone(),
+        credentials: at.broker_credentials.clone(),
         name: "cloudlysis-tenant".to_owned(),
         fail_fast: true,
         seed: u64::from(std::process::id()),

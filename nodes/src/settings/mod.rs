@@ -108,6 +108,12 @@ impl Settings {
         self.value(key).as_str().expect("checked when it was loaded")
     }
 
+    /// A file, if one is named.
+    #[must_use]
+    pub fn file(&self, key: Key) -> Option<&Path> {
+        Some(self.text(key)).filter(|path| !path.is_empty()).map(Path::new)
+    }
+
     /// A number.
     #[must_use]
     pub fn number(&self, key: Key) -> u64 {
@@ -142,6 +148,7 @@ impl Settings {
         demand(Key::EffectsCircuitPauseMs, Key::EffectsCircuitPauseMsMax, "at most", at_most);
         faults.extend(self.hand_over_of_one_half());
         faults.extend(self.two_tokens());
+        faults.extend(self.two_callers());
         faults.extend(self.misplaced());
         faults
     }
@@ -155,6 +162,18 @@ impl Settings {
             value: Key::AdminToken.kind().shown(&value),
             origin,
             rule: format!("empty when `{}` is set", Key::AdminTokenFile.name()),
+        })
+    }
+
+    /// Nor which of two callers a node is for the broker.
+    fn two_callers(&self) -> Option<Fault> {
+        let (value, origin) = self.values.get(&Key::BrokerCredentials)?.clone();
+        let both = value != "" && self.text(Key::Broker).contains('@');
+        both.then(|| Fault::Together {
+            name: Key::BrokerCredentials.name(),
+            value,
+            origin,
+            rule: format!("empty when `{}` says who calls", Key::Broker.name()),
         })
     }
 

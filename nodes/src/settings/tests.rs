@@ -274,6 +274,19 @@ fn a_password_is_not_in_a_fault() {
     }
 }
 
+#[test]
+fn a_node_calls_its_broker_in_one_way() {
+    let both = [("broker_credentials", "node.creds"), ("broker", "nats://token@host")];
+    assert_eq!(
+        faults(NodeKind::Aggregate, &flags(&both)),
+        [
+            "setting `broker_credentials` is \"node.creds\" (flag); it must be empty when `broker` says who calls"
+        ]
+    );
+    let settings = Settings::load(NodeKind::Aggregate, &flags(&both[..1])).expect("settings");
+    assert_eq!(settings.file(Key::BrokerCredentials), Some(Path::new("node.creds")));
+}
+
 /// `CLOUDLYSIS_WRITE_DOCS=1` writes the table anew.
 #[test]
 fn the_documentation_lists_every_setting_as_it_is() {

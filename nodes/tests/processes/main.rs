@@ -23,6 +23,7 @@
 //! | [`separate`] | every node as a process of its own |
 //! | [`sharded`] | tenants in two partitions |
 //! | [`token`] | who may ask for what |
+//! | [`credentials`] | who may use the broker, and what is not said about it |
 //! | [`admin`] | operators over gRPC |
 //! | [`workload`], [`audit`] | many orders with many fates, and the books that must balance after them |
 //! | [`world`] | the processes themselves |
@@ -35,6 +36,7 @@ mod audit;
 mod broker_away;
 mod clients;
 mod crashes;
+mod credentials;
 mod dead_letters;
 mod drain;
 mod figures;
@@ -176,4 +178,5 @@ on_both_brokers!(
     separate::streams_are_created_only_on_request,
     separate::a_wrong_setting_is_refused_with_its_origin,
     separate::a_runner_keeps_the_mode_it_began_with,
+    credentials::a_broker_that_asks_who_calls_is_told,
 );

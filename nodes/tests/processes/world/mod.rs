@@ -32,6 +32,8 @@ pub(crate) const LATER: Duration = Duration::from_secs(90);
 pub(crate) struct World {
     /// Without one, `dev` has one of its own.
     broker: Option<NatsServer>,
+    /// What the broker runs.
+    program: Option<PathBuf>,
     /// What nodes connect to instead of the broker itself.
     link: Option<Link>,
     pub(crate) services: Services,
@@ -43,6 +45,7 @@ impl World {
     pub(crate) async fn on(broker: &Path) -> Self {
         let mut world = Self::without_broker().await;
         world.broker = Some(NatsServer::start(broker, world.dir()).await);
+        world.program = Some(broker.to_owned());
         world
     }
 
@@ -51,7 +54,7 @@ impl World {
         cloudlysis_io_nats::install_tls_provider();
         let dir = tempfile::tempdir().expect("a directory");
         let services = Services::start(dir.path()).await;
-        Self { broker: None, link: None, services, dir }
+        Self { broker: None, program: None, link: None, services, dir }
     }
 
     /// Where the broker listens.
@@ -69,6 +72,14 @@ impl World {
         if let Some(broker) = &mut self.broker {
             broker.kill();
         }
+    }
+
+    /// Another server of the broker's kind, that lets in whom this configuration names.
+    pub(crate) async fn guarded(&self, authorization: &str) -> NatsServer {
+        let dir = self.data("guarded");
+        std::fs::create_dir_all(&dir).expect("created");
+        std::fs::write(dir.join("nats-server.conf"), authorization).expect("written");
+        NatsServer::start(self.program.as_ref().expect("a broker of its own"), &dir).await
     }
 
     /// From now on, nodes that start reach the broker over a link that can lose what passes.

@@ -38,7 +38,8 @@ pub(super) async fn announced(process: &mut Process) -> String {
 
 /// A connection of the test's own.
 pub(super) async fn connected(url: String) -> Broker {
-    let options = Options { url: url.into(), name: "test".into(), fail_fast: true, seed: 0 };
+    let options =
+        Options { url: url.into(), credentials: None, name: "test".into(), fail_fast: true, seed: 0 };
     Broker::new(Connection::open(&options).await.expect("the broker is there"))
 }
 
