@@ -2,7 +2,7 @@
 //!
 //! | module | edge |
 //! |---|---|
-//! | [`address`] | where the broker is, shown without who calls it |
+//! | [`address`], [`servers`] | where the broker is and who calls it; the one shows nothing of the other |
 //! | [`connect`] | one connection to NATS, its reconnect policy, its state |
 //! | [`broker`] | publishing and the JetStream API, every answer mapped to what it proves |
 //! | [`streams`] | streams created on bootstrap, validated always |
@@ -26,7 +26,7 @@ pub mod http;
 pub mod log_store;
 pub mod placement;
 pub mod secrets;
-mod servers;
+pub mod servers;
 pub mod service;
 pub mod store;
 pub mod streams;

@@ -28,6 +28,12 @@ pub(crate) enum Login {
     },
 }
 
+/// Whether an address leads to servers.
+#[must_use]
+pub fn is_usable(address: &Address) -> bool {
+    Servers::read(address).is_some()
+}
+
 impl Servers {
     /// What an address says; `None` when it is none, or says that different servers are to be told different things.
     pub(crate) fn read(address: &Address) -> Option<Self> {

@@ -133,7 +133,7 @@ keys! {
 AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Listen on an address that others can reach, although commands and queries are not authenticated.";
     AdminTokenFile = "admin.token_file", OWNERS, Kind::File, "", "The file with the token that `/admin` asks for; needed to listen on an address that others can reach.";
     AdminToken = "admin.token", OWNERS, Kind::Secret, "", "The token itself, for an environment that has secrets as variables.";
-    Broker = "broker", OWNERS, Kind::Url, "nats://127.0.0.1:4222", "The NATS server, with JetStream enabled; nats://user:password@host or nats://token@host to one that asks who calls.";
+    Broker = "broker", OWNERS, Kind::Broker, "nats://127.0.0.1:4222", "The NATS server, with JetStream enabled; nats://user:password@host or nats://token@host to one that asks who calls.";
     BrokerCredentials = "broker_credentials", OWNERS, Kind::File, "", "The file with the JWT and the seed that the NATS server asks for, as `nsc` makes it.";
     Data = "data", OWNERS, Kind::Text, ".cloudlysis", "Where the node keeps its state.";
     Bootstrap = "bootstrap", OWNERS, Kind::Switch, "false", "Create missing streams.";
@@ -143,9 +143,9 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     Partition = "partition", READERS, number((0, PARTITION_MAX as u64)), "0", "Which partition this node is; others have the others' tenants.";
     Placement = "placement", READERS, Kind::Text, "all", "Where tenants are: `all` in partition 0, as the `bucket` TENANT_PLACEMENT says, or `TENANT=PARTITION,…`; the default tenant is `_`.";
     Adopt = "adopt", READERS, Kind::Switch, "false", "Take over consumers that belong to another data directory.";
-    Gateway = "gateway", RUNNER, Kind::Url, "http://127.0.0.1:8080", "The gateway that commands are submitted to.";
-    Aggregate = "aggregate", GATEWAY, Kind::Url, "http://127.0.0.1:8081", "The aggregate node.";
-    Projection = "projection", GATEWAY, Kind::Url, "http://127.0.0.1:8082", "The projection node; with several partitions all of theirs, separated by commas.";
+    Gateway = "gateway", RUNNER, Kind::Node, "http://127.0.0.1:8080", "The gateway that commands are submitted to.";
+    Aggregate = "aggregate", GATEWAY, Kind::Node, "http://127.0.0.1:8081", "The aggregate node.";
+    Projection = "projection", GATEWAY, Kind::Nodes, "http://127.0.0.1:8082", "The projection node; with several partitions all of theirs, separated by commas.";
     Mode = "mode", RUNNER, Kind::Choice(MODES), "combined", "What the runner does: sagas and effects, or one of the two; then another does the other.";
     HandOver = "hand_over", RUNNER, Kind::Choice(WAYS), "commit", "How effects get from sagas to whoever carries them out: inside the commit, which only a combined runner can, or as messages.";
     // Where swarm and compose put them.

@@ -1,8 +1,11 @@
 //! What a setting may be, and reading it.
 
 use cloudlysis_io_nats::address::Address;
+use cloudlysis_io_nats::servers;
+use reqwest::Url;
 use serde_json::Value;
 use std::fmt;
+use tonic::transport::Endpoint;
 
 /// Longest text of a setting, in bytes.
 const TEXT_BYTES_MAX: usize = 4_096;
@@ -14,8 +17,12 @@ pub enum Kind {
     Switch,
     /// Some text.
     Text,
-    /// An address; what stands before an `@` in it is nobody's business.
-    Url,
+    /// The address of the broker, or several, separated by commas.
+    Broker,
+    /// The address of a node.
+    Node,
+    /// Addresses of nodes, separated by commas.
+    Nodes,
     /// A file, or nothing.
     File,
     /// Something that is never shown, or nothing.
@@ -35,7 +42,12 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Switch => f.write_str("`true` or `false`"),
-            Self::Text | Self::Url => write!(f, "text of 1 to {TEXT_BYTES_MAX} bytes"),
+            Self::Text => write!(f, "text of 1 to {TEXT_BYTES_MAX} bytes"),
+            Self::Broker => f.write_str(
+                "nats://host:port, several separated by commas, all with the same user and password, or token",
+            ),
+            Self::Node => f.write_str("http://host:port"),
+            Self::Nodes => f.write_str("http://host:port, several separated by commas"),
             Self::File => write!(f, "the path of a file, or nothing"),
             Self::Secret => f.write_str("what is not shown, or nothing"),
             Self::Choice(words) => {
@@ -55,7 +67,13 @@ impl Kind {
         Some(match self {
             Self::Switch => Value::Bool(text.parse().ok()?),
             Self::Number { .. } => Value::from(text.parse::<u64>().ok()?),
-            Self::Text | Self::Url | Self::File | Self::Secret | Self::Choice(_) => Value::from(text),
+            Self::Text
+            | Self::Broker
+            | Self::Node
+            | Self::Nodes
+            | Self::File
+            | Self::Secret
+            | Self::Choice(_) => Value::from(text),
         })
     }
 
@@ -64,10 +82,11 @@ impl Kind {
     pub fn allows(self, value: &Value) -> bool {
         match self {
             Self::Switch => value.is_boolean(),
-            Self::Text | Self::Url => {
-                value.as_str().is_some_and(|text| (1..=TEXT_BYTES_MAX).contains(&text.len()))
-            }
-            Self::File | Self::Secret => value.as_str().is_some_and(|text| text.len() <= TEXT_BYTES_MAX),
+            Self::Text => value.as_str().is_some_and(|text| (1..=TEXT_BYTES_MAX).contains(&text.len())),
+            Self::Broker => bounded(value).is_some_and(|text| servers::is_usable(&text.into())),
+            Self::Node => bounded(value).is_some_and(is_node),
+            Self::Nodes => bounded(value).is_some_and(|text| text.split(',').all(is_node)),
+            Self::File | Self::Secret => bounded(value).is_some(),
             Self::Choice(words) => value.as_str().is_some_and(|text| words.contains(&text)),
             Self::Number { min, max } => value.as_u64().is_some_and(|number| (min..=max).contains(&number)),
         }
@@ -77,8 +96,10 @@ impl Kind {
     #[must_use]
     pub fn shown(self, value: &Value) -> Value {
         match (self, value) {
-            (Self::Url, Value::String(text)) => Value::from(Address::from(text.as_str()).to_string()),
-            (Self::Url, Value::Array(_) | Value::Object(_)) => {
+            (Self::Broker | Self::Node | Self::Nodes, Value::String(text)) => {
+                Value::from(Address::from(text.as_str()).to_string())
+            }
+            (Self::Broker | Self::Node | Self::Nodes, Value::Array(_) | Value::Object(_)) => {
                 Value::from(Address::from(value.to_string()).to_string())
             }
             (Self::Secret, Value::String(text)) if text.is_empty() => value.clone(),
@@ -86,4 +107,16 @@ impl Kind {
             _ => value.clone(),
         }
     }
+}
+
+fn bounded(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| text.len() <= TEXT_BYTES_MAX)
+}
+
+/// Whether a node can be there. Nodes speak to each other in clear.
+fn is_node(url: &str) -> bool {
+    let parsed = Url::parse(url);
+    let leads_somewhere =
+        parsed.is_ok_and(|url| url.scheme() == "http" && url.has_host() && url.path() == "/");
+    leads_somewhere && !url.contains(',') && Endpoint::from_shared(url.to_owned()).is_ok()
 }

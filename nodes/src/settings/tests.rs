@@ -177,9 +177,45 @@ fn a_value_out_of_its_bounds_is_named_with_its_origin_and_what_is_allowed() {
         wrong("hand_over", "hand"),
         "setting `hand_over` is \"hand\" (flag); allowed is `commit` or `broker`"
     );
-    assert!(wrong("broker", "").ends_with("allowed is text of 1 to 4096 bytes"));
+    assert!(wrong("data", "").ends_with("allowed is text of 1 to 4096 bytes"));
     let (_dir, said) = file("a.yaml", "gate:\n  batch: \"64\"\n");
     assert!(faults(NodeKind::Runner, &said)[0].contains("`gate.batch` is \"64\" (file:"));
+}
+
+#[test]
+fn an_address_that_leads_nowhere_is_refused() {
+    let node = "allowed is http://host:port";
+    for (kind, name, value, allowed) in [
+        (NodeKind::Runner, "gateway", "nonsense", node),
+        (NodeKind::Runner, "gateway", "ftp://x", node),
+        (NodeKind::Runner, "gateway", "http://", node),
+        (NodeKind::Runner, "gateway", "http://host:port", node),
+        // Nodes speak to each other in clear: this would be tried for ever.
+        (NodeKind::Runner, "gateway", "https://x", node),
+        (NodeKind::Gateway, "aggregate", "http://a,http://b", node),
+        (NodeKind::Gateway, "aggregate", "http://a,b", node),
+        // What comes after the host would be ignored.
+        (NodeKind::Runner, "gateway", "http://a/shop", node),
+        (
+            NodeKind::Gateway,
+            "projection",
+            "http://a,b",
+            "allowed is http://host:port, several separated by commas",
+        ),
+        (
+            NodeKind::Aggregate,
+            "broker",
+            "http://x",
+            "allowed is nats://host:port, several separated by commas",
+        ),
+        (NodeKind::Aggregate, "broker", "", "allowed is nats://host:port, several separated by commas"),
+    ] {
+        let fault = faults(kind, &flags(&[(name, value)])).concat();
+        let wanted = format!("setting `{name}` is \"{value}\" (flag); {allowed}");
+        assert!(fault.starts_with(&wanted), "{fault}");
+    }
+    let right = flags(&[("projection", "http://a:1,http://b"), ("aggregate", "http://[::1]:80")]);
+    assert!(Settings::load(NodeKind::Gateway, &right).is_ok());
 }
 
 #[test]
@@ -261,6 +297,12 @@ fn a_token_comes_from_a_file_or_the_environment_and_is_not_shown() {
 
 #[test]
 fn a_password_is_not_in_a_fault() {
+    for wrong in
+        ["http://me:secret@host", "nats://me:secret@host,nats://you:secret@other", "nats:/me:secret@host"]
+    {
+        let fault = faults(NodeKind::Runner, &flags(&[("broker", wrong), ("gateway", wrong)])).concat();
+        assert!(fault.contains("`broker` is \"") && !fault.contains("secret"), "{fault}");
+    }
     for (name, text) in [
         ("a.yaml", "broker: [\"nats://me:secret@host\"]"),
         ("a.json", r#"{ "broker": { "url": "nats://me:secret@host" } }"#),

@@ -62,7 +62,7 @@ pub(crate) async fn a_broker_that_asks_who_calls_is_told(world: World) {
         (&["tenant", "ls", "--broker", &nats][..], 6),
         (&["tenant", "ls", "--broker", &http], 2),
         (&["dev", crate::world::SHOP, "--data", dev, "--listen", "127.0.0.1:0", "--broker", &nats], 6),
-        (&["serve", "runner", crate::world::SHOP, "--data", dev, "--broker", &http], 2),
+        (&["serve", "runner", crate::world::SHOP, "--broker", &http], 2),
         (&["saga", "ls", "--node", &http], 6),
         (&["saga", "ls", "--node", &format!("http//{nowhere}")], 2),
     ] {
