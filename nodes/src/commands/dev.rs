@@ -12,7 +12,7 @@ use crate::placement::Placed;
 use crate::probes::{self, Probes};
 use crate::server;
 use crate::server::Openness;
-use crate::settings::{Key, NodeKind, Said, Settings, SettingsError};
+use crate::settings::{Key, NodeKind, Said, Settings};
 use crate::token::{Guard, Token};
 use crate::{introspection, shutdown, telemetry};
 use cloudlysis_core::wire::stream::StreamRoom;
@@ -49,8 +49,8 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
         app.name,
         if has_history { "kept" } else { "fresh" }
     ));
-    let token = arguments.admin_token_file.as_deref().map(Token::read).transpose();
-    let guard = Guard::new(token.map_err(SettingsError::from)?.as_ref());
+    let token = arguments.admin_token_file.as_deref().map(Token::read).transpose()?;
+    let guard = Guard::new(token.as_ref());
     let openness =
         Openness { unauthenticated: Some(arguments.allow_unauthenticated), admin: Some(guard.clone()) };
     let gateway_listener = server::bind(&arguments.listen, &openness).await?;

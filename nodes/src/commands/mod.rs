@@ -26,6 +26,7 @@ use crate::broker::StartError;
 use crate::cli::{Cli, Command, Serve};
 use crate::server::ListenError;
 use crate::settings::SettingsError;
+use crate::token::TokenError;
 use ask::AskError;
 use cloudlysis_core::wire::id::{IdError, Name};
 use cloudlysis_io_nats::address::Address;
@@ -89,6 +90,9 @@ pub enum CommandError {
     /// Settings are wrong.
     #[error("{0}")]
     Settings(#[from] SettingsError),
+    /// The token of `/admin` cannot be used.
+    #[error("{0}")]
+    Token(#[from] TokenError),
     /// An address of another node is not one.
     #[error("`{url}` is not the address of a node: {source}; use http://host:port")]
     Upstream {
@@ -178,6 +182,7 @@ impl CommandError {
             | Self::Halted(_) => 1,
             Self::Upstream { .. }
             | Self::Settings(_)
+            | Self::Token(_)
             | Self::Listen(ListenError::Unauthenticated(_) | ListenError::NoToken(_))
             | Self::Broker(StartError::Tls(_)) => 2,
             Self::Store(_)

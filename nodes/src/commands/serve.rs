@@ -58,6 +58,8 @@ pub(super) async fn run(serve: Serve) -> Result<(), CommandError> {
 /// The settings to serve under; `None` when they were only to be shown.
 fn settled(node: NodeKind, flags: &impl Flags) -> Result<Option<Settings>, CommandError> {
     let settings = Settings::load(node, &flags.said())?;
+    // What does not start is not shown as if it did.
+    settings.admin_token()?;
     let NodeFlags { dump_config, json, .. } = flags.node();
     match (dump_config, json) {
         (false, _) => return Ok(Some(settings)),

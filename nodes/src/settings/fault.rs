@@ -32,8 +32,15 @@ pub enum SettingsError {
         detail: String,
     },
     /// The token of `/admin` cannot be used.
-    #[error("{0}")]
-    Token(#[from] TokenError),
+    #[error("setting `{name}` ({origin}): {source}")]
+    Token {
+        /// The setting that has it or names its file.
+        name: &'static str,
+        /// Where.
+        origin: Origin,
+        /// What is wrong with it.
+        source: TokenError,
+    },
     /// Settings have faults: all of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Faults(Vec<Fault>),
@@ -75,6 +82,15 @@ pub enum Fault {
         /// What is allowed.
         allowed: Kind,
     },
+    /// It is what `--dump-config` shows in the place of something else.
+    Hidden {
+        /// The setting.
+        name: &'static str,
+        /// Where.
+        origin: Origin,
+        /// The environment variable that could have it.
+        variable: String,
+    },
     /// Its value does not go together with another's.
     Together {
         /// The setting.
@@ -104,6 +120,13 @@ impl fmt::Display for Fault {
             }
             Self::Value { name, value, origin, allowed } => {
                 write!(f, "setting `{name}` is {value} ({origin}); allowed is {allowed}")
+            }
+            Self::Hidden { name, origin, variable } => {
+                write!(
+                    f,
+                    "setting `{name}` ({origin}) has `***` for what is not shown: write that in its place, or the whole \
+                     into {variable}"
+                )
             }
             Self::Together { name, value, origin, rule } => {
                 write!(f, "setting `{name}` is {value} ({origin}); it must be {rule}")

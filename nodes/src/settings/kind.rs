@@ -107,6 +107,17 @@ impl Kind {
             _ => value.clone(),
         }
     }
+
+    /// Whether a value is what is shown of another, and not that other.
+    #[must_use]
+    pub fn is_hidden(self, value: &Value) -> bool {
+        let text = value.as_str().unwrap_or_default();
+        match self {
+            Self::Broker | Self::Node | Self::Nodes => text.contains(&format!("{}@", Address::HIDDEN)),
+            Self::Secret => text == Address::HIDDEN,
+            Self::Switch | Self::Text | Self::File | Self::Choice(_) | Self::Number { .. } => false,
+        }
+    }
 }
 
 fn bounded(value: &Value) -> Option<&str> {

@@ -164,11 +164,11 @@ fn is_ours(variable: &str, node: NodeKind) -> bool {
     rest != "CONFIG" && !of_a_service && !STRANGERS.contains(&variable)
 }
 
-/// The file that the environment names.
+/// The file that the environment names; a variable that is empty names none.
 #[must_use]
 pub fn file_of(env: &[(String, String)], node: NodeKind) -> Option<PathBuf> {
     let wanted = format!("{}CONFIG", node.prefix());
-    env.iter().find(|(name, _)| *name == wanted).map(|(_, path)| PathBuf::from(path))
+    env.iter().find(|(name, path)| *name == wanted && !path.is_empty()).map(|(_, path)| PathBuf::from(path))
 }
 
 /// What a text means: what the setting of this name takes, or the text itself.

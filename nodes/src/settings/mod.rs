@@ -69,8 +69,9 @@ impl Settings {
                 Err(fault) => faults.push(fault),
             }
         }
-        let settings = Self { node, values };
+        let mut settings = Self { node, values };
         if faults.is_empty() {
+            settings.half_hands_over_by_itself();
             faults = settings.contradictions();
         }
         if faults.is_empty() { Ok(settings) } else { Err(SettingsError::Faults(faults)) }
@@ -182,18 +183,34 @@ impl Settings {
     /// # Errors
     /// When its file cannot be read, or it is too short to be one.
     pub fn admin_token(&self) -> Result<Option<Token>, SettingsError> {
-        let (file, text) = (self.text(Key::AdminTokenFile), self.text(Key::AdminToken));
-        Ok(match (file, text) {
-            ("", "") => None,
-            ("", text) => Some(Token::parse(text)?),
-            (file, _) => Some(Token::read(Path::new(file))?),
-        })
+        if !Key::AdminToken.is_of(self.node) {
+            return Ok(None);
+        }
+        let fault = |key: Key| {
+            let (name, origin) = (key.name(), self.values[&key].1.clone());
+            move |source| SettingsError::Token { name, origin, source }
+        };
+        match (self.text(Key::AdminTokenFile), self.text(Key::AdminToken)) {
+            ("", "") => Ok(None),
+            ("", text) => Token::parse(text).map(Some).map_err(fault(Key::AdminToken)),
+            (file, _) => Token::read(Path::new(file)).map(Some).map_err(fault(Key::AdminTokenFile)),
+        }
+    }
+
+    /// Half a runner has one way, which nobody has to say.
+    fn half_hands_over_by_itself(&mut self) {
+        let halved = self.values.get(&Key::Mode).is_some_and(|(mode, _)| mode != key::COMBINED);
+        if let Some((way, Origin::Default)) = self.values.get_mut(&Key::HandOver)
+            && halved
+        {
+            *way = Value::from(HandOver::Broker.as_str());
+        }
     }
 
     /// What only a combined runner can do must not be asked of half a one.
     fn hand_over_of_one_half(&self) -> Option<Fault> {
         let (value, origin) = self.values.get(&Key::HandOver)?.clone();
-        let asked = origin != Origin::Default && value.as_str() != Some(HandOver::Broker.as_str());
+        let asked = value.as_str() != Some(HandOver::Broker.as_str());
         let mode = self.text(Key::Mode);
         (asked && mode != key::COMBINED).then(|| Fault::Together {
             name: Key::HandOver.name(),
@@ -215,6 +232,9 @@ fn judged(node: NodeKind, given: Given) -> Result<(Key, Value, Origin), Fault> {
     let (name, allowed) = (key.name(), key.kind());
     if !key.is_of(node) {
         return Err(Fault::Elsewhere { node, name, origin, nodes: key.nodes() });
+    }
+    if allowed.is_hidden(&value) {
+        return Err(Fault::Hidden { name, origin, variable: key.variable(node) });
     }
     if !allowed.allows(&value) {
         return Err(Fault::Value { name, value: allowed.shown(&value), origin, allowed });

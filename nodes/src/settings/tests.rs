@@ -108,6 +108,12 @@ fn the_environment_may_name_the_file() {
 }
 
 #[test]
+fn a_variable_that_is_empty_names_no_file() {
+    let settings = Settings::load(NodeKind::Runner, &env(&[("RUNNER_CONFIG", "")])).expect("settings");
+    assert!(settings.all().all(|(_, _, origin)| *origin == Origin::Default));
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named() {
     let wrong = |name: &str, text: &str| {
         let (_dir, said) = file(name, text);
@@ -245,6 +251,21 @@ fn half_a_runner_cannot_keep_effects_inside_its_commit() {
 }
 
 #[test]
+fn what_is_shown_of_any_node_is_a_file_that_says_the_same() {
+    let halves = [&[("mode", "saga")][..], &[("mode", "effect")], &[]].map(|given| (NodeKind::Runner, given));
+    let others = [NodeKind::Aggregate, NodeKind::Projection, NodeKind::Gateway].map(|node| (node, &[][..]));
+    for (node, given) in halves.into_iter().chain(others) {
+        let shown = Settings::load(node, &flags(given)).expect("settings").to_toml();
+        let (_dir, said) = file("shown.toml", &shown);
+        let again = Settings::load(node, &said).unwrap_or_else(|error| panic!("{given:?}: {error}"));
+        let lines = |text: &str| {
+            text.lines().map(|line| line.split("  #").next().map(str::to_owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&again.to_toml()), lines(&shown));
+    }
+}
+
+#[test]
 fn every_bound_is_kept_at_both_ends() {
     for key in Key::ALL {
         let Kind::Number { min, max } = key.kind() else { continue };
@@ -265,6 +286,15 @@ fn what_is_shown_says_the_same_when_it_is_read_and_keeps_secrets() {
     assert!(!text.contains("hunter2") && !settings.to_json().to_string().contains("hunter2"));
     assert!(text.contains("# flag") && text.contains("# default"), "{text}");
     let (_dir, said) = file("again.toml", &text);
+    let path = said.file.as_deref().map(Path::display).expect("a file");
+    assert_eq!(
+        faults(NodeKind::Runner, &said),
+        [format!(
+            "setting `broker` (file:{path}) has `***` for what is not shown: write that in its place, or the whole into \
+             RUNNER_BROKER"
+        )]
+    );
+    let said = Said { env: pairs(&[("RUNNER_BROKER", BROKER)]), ..said };
     assert_eq!(Settings::load(NodeKind::Runner, &said).expect("settings").number(Key::GateBatch), 64);
     let shown = settings.to_json();
     let own = shown["settings"].as_array().and_then(|all| all.iter().find(|own| own["name"] == "gate.batch"));
@@ -284,8 +314,12 @@ fn a_token_comes_from_a_file_or_the_environment_and_is_not_shown() {
         assert!(!format!("{settings:?} {}", settings.to_toml()).contains(TOKEN));
     }
     assert!(load(&Said::default()).admin_token().expect("no fault").is_none());
-    for wrong in [("admin.token", "short"), ("admin.token_file", "missing")] {
-        assert!(load(&flags(&[wrong])).admin_token().is_err());
+    for (name, value) in [("admin.token", "short"), ("admin.token_file", "missing")] {
+        let error = load(&flags(&[(name, value)])).admin_token().expect_err("no token").to_string();
+        assert!(
+            error.starts_with(&format!("setting `{name}` (flag): ")) && !error.contains("short"),
+            "{error}"
+        );
     }
     let both = [("admin.token", TOKEN), ("admin.token_file", &path)];
     let fault = faults(NodeKind::Runner, &flags(&both)).concat();
