@@ -172,12 +172,17 @@ fn on_event(
 ) {
     match event {
         async_nats::Event::Connected => {
-            tracing::info!("connected to the broker");
+            tracing::info!(%broker, "connected to the broker");
             connects.fetch_add(1, Ordering::Relaxed);
             state.send_replace(true);
         }
-        async_nats::Event::Disconnected | async_nats::Event::Closed => {
-            tracing::warn!("the broker is away");
+        async_nats::Event::Disconnected => {
+            tracing::warn!(%broker, "the broker is away");
+            state.send_replace(false);
+        }
+        // By ourselves: reconnecting never ends.
+        async_nats::Event::Closed => {
+            tracing::debug!(%broker, "the connection is closed");
             state.send_replace(false);
         }
         async_nats::Event::SlowConsumer(id) => {
@@ -189,7 +194,7 @@ fn on_event(
         async_nats::Event::LameDuckMode
         | async_nats::Event::Draining
         | async_nats::Event::ServerError(_)
-        | async_nats::Event::ClientError(_) => tracing::warn!(%event, "broker"),
+        | async_nats::Event::ClientError(_) => tracing::warn!(%broker, %event, "connection"),
     }
 }
 
