@@ -164,12 +164,7 @@ impl Connection {
     }
 }
 
-fn on_event(
-    event: &async_nats::Event,
-    state: &watch::Sender<bool>,
-    connects: &AtomicU64,
-    broker: &Address,
-) {
+fn on_event(event: &async_nats::Event, state: &watch::Sender<bool>, connects: &AtomicU64, broker: &Address) {
     match event {
         async_nats::Event::Connected => {
             tracing::info!(%broker, "connected to the broker");

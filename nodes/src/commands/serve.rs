@@ -22,11 +22,13 @@ use cloudlysis_io_nats::store::HeedStore;
 use cloudlysis_io_nats::streams::{self, IfMissing, StreamsError};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Pause between attempts to agree with the broker about the streams.
 const STREAMS_PAUSE: Duration = Duration::from_secs(1);
+/// How long another node may take that creates them just now.
+const STREAMS_WITHIN: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(serve: Serve) -> Result<(), CommandError> {
     match serve {
@@ -164,6 +166,7 @@ async fn agree_on_streams(
 ) -> Result<(), CommandError> {
     let if_missing = if settings.is_on(Key::Bootstrap) { IfMissing::Create } else { IfMissing::Fail };
     let mut connected = connection.changes();
+    let mut missing_since = None;
     loop {
         tracing::debug!("waiting for the connection");
         // The sender lives as long as the connection does.
@@ -171,6 +174,16 @@ async fn agree_on_streams(
         match streams::ensure(broker, settings.stream_room(), if_missing, |_| has_history).await {
             Err(StreamsError::NoAnswer(stream)) => {
                 tracing::info!(%stream, "waiting for the broker");
+                tokio::time::sleep(STREAMS_PAUSE).await;
+            }
+            Err(StreamsError::Missing(stream)) => {
+                let since: &mut Instant = missing_since.get_or_insert_with(|| {
+                    tracing::info!(%stream, "the stream does not exist: waiting for a node that creates it");
+                    Instant::now()
+                });
+                if since.elapsed() >= STREAMS_WITHIN {
+                    return Err(StreamsError::Missing(stream).into());
+                }
                 tokio::time::sleep(STREAMS_PAUSE).await;
             }
             agreed => return Ok(agreed?),

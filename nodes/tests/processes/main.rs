@@ -178,5 +178,6 @@ on_both_brokers!(
     separate::streams_are_created_only_on_request,
     separate::a_wrong_setting_is_refused_with_its_origin,
     separate::a_runner_keeps_the_mode_it_began_with,
+    separate::a_node_waits_for_the_one_that_creates_the_streams,
     credentials::a_broker_that_asks_who_calls_is_told,
 );

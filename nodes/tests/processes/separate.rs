@@ -2,8 +2,9 @@
 
 use crate::audit::Books;
 use crate::workload::{Dice, Workload};
+use crate::world::fleet::ROOM;
 use crate::world::shop::Command;
-use crate::world::{Fleet, SOON, World, cloudlysis, note};
+use crate::world::{Fleet, SOON, World, cloudlysis, eventually, note};
 use tokio::sync::watch;
 
 const ORDERS: usize = 60;
@@ -105,6 +106,26 @@ pub(crate) async fn a_runner_keeps_the_mode_it_began_with(world: World) {
         assert_eq!(process.exit(SOON).await.code(), Some(4), "{}", process.log());
         assert!(process.log().contains("of a runner in another mode"), "{}", process.log());
     }
+}
+
+pub(crate) async fn a_node_waits_for_the_one_that_creates_the_streams(world: World) {
+    let data = world.data("data");
+    let data = data.to_str().expect("a path that is text");
+    let arguments = ["serve", "projection", crate::world::SHOP, "--data", data, "--listen", "127.0.0.1:0"];
+    let arguments = [&arguments[..], &ROOM].concat();
+    let mut projection = cloudlysis("projection", &world.with_surroundings(&arguments), world.dir());
+    eventually("it waits", SOON, async || {
+        let log = projection.log();
+        if log.contains("waiting for a node that creates it") { Ok(()) } else { Err(log) }
+    })
+    .await;
+    let bootstrap = [&["--bootstrap"][..], &ROOM].concat();
+    let aggregate = world.serve("aggregate", "data", &bootstrap).await;
+    eventually("both go on", SOON, async || {
+        assert_eq!(projection.ended(), None, "{}", projection.log());
+        if projection.out().contains("http://") { Ok(()) } else { Err(aggregate.log()) }
+    })
+    .await;
 }
 
 pub(crate) async fn streams_are_created_only_on_request(world: World) {
