@@ -1,5 +1,7 @@
 //! Manifests as authors write them, and every fault they can have.
 
+mod refused;
+
 use super::{App, Diagnostic, EffectRequest, FilledTarget, FiredBy, LaneLimits, SecretName, SourceFile};
 use crate::bench::shop_files;
 use crate::program::Gas;

@@ -13,7 +13,7 @@ use tonic::Code;
 
 const APP: &str = "
 app: shop
-vars: { services: none, services_host: none }
+vars: { services: \"http://127.0.0.1:1\", services_host: \"127.0.0.1:1\" }
 egress: [ \"${var:services_host}\", \"nats:payments.*\", \"nats:mail.*\" ]
 ";
 

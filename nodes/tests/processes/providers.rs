@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 const APP: &str = "
 app: shop
-vars: { services: none, services_host: none }
+vars: { services: \"http://127.0.0.1:1\", services_host: \"127.0.0.1:1\" }
 egress: [ \"${var:services_host}\", \"nats:payments.*\" ]
 ";
 

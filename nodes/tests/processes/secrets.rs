@@ -56,7 +56,7 @@ retry: {{ backoff_ms: 50, backoff_ms_max: 200 }}
 "
     );
     let egress = format!(
-        "app: shop\nvars: {{ services: none, services_host: none }}\negress: [ \"${{var:services_host}}\", \"{host}\" ]\n"
+        "app: shop\nvars: {{ services: \"http://127.0.0.1:1\", services_host: \"127.0.0.1:1\" }}\negress: [ \"${{var:services_host}}\", \"{host}\" ]\n"
     );
     let app = world.application_with(&[("app.yaml", &egress), ("effects/charge_card.yaml", &effect)]);
     let app = app.to_str().expect("a path that is text");
