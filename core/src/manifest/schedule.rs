@@ -21,8 +21,8 @@
 use super::occurrence::FiredBy;
 use super::reader::{Fields, Reader};
 use super::suggest::closest;
-use super::yaml::{Node, Span, Yaml};
-use crate::calendar::cron::Cron;
+use super::yaml::{Node, Yaml, first_of};
+use crate::calendar::cron::{Cron, CronError};
 use crate::calendar::{self, Cadence, PERIOD_MS_MIN};
 use crate::program::contract::after_ms;
 use crate::program::dag::Filling;
@@ -212,10 +212,16 @@ fn read_cadence(
             let six = if text.split_whitespace().count() == 5 { format!("0 {text}") } else { text.clone() };
             let cron = match Cron::parse(&six) {
                 Ok(cron) => Box::new(cron),
-                Err(error) => {
-                    let help =
-                        "five fields (minute, hour, day, month, day of the week) or six (a second before)";
-                    reader.fault(pattern.span, error.to_string(), Some(help.into()));
+                Err(CronError::Fields { .. }) => {
+                    let found = text.split_whitespace().count();
+                    let wanted =
+                        "five (minute, hour, day, month, day of the week) or six (a second before them)";
+                    reader.fault(pattern.span, format!("{found} fields; wanted are {wanted}"), None);
+                    return None;
+                }
+                Err(error @ CronError::Field { .. }) => {
+                    let help = "for example `30 2 * * mon-fri`".to_owned();
+                    reader.fault(pattern.span, error.to_string(), Some(help));
                     return None;
                 }
             };
@@ -239,12 +245,6 @@ fn read_cadence(
             None
         }
     }
-}
-
-/// Where a manifest begins: the whole of it says nothing about where a fault is.
-fn first_of(node: &Node) -> Span {
-    let start = node.span.start;
-    Span { start, end: node.span.end.min(start + 1) }
 }
 
 fn read_zone(node: &Node, reader: &mut Reader<'_>) -> Option<(TimeZone, String)> {

@@ -420,7 +420,7 @@ fn what_is_wrong_with_a_schedule_is_said() {
     for (fields, fault) in [
         ("cron: \"0 0 30 2 *\"", "`0 0 30 2 *` is never due"),
         ("cron: \"61 * * * *\"", "\"61\" is no minute: expected 0 to 59"),
-        ("cron: \"* * * *\"", "4 fields; six are wanted"),
+        ("cron: \"* * * *\"", "4 fields; wanted are five"),
         ("every: 500ms", "\"500ms\" is not between 1000 ms and"),
         ("every: soon", "\"soon\" is not a duration"),
         ("every: 10m\ncron: \"* * * * *\"", "a schedule has either `cron` or `every`"),

@@ -111,6 +111,12 @@ impl Node {
     }
 }
 
+/// Where a manifest begins: the whole of it says nothing about where a fault is.
+pub(super) fn first_of(node: &Node) -> Span {
+    let start = node.span.start;
+    Span { start, end: node.span.end.min(start + 1).max(start) }
+}
+
 /// Parses one document.
 ///
 /// # Errors

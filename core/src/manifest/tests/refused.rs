@@ -1,6 +1,6 @@
 //! What looks right, and would do nothing, or the wrong thing, once it runs.
 
-use super::{App, faults_with, shop_files};
+use super::{App, faults_with, shop_files, timers};
 use std::collections::BTreeMap;
 
 /// The faults of an `app.yaml` of the shop with these entries in `egress`.
@@ -58,5 +58,29 @@ fn an_entry_of_egress_is_spelled_as_the_call_spells_its_target() {
         }
         let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
         assert!(app.egress.allows_target(target), "{entry}: {:?}", app.egress);
+    }
+}
+
+#[test]
+fn durations_and_patterns_say_what_is_wanted() {
+    let faults = faults_with("sagas/s.yaml", &timers("{ name: late, after: 400d }"));
+    assert_eq!(
+        faults,
+        [
+            "sagas/s.yaml@400d: \"400d\" is not a duration: hours `h`, minutes `m`, seconds `s` and milliseconds `ms` are \
+          known, a day is `24h` (for example `500ms`, `90s`, `15m` or `2h 30m`)"
+        ]
+    );
+    let cron = |pattern: &str| {
+        let text = format!("schedule: nightly\ncron: \"{pattern}\"\neffect: {{ name: charge_card }}\n");
+        faults_with("schedules/nightly.yaml", &text)
+    };
+    for (pattern, found) in [("* * * *", 4), ("* * * * * * *", 7), ("", 0)] {
+        let faults = cron(pattern);
+        let expected = format!(
+            "schedules/nightly.yaml@\"{pattern}\": {found} fields; wanted are five (minute, hour, day, month, day of the \
+             week) or six (a second before them)"
+        );
+        assert_eq!(faults, [expected]);
     }
 }
