@@ -1,19 +1,19 @@
 //! Reading an application's folder, and showing what is wrong with it.
 
-use cloudlysis_core::manifest::{App, Diagnostic, SourceFile};
+mod excerpt;
+mod folder;
+
+use cloudlysis_core::manifest::{App, Diagnostic};
 use cloudlysis_core::program::Natives;
-use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, NamedSource, SourceCode};
+use excerpt::Excerpt;
+use folder::{FILES_MAX, Found};
+use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, SourceCode};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use thiserror::Error;
-
-const FOLDERS: [&str; 5] = ["aggregates", "projections", "sagas", "schedules", "effects"];
-/// Most files read from an application's folder.
-const FILES_MAX: usize = 10_000;
 
 /// Why an application cannot be used.
 #[derive(Debug, Error)]
@@ -32,6 +32,20 @@ pub enum ApplicationError {
     /// The manifests have faults.
     #[error("{0}")]
     Faults(Faults),
+}
+
+impl ApplicationError {
+    /// One object per fault: file, position, message, help.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::Faults(faults) => faults.to_json(),
+            Self::Io { path, .. } | Self::TooMany(path) => serde_json::json!([{
+                "file": path.to_string_lossy(), "line": 1, "column": 1,
+                "start": 0, "end": 0, "message": self.to_string(), "help": null,
+            }]),
+        }
+    }
 }
 
 /// Every fault, with the sources they point into.
@@ -58,7 +72,7 @@ impl Faults {
     pub fn to_json(&self) -> serde_json::Value {
         let fault = |fault: &Fault| {
             let Diagnostic { file, span, message, help } = &fault.diagnostic;
-            let (line, column) = fault.position();
+            let (line, column) = fault.shown.position();
             serde_json::json!({
                 "file": file, "line": line, "column": column,
                 "start": span.start, "end": span.end, "message": message, "help": help,
@@ -81,19 +95,30 @@ impl fmt::Display for Faults {
     }
 }
 
+/// Longest message, and longest advice, in characters: what they quote may be as long as a file.
+const WORDS_CHARS_MAX: usize = 600;
+
 #[derive(Debug)]
 struct Fault {
     diagnostic: Diagnostic,
-    source: NamedSource<String>,
+    shown: Excerpt,
 }
 
 impl Fault {
-    fn position(&self) -> (usize, usize) {
-        let before = self.source.inner().get(..self.diagnostic.span.start).unwrap_or_default();
-        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        (line, column)
+    fn new(diagnostic: Diagnostic, source: &str) -> Self {
+        let Diagnostic { file, span, message, help } = diagnostic;
+        let shown = Excerpt::around(&file, source, span);
+        let (message, help) = (cut(message), help.map(cut));
+        Self { diagnostic: Diagnostic { file, span, message, help }, shown }
     }
+}
+
+fn cut(mut words: String) -> String {
+    if let Some((at, _)) = words.char_indices().nth(WORDS_CHARS_MAX) {
+        words.truncate(at);
+        words.push('…');
+    }
+    words
 }
 
 impl fmt::Display for Fault {
@@ -109,11 +134,10 @@ impl MietteDiagnostic for Fault {
         self.diagnostic.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        Some(&self.source)
+        Some(&self.shown)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let span = self.diagnostic.span;
-        let label = LabeledSpan::new_with_span(Some("here".into()), (span.start, span.end - span.start));
+        let label = LabeledSpan::new_with_span(Some("here".into()), self.shown.span);
         Some(Box::new(std::iter::once(label)))
     }
 }
@@ -127,59 +151,25 @@ pub(crate) fn install(natives: Natives) {
     drop(NATIVES.set(natives));
 }
 
-/// Reads and checks the application in a folder. `vars` override the variables of its `app.yaml`.
+/// Reads and checks the application in a folder. What is wrong with the folder is told alone: what could not be read is
+/// missed by whatever names it.
 ///
 /// # Errors
 /// [`ApplicationError`] when it cannot be read, or with every fault of its manifests.
 pub fn load(folder: &Path, vars: &BTreeMap<String, String>) -> Result<App, ApplicationError> {
-    let files = read(folder)?;
+    let Found { files, faults } = Found::read(folder)?;
+    if !faults.is_empty() {
+        return Err(ApplicationError::Faults(Faults { faults }));
+    }
     App::load_with(&files, vars, NATIVES.get_or_init(Natives::default)).map_err(|diagnostics| {
         let source = |file: &str| files.iter().find(|own| own.path == file).map_or("", |own| &own.text);
-        let faults = diagnostics
-            .into_iter()
-            .map(|diagnostic| Fault {
-                source: NamedSource::new(&diagnostic.file, source(&diagnostic.file).to_owned()),
-                diagnostic,
-            })
-            .collect();
-        ApplicationError::Faults(Faults { faults })
+        let fault = |diagnostic: Diagnostic| {
+            let source = source(&diagnostic.file);
+            Fault::new(diagnostic, source)
+        };
+        ApplicationError::Faults(Faults { faults: diagnostics.into_iter().map(fault).collect() })
     })
 }
 
-fn read(folder: &Path) -> Result<Vec<SourceFile>, ApplicationError> {
-    let mut files = Vec::new();
-    let main = folder.join("app.yaml");
-    if !folder.is_dir() {
-        let source = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");
-        return Err(ApplicationError::Io { path: folder.to_owned(), source });
-    }
-    if main.is_file() {
-        files.push(read_file(&main, "app.yaml".into())?);
-    }
-    for name in FOLDERS {
-        let inner = folder.join(name);
-        if !inner.is_dir() {
-            continue;
-        }
-        let io = |source| ApplicationError::Io { path: inner.clone(), source };
-        for entry in fs::read_dir(&inner).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            if !yaml || !path.is_file() {
-                continue;
-            }
-            if files.len() >= FILES_MAX {
-                return Err(ApplicationError::TooMany(folder.to_owned()));
-            }
-            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            files.push(read_file(&path, format!("{name}/{file}"))?);
-        }
-    }
-    Ok(files)
-}
-
-fn read_file(path: &Path, name: String) -> Result<SourceFile, ApplicationError> {
-    let text =
-        fs::read_to_string(path).map_err(|source| ApplicationError::Io { path: path.to_owned(), source })?;
-    Ok(SourceFile { path: name, text })
-}
+#[cfg(test)]
+mod tests;

@@ -9,10 +9,7 @@ use serde_json::{Value, json};
 pub(super) fn run(arguments: &ValidateArguments) -> Result<(), CommandError> {
     let loaded = application::load(&arguments.application.app_dir, &arguments.application.overrides());
     if arguments.json {
-        let faults = match &loaded {
-            Err(ApplicationError::Faults(faults)) => faults.to_json(),
-            Ok(_) | Err(ApplicationError::Io { .. } | ApplicationError::TooMany(_)) => json!([]),
-        };
+        let faults = loaded.as_ref().err().map_or_else(|| json!([]), ApplicationError::to_json);
         let secrets: Vec<Value> =
             loaded.as_ref().map(secrets).unwrap_or_default().into_iter().map(json).collect();
         say(&json!({ "ok": loaded.is_ok(), "faults": faults, "secrets": secrets }).to_string());
