@@ -3,12 +3,11 @@
 mod excerpt;
 mod folder;
 
-use cloudlysis_core::manifest::{App, Diagnostic};
+use cloudlysis_core::manifest::{App, Diagnostic, Overrides};
 use cloudlysis_core::program::Natives;
 use excerpt::Excerpt;
 use folder::{FILES_MAX, Found};
 use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, SourceCode};
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -156,7 +155,7 @@ pub(crate) fn install(natives: Natives) {
 ///
 /// # Errors
 /// [`ApplicationError`] when it cannot be read, or with every fault of its manifests.
-pub fn load(folder: &Path, vars: &BTreeMap<String, String>) -> Result<App, ApplicationError> {
+pub fn load(folder: &Path, vars: &Overrides) -> Result<App, ApplicationError> {
     let Found { files, faults } = Found::read(folder)?;
     if !faults.is_empty() {
         return Err(ApplicationError::Faults(Faults { faults }));

@@ -18,9 +18,9 @@ pub use tenant::{PlacementBroker, Tenant};
 use crate::broker::options::SyncPolicy;
 use crate::telemetry::LogFormat;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use cloudlysis_core::manifest::Overrides;
 use cloudlysis_core::saga::HandOver;
 use cloudlysis_io_nats::address::Address;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -381,7 +381,7 @@ pub struct ApplicationArguments {
     /// The application's folder.
     #[arg(default_value = ".")]
     pub app_dir: PathBuf,
-    /// Overrides a variable of app.yaml; may be repeated.
+    /// Overrides a variable of app.yaml, which something must use; may be repeated.
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_var)]
     pub vars: Vec<(String, String)>,
 }
@@ -389,11 +389,11 @@ pub struct ApplicationArguments {
 impl ApplicationArguments {
     /// The overriding variables: from the environment (`CLOUDLYSIS_VARS__NAME`), then from the command line.
     #[must_use]
-    pub fn overrides(&self) -> BTreeMap<String, String> {
+    pub fn overrides(&self) -> Overrides {
         let from_environment = std::env::vars().filter_map(|(name, value)| {
             Some((name.strip_prefix("CLOUDLYSIS_VARS__")?.to_lowercase(), value))
         });
-        from_environment.chain(self.vars.iter().cloned()).collect()
+        Overrides { said: self.vars.iter().cloned().collect(), around: from_environment.collect() }
     }
 }
 

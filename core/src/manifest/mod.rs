@@ -23,6 +23,7 @@ mod egress;
 mod limits;
 mod native;
 mod occurrence;
+mod parts;
 mod projection;
 mod provider;
 pub mod reader;
@@ -31,6 +32,7 @@ mod schedule;
 mod secret;
 pub mod suggest;
 mod timer;
+mod variables;
 pub mod yaml;
 
 #[cfg(test)]
@@ -49,3 +51,4 @@ pub use provider::{BuiltinRequest, EffectRequest, HttpRequest, NatsRequest};
 pub use saga::{SagaDef, Trigger, WorkKind, WorkOutcome};
 pub use schedule::{CatchUp, Overlap, ROWS_MAX, ScheduleDef, ScheduleTarget};
 pub use secret::{SecretHeader, SecretName, SecretPart};
+pub use variables::Overrides;

@@ -3,11 +3,10 @@
 use super::{Bench, Desk, HandOver, SagaConfig, happened, instance, quirks};
 use crate::bench::shop_files;
 use crate::halt::{Fence, Halt};
-use crate::manifest::{App, SourceFile};
+use crate::manifest::{App, Overrides, SourceFile};
 use crate::program::{Gas, Inputs, Natives, Program, ProgramError};
 use crate::saga::Verb;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 const SAGA: &str = "
 saga: native
@@ -51,7 +50,7 @@ fn load(manifest: &str, natives: &Natives) -> Result<App, Vec<String>> {
     let told = |own: &crate::manifest::Diagnostic| {
         format!("{}{}", own.message, own.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default())
     };
-    App::load_with(&files, &BTreeMap::new(), natives).map_err(|faults| faults.iter().map(told).collect())
+    App::load_with(&files, &Overrides::default(), natives).map_err(|faults| faults.iter().map(told).collect())
 }
 
 fn config(natives: Natives) -> SagaConfig {

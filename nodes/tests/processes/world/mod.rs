@@ -190,8 +190,10 @@ impl World {
             Some(url) => ["--broker".to_owned(), url],
             None => ["--broker-listen".to_owned(), "127.0.0.1:0".to_owned()],
         };
-        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).chain(broker);
-        arguments.chain(self.vars()).collect()
+        // An application without effects uses no variable, and one that nothing uses is refused.
+        let has_effects = arguments.iter().any(|argument| Path::new(argument).join("effects").is_dir());
+        let vars = has_effects.then(|| self.vars()).into_iter().flatten();
+        arguments.iter().map(|argument| (*argument).to_owned()).chain(broker).chain(vars).collect()
     }
 
     fn vars(&self) -> impl Iterator<Item = String> + use<> {
