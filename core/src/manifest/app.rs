@@ -114,6 +114,8 @@ impl App {
                 faults.push(*fault);
             }
         }
+        // Whether a call is allowed is not known of a list with a fault in it.
+        let egress = faults.is_empty().then_some(&header.egress);
         let mut parts = Parts::default();
         for file in files.iter().filter(|file| file.path != "app.yaml") {
             let mut node = match yaml::parse(&file.path, &file.text) {
@@ -131,7 +133,7 @@ impl App {
             parts.read(file, node, &mut reader);
         }
         vars.all_used(&overrides.said, header.vars, &mut Reader::new(&main.path, &mut faults));
-        parts.resolve(&mut faults);
+        parts.resolve(egress, &mut faults);
         match header.name {
             Some(name) if faults.is_empty() => Ok(Self {
                 name,

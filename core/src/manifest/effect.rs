@@ -134,6 +134,11 @@ impl EffectDef {
         self.provider.fill(command, gas)
     }
 
+    /// Where it calls, as [`Egress`](super::Egress) spells it, if that is known beforehand.
+    pub(super) fn target(&self) -> Option<String> {
+        self.provider.target()
+    }
+
     /// Headers with secrets in them.
     #[must_use]
     pub fn secret_headers(&self) -> &[SecretHeader] {

@@ -20,7 +20,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 const RESERVED: [&str; 4] = ["tenant.>", "$JS.>", "$SYS.>", "$KV.>"];
 
 /// What a subject begins with, where there may also be hosts.
-const NATS: &str = "nats:";
+pub(super) const NATS: &str = "nats:";
 
 /// Where effects may call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -93,13 +93,13 @@ impl fmt::Display for Egress {
 }
 
 /// Why a text is no target.
-struct NoTarget {
-    message: String,
-    help: String,
+pub(super) struct NoTarget {
+    pub(super) message: String,
+    pub(super) help: String,
 }
 
 /// A `host:port`, spelled as the client spells it when a call is made.
-fn target(text: &str) -> Result<String, NoTarget> {
+pub(super) fn target(text: &str) -> Result<String, NoTarget> {
     let no = |message: String, help: &str| Err(NoTarget { message, help: help.to_owned() });
     if text.is_empty() {
         return no("the entry is empty".into(), "an entry is `host:port` or `nats:<filter>`");

@@ -7,6 +7,7 @@ use super::aggregate::AggregateDef;
 use super::app::SourceFile;
 use super::diagnostic::Diagnostic;
 use super::effect::EffectDef;
+use super::egress::{self, Egress};
 use super::projection::ProjectionDef;
 use super::reader::Reader;
 use super::saga::{SagaDef, Trigger, WorkKind};
@@ -133,7 +134,7 @@ impl Parts {
     }
 
     /// References across files.
-    pub(super) fn resolve(&self, faults: &mut Vec<Diagnostic>) {
+    pub(super) fn resolve(&self, egress: Option<&Egress>, faults: &mut Vec<Diagnostic>) {
         for (file, node, def) in self.projections.defs.values() {
             let mut reader = Reader::new(file, faults);
             for (aggregate, event) in def.on.keys() {
@@ -164,6 +165,26 @@ impl Parts {
             }
         }
         self.resolve_schedules(faults);
+        if let Some(egress) = egress {
+            self.resolve_calls(egress, faults);
+        }
+    }
+
+    /// A call whose target is known beforehand must be allowed: else it is refused each time, which sagas take for a no.
+    fn resolve_calls(&self, egress: &Egress, faults: &mut Vec<Diagnostic>) {
+        for (file, node, def) in self.effects.defs.values() {
+            let Some(target) = def.target() else { continue };
+            let allowed = match target.strip_prefix(egress::NATS) {
+                Some(subject) => egress.allows_subject(subject),
+                None => egress.allows_target(&target),
+            };
+            if !allowed {
+                let message =
+                    format!("`{target}` is not in `egress` of app.yaml, so every call would be refused");
+                let help = format!("it allows {egress}");
+                Reader::new(file, faults).fault(target_span(node), message, Some(help));
+            }
+        }
     }
 
     fn resolve_schedules(&self, faults: &mut Vec<Diagnostic>) {
@@ -266,6 +287,14 @@ fn unknown<'k>(
 /// The folder a file is in.
 fn folder(file: &SourceFile) -> &str {
     file.path.split('/').next().unwrap_or_default()
+}
+
+/// Where an effect says whom it calls.
+fn target_span(node: &Node) -> Span {
+    let Yaml::Map(fields) = &node.value else { return node.span };
+    let http = fields.iter().find(|(key, _)| key.text == "http").map(|(_, http)| field_span(http, "url"));
+    let nats = fields.iter().find(|(key, _)| key.text == "nats").map(|(_, nats)| field_span(nats, "subject"));
+    http.or(nats).unwrap_or(node.span)
 }
 
 /// Where the value of a field stands.

@@ -17,15 +17,18 @@
 //! ```
 //!
 //! Exactly one of them. Each answers with a status: of a NATS service that is its `Nats-Service-Error-Code`, and 200 if it
-//! sends none. A literal header may have [secrets](super::secret) in it.
+//! sends none. A literal header may have [secrets](super::secret) in it. What is written out, and could never be sent, is a
+//! fault; so is a literal target that `egress` does not allow.
 //!
 //! Not here: what a status means, where calls may go ([`Egress`](super::Egress)).
 
+use super::egress::{self, NATS, NoTarget};
 use super::reader::{Fields, Reader};
 use super::secret::SecretHeader;
-use super::yaml::{Node, Span};
+use super::yaml::{Node, Span, Yaml};
 use crate::program::dag::Filling;
 use crate::program::{Gas, Inputs, ProgramError};
+use crate::wire::subject::Subject;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -166,16 +169,17 @@ impl Provider {
     fn read_http(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let mut fields = Fields::of(node, "http request", reader);
         let method = fields.required("method", reader).and_then(|node| read_method(node, reader));
-        let url = fields.required("url", reader).map(|node| Filling::compile(node, &INPUTS, reader));
-        let message = Message::read(&mut fields, reader);
+        let url = fields.required("url", reader).and_then(|node| read_target(node, check_url, reader));
+        let message = Message::read(&mut fields, Protocol::Http, reader);
         fields.finish(reader);
         Some(Self::Http { method: method?, url: url?, message })
     }
 
     fn read_nats(node: &Node, reader: &mut Reader<'_>) -> Option<Self> {
         let mut fields = Fields::of(node, "nats request", reader);
-        let subject = fields.required("subject", reader).map(|node| Filling::compile(node, &INPUTS, reader));
-        let message = Message::read(&mut fields, reader);
+        let subject =
+            fields.required("subject", reader).and_then(|node| read_target(node, check_subject, reader));
+        let message = Message::read(&mut fields, Protocol::Nats, reader);
         fields.finish(reader);
         Some(Self::Nats { subject: subject?, message })
     }
@@ -197,7 +201,18 @@ impl Provider {
     pub(super) fn upstream(&self) -> Option<String> {
         match self {
             Self::Http { url, .. } => authority(url.literal()?),
-            Self::Nats { subject, .. } => Some(format!("nats:{}", subject.literal()?)),
+            Self::Nats { subject, .. } => Some(format!("{NATS}{}", subject.literal()?)),
+            Self::Builtin { .. } => None,
+        }
+    }
+
+    /// Where it calls, as [`Egress`](super::Egress) spells it, if that is known beforehand.
+    pub(super) fn target(&self) -> Option<String> {
+        let known =
+            |filling: &'_ Filling| filling.literal().filter(|text| !text.contains("${")).map(str::to_owned);
+        match self {
+            Self::Http { url, .. } => egress::target(&authority(&known(url)?)?).ok(),
+            Self::Nats { subject, .. } => Some(format!("{NATS}{}", known(subject)?)),
             Self::Builtin { .. } => None,
         }
     }
@@ -253,8 +268,15 @@ impl Provider {
     }
 }
 
+/// How headers are sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Protocol {
+    Http,
+    Nats,
+}
+
 impl Message {
-    fn read(fields: &mut Fields<'_>, reader: &mut Reader<'_>) -> Self {
+    fn read(fields: &mut Fields<'_>, protocol: Protocol, reader: &mut Reader<'_>) -> Self {
         let headers_node = fields.optional("headers");
         let body = fields.optional("body").map(|node| Filling::compile(node, &INPUTS, reader));
         let mut headers = Vec::new();
@@ -265,6 +287,9 @@ impl Message {
                 !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
             if !token || RESERVED_HEADERS.contains(&name.as_str()) || name.starts_with("nats-") {
                 reader.fault(key.span, format!("header `{}` cannot be set here", key.text), None);
+            }
+            if !check_header(value, protocol, reader) {
+                continue;
             }
             match SecretHeader::read(&name, value, reader) {
                 Some(header) => secret_headers.push(header),
@@ -294,17 +319,92 @@ fn line(filling: &Filling, what: &str, inputs: &Inputs<'_>, gas: &mut Gas) -> Re
     }
 }
 
-/// `host:port` of a URL, as [`Egress`](super::Egress) spells it.
-fn authority(url: &str) -> Option<String> {
-    let (rest, port) = match url.split_once("://")? {
-        ("http", rest) => (rest, 80),
-        ("https", rest) => (rest, 443),
-        (_, _) => return None,
+/// A header's value that is written out must be one that can be sent; faults go to the reader.
+fn check_header(node: &Node, protocol: Protocol, reader: &mut Reader<'_>) -> bool {
+    let can_be_sent = |c: char| protocol == Protocol::Nats || c == '\t' || c == ' ' || c.is_ascii_graphic();
+    let (message, help) = match &node.value {
+        Yaml::Text(text) if text.starts_with('=') => return true,
+        Yaml::Text(text) if text.contains(['\r', '\n']) => {
+            ("a header is one line of text".to_owned(), "leave out its line ends".to_owned())
+        }
+        Yaml::Text(text) => match text.chars().find(|c| !can_be_sent(*c)) {
+            Some(c) => {
+                let help = "letters, digits and signs of ASCII, spaces and tabs".to_owned();
+                (format!("the header has {c:?} in it, which cannot be sent over HTTP"), help)
+            }
+            None => return true,
+        },
+        Yaml::Bool(_) | Yaml::Int(_) | Yaml::Float(_) => {
+            let help = format!("write it as text: \"{}\"", node.to_json());
+            (format!("a header's value is text, and this is {}", node.kind()), help)
+        }
+        Yaml::Null | Yaml::List(_) | Yaml::Map(_) => {
+            let help = "one text, or an expression that gives one".to_owned();
+            (format!("a header's value is text, and this is {}", node.kind()), help)
+        }
     };
-    let host = rest.split(['/', '?', '#']).next()?;
+    reader.fault(node.span, message, Some(help));
+    false
+}
+
+/// Where a call goes, checked as far as that is known beforehand.
+fn read_target(
+    node: &Node,
+    check: fn(&str) -> Result<(), NoTarget>,
+    reader: &mut Reader<'_>,
+) -> Option<Filling> {
+    let text = reader.text(node)?;
+    // A placeholder that is left has a fault of its own.
+    let is_known = !text.starts_with('=') && !text.contains("${");
+    match check(&text) {
+        Err(NoTarget { message, help }) if is_known => {
+            reader.fault(node.span, message, Some(help));
+            None
+        }
+        Ok(()) | Err(NoTarget { .. }) => Some(Filling::compile(node, &INPUTS, reader)),
+    }
+}
+
+fn check_subject(subject: &str) -> Result<(), NoTarget> {
+    let no = |error| NoTarget { message: format!("`{subject}` is no subject"), help: format!("{error}") };
+    Subject::parse(subject).map(drop).map_err(no)
+}
+
+fn check_url(url: &str) -> Result<(), NoTarget> {
+    let no = |message: String, help: &str| Err(NoTarget { message, help: help.to_owned() });
+    if url.contains(char::is_control) {
+        return no("a URL is one line of text".into(), "leave out its line ends");
+    }
+    let Some((scheme, _)) = url.split_once("://") else {
+        return no(format!("`{url}` is no URL"), "it begins with `http://` or `https://`");
+    };
+    if !["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return no(format!("scheme `{scheme}` is not supported"), "`http` or `https`");
+    }
+    let Some(authority) = authority(url) else {
+        return no(format!("`{url}` names no host"), "for example `https://example.com/path`");
+    };
+    // How the client spells other scripts is known when the call is made.
+    if authority.is_ascii() && !authority.contains('%') {
+        egress::target(&authority).map(drop)
+    } else {
+        Ok(())
+    }
+}
+
+/// `host:port` of a URL, in lower case.
+fn authority(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let port = match scheme.to_ascii_lowercase().as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let host = rest.split(['/', '\\', '?', '#']).next()?;
     let host = host.rsplit('@').next()?.to_ascii_lowercase();
+    let host = host.strip_suffix(':').unwrap_or(&host);
     let has_port = host.rsplit(']').next()?.contains(':');
-    (!host.is_empty()).then(|| if has_port { host } else { format!("{host}:{port}") })
+    (!host.is_empty()).then(|| if has_port { host.to_owned() } else { format!("{host}:{port}") })
 }
 
 fn read_method(node: &Node, reader: &mut Reader<'_>) -> Option<&'static str> {

@@ -79,10 +79,6 @@ impl SecretHeader {
             reader.fault(node.span, "a secret cannot stand in an expression".into(), help);
             return None;
         }
-        if text.contains(['\r', '\n']) {
-            reader.fault(node.span, "a header is one line of text".into(), None);
-            return None;
-        }
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((before, after)) = rest.split_once(BEGIN) {

@@ -44,7 +44,8 @@ fn the_shop_loads() {
 
 #[test]
 fn variables_can_be_overridden() {
-    let overrides = BTreeMap::from([("services_host".to_owned(), "example.test:1".to_owned())]);
+    let overrides = [("services", "http://example.test:1"), ("services_host", "example.test:1")];
+    let overrides = overrides.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
     let app = App::load(&shop_files(), &overrides).expect("loads");
     assert!(app.egress.allows_target("example.test:1"));
 }
@@ -169,13 +170,16 @@ fn effects_of_one_host_or_subject_have_one_upstream() {
         (http("http://[::1]/x"), Some("[::1]:80")),
         (http("http://[::1]:8080"), Some("[::1]:8080")),
         (http("= 'http://' + command.payload.host"), Some("e")),
-        (http("nowhere"), Some("e")),
         ("nats: { subject: pay.card }".into(), Some("nats:pay.card")),
         ("nats: { subject: \"= 'pay.' + command.payload.card\" }".into(), Some("e")),
         ("nats: { subject: pay.card }\nupstream: bank".into(), Some("bank")),
         ("builtin: {}".into(), None),
     ] {
         let mut files = shop_files();
+        let egress = "egress:\n  - pay.test:443\n  - \"[::1]:80\"\n  - \"[::1]:8080\"\n  - nats:pay.>\n";
+        for own in files.iter_mut().filter(|own| own.path == "app.yaml") {
+            own.text = own.text.replace("egress:\n", egress);
+        }
         files.push(file("effects/e.yaml", &format!("effect: e\n{provider}\n")));
         let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
         let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
@@ -187,7 +191,8 @@ fn effects_of_one_host_or_subject_have_one_upstream() {
 fn secrets_are_named_in_headers_and_the_request_has_their_names_alone() {
     let mut files = shop_files();
     let headers = "{ Authorization: \"Bearer ${secret:a_1}-${secret:b}!\", x: plain }";
-    let effect = format!("effect: e\nhttp: {{ method: GET, url: x, headers: {headers} }}\n");
+    let effect =
+        format!("effect: e\nhttp: {{ method: GET, url: http://127.0.0.1:7070/x, headers: {headers} }}\n");
     files.push(file("effects/e.yaml", &effect));
     let app = App::load(&files, &BTreeMap::new()).unwrap_or_else(|faults| panic!("{faults:#?}"));
     let effect = app.effects.iter().find(|(name, _)| name.as_str() == "e").expect("the effect").1;
@@ -203,7 +208,7 @@ fn secrets_are_named_in_headers_and_the_request_has_their_names_alone() {
 fn effects_go_where_they_are_allowed_and_nowhere_else() {
     let mut files = shop_files();
     let egress =
-        "app: shop\nvars: { services: x, services_host: x }\negress: [\"a.test:443\", \"nats:pay.*\"]\n";
+        "app: shop\nvars: { services: \"https://a.test\" }\negress: [\"a.test:443\", \"nats:pay.*\"]\n";
     for own in files.iter_mut().filter(|own| own.path == "app.yaml") {
         own.text = egress.to_owned();
     }
@@ -232,21 +237,29 @@ fn timers_and_signals_are_what_a_saga_may_wait_for() {
 #[test]
 fn what_a_manifest_cannot_say() {
     for (path, text, expected) in [
-        ("effects/e.yaml", "effect: e\nhttp: { method: FETCH, url: x }\n", "unknown method `FETCH`"),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: FETCH, url: http://127.0.0.1:7070/x }\n",
+            "unknown method `FETCH`",
+        ),
         (
             "effects/e.yaml",
             "effect: e\nhttp: { method: GET, url: \"${var:servces}\" }\n",
             "unknown variable `${var:servces}` (did you mean `${var:services}`?)",
         ),
-        ("effects/e.yaml", "effect: e\nhttp: { method: GET, url: x }\ntimeout_ms: soon\n", "whole number"),
         (
             "effects/e.yaml",
-            "effect: e\nhttp: { method: GET, url: x, headers: { Idempotency-Key: mine } }\n",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x }\ntimeout_ms: soon\n",
+            "whole number",
+        ),
+        (
+            "effects/e.yaml",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x, headers: { Idempotency-Key: mine } }\n",
             "cannot be set here",
         ),
         (
             "effects/e.yaml",
-            "effect: e\nhttp: { method: GET, url: x }\nretry: { total_ms_max: 0 }\n",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x }\nretry: { total_ms_max: 0 }\n",
             "@0: expected a whole number from 1 to 2592000000",
         ),
         (
@@ -287,24 +300,24 @@ fn what_a_manifest_cannot_say() {
         ),
         (
             "effects/e.yaml",
-            "effect: e\nhttp: { method: GET, url: x, headers: { a: \"= '${secret:k}'\" } }\n",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x, headers: { a: \"= '${secret:k}'\" } }\n",
             "a secret cannot stand in an expression",
         ),
         (
             "effects/e.yaml",
-            "effect: e\nhttp: { method: GET, url: x, headers: { a: \"${secret:My Key}\" } }\n",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x, headers: { a: \"${secret:My Key}\" } }\n",
             "this is no name of a secret",
         ),
         (
             "effects/e.yaml",
-            "effect: e\nhttp: { method: GET, url: x, headers: { a: \"${secret:k\" } }\n",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x, headers: { a: \"${secret:k\" } }\n",
             "this is no name of a secret",
         ),
         ("effects/e.yaml", "effect: e\nbuiltin: { body: [\"${secret:k}\"] }\n", "a secret cannot stand here"),
         ("effects/e.yaml", "effect: e\n", "nothing says how it is carried out"),
         (
             "effects/e.yaml",
-            "effect: e\nhttp: { method: GET, url: x }\nbuiltin: {}\n",
+            "effect: e\nhttp: { method: GET, url: http://127.0.0.1:7070/x }\nbuiltin: {}\n",
             "only one of `http`, `nats` and `builtin`",
         ),
         (

@@ -67,6 +67,13 @@ const LIMITS: Limits =
 /// Longer than any pause and any attempt of the tests' effects.
 const LONG_MS: u64 = 10_000;
 
+/// The shop, whose effects may also call what those of the tests call.
+const APP: &str = "
+app: shop
+vars: { services: \"http://127.0.0.1:7070\" }
+egress: [\"127.0.0.1:7070\", \"outside:80\"]
+";
+
 /// Gives up after three attempts, and cannot always be asked for.
 const POKE: &str = "
 effect: poke
@@ -184,7 +191,8 @@ impl Machine for Desk {
 fn config() -> Config {
     let own = [("poke", POKE), ("ping", PING), ("ring", RING), ("beat", BEAT), ("knock", KNOCK)];
     let own = own.map(|(name, text)| (format!("effects/{name}.yaml"), text));
-    let files: Vec<(&str, &str)> = own.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    let mut files: Vec<(&str, &str)> = own.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    files.push(("app.yaml", APP));
     let definitions = shop_with(&files).effects;
     Config { definitions, limits: LIMITS, gas_max: 100_000, seed: 7, quirks: quirks() }
 }

@@ -62,6 +62,64 @@ fn an_entry_of_egress_is_spelled_as_the_call_spells_its_target() {
 }
 
 #[test]
+fn a_call_that_would_be_refused_each_time_is_a_fault() {
+    for (url, fault) in [
+        ("ftp://127.0.0.1:7070/x", "scheme `ftp` is not supported (`http` or `https`)"),
+        ("file:///etc/passwd", "scheme `file` is not supported"),
+        ("/payments", "`/payments` is no URL (it begins with `http://` or `https://`"),
+        ("\"\"", "`` is no URL"),
+        ("http:///payments", "`http:///payments` names no host"),
+        ("\"https://\"", "`https://` names no host"),
+        ("\"http://127.0.0.1:70700/x\"", "`70700` is no port"),
+        ("\"http://127.0.0.1:7070/x\\r\\ny\"", "a URL is one line of text"),
+        ("[a]", "expected text, found a list"),
+        ("7", "expected text, found a number"),
+        (
+            "http://127.0.0.1:7071/x",
+            "effects/e.yaml@http://127.0.0.1:7071/x: `127.0.0.1:7071` is not in `egress` of app.yaml, so every call \
+             would be refused (it allows 127.0.0.1:7070)",
+        ),
+        ("http://me:pw@Example.com", "`example.com:80` is not in `egress`"),
+        ("HTTPS://127.0.0.1", "`127.0.0.1:443` is not in `egress`"),
+    ] {
+        let faults =
+            faults_with("effects/e.yaml", &format!("effect: e\nhttp: {{ method: GET, url: {url} }}\n"));
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{url}: {fault} in {faults:#?}");
+    }
+    for (subject, fault) in [
+        ("pay.card", "`nats:pay.card` is not in `egress` of app.yaml"),
+        ("pay..card", "`pay..card` is no subject"),
+        ("pay.*", "`pay.*` is no subject"),
+        ("[a]", "expected text, found a list"),
+    ] {
+        let text = format!("effect: e\nnats: {{ subject: \"{subject}\" }}\n").replace("\"[a]\"", "[a]");
+        let faults = faults_with("effects/e.yaml", &text);
+        assert!(faults.len() == 1 && faults[0].contains(fault), "{subject}: {fault} in {faults:#?}");
+    }
+    for url in [
+        "http://127.0.0.1:7070/x",
+        "HTTP://127.0.0.1:7070?x",
+        "= command.payload.url",
+        "http://bücher.example/only-the-call-knows-how-it-is-spelled",
+    ] {
+        let text = format!("effect: e\nhttp: {{ method: GET, url: \"{url}\" }}\n");
+        assert_eq!(faults_with("effects/e.yaml", &text), [""; 0], "{url}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_egress_is_told_once() {
+    let text = "app: shop\nvars: { services: \"http://127.0.0.1:7070\" }\negress: [\"127.0.0.1\"]\n";
+    let faults = faults_with("app.yaml", text);
+    assert!(faults.len() == 1 && faults[0].contains("`127.0.0.1` has no port"), "{faults:#?}");
+    let faults = faults_with("app.yaml", &text.replace("egress: [\"127.0.0.1\"]\n", ""));
+    assert!(
+        faults.len() == 4 && faults[0].contains("so every call would be refused (it allows nothing)"),
+        "{faults:#?}"
+    );
+}
+
+#[test]
 fn a_placeholder_that_nothing_replaces_is_a_fault() {
     let kinds = "there are `${var:NAME}` and, in headers of effects, `${secret:NAME}`";
     for (text, fault) in [
@@ -121,6 +179,40 @@ fn a_variable_that_nothing_uses_is_a_fault() {
         faults[0].to_string().contains("nothing here uses a variable `a`, which was given (none is used)"),
         "{faults:?}"
     );
+}
+
+#[test]
+fn a_header_that_cannot_be_sent_is_a_fault() {
+    for (value, fault) in [
+        ("\"a\\r\\nx-evil: 1\"", "a header is one line of text"),
+        ("\"a\\nb\"", "a header is one line of text"),
+        ("\"${secret:k}\\nb\"", "a header is one line of text"),
+        ("[a, b]", "@[a, b]: a header's value is text, and this is a list"),
+        ("{ a: b }", "a header's value is text, and this is an object"),
+        ("5", "@5: a header's value is text, and this is a number (write it as text: \"5\")"),
+        ("true", "a header's value is text, and this is a boolean (write it as text: \"true\")"),
+        ("~", "a header's value is text, and this is nothing"),
+    ] {
+        for provider in
+            ["http: { method: GET, url: \"http://127.0.0.1:7070\"", "nats: { subject: = command.payload.s"]
+        {
+            let effect = format!("effect: e\n{provider}, headers: {{ x-a: {value} }} }}\n");
+            let faults = faults_with("effects/e.yaml", &effect);
+            assert!(faults.len() == 1 && faults[0].contains(fault), "{value}: {fault} in {faults:#?}");
+        }
+    }
+    let http = |value: &str| {
+        let effect = format!(
+            "effect: e\nhttp: {{ method: GET, url: \"http://127.0.0.1:7070\", headers: {{ x-a: {value} }} }}\n"
+        );
+        faults_with("effects/e.yaml", &effect)
+    };
+    for value in ["\"caf\u{e9}\"", "\"a\\0b\""] {
+        let faults = http(value);
+        assert!(faults.len() == 1 && faults[0].contains("cannot be sent over HTTP"), "{value}: {faults:#?}");
+    }
+    assert_eq!(http("\"= command.tenant_id\""), [""; 0]);
+    assert_eq!(http("\"a\\tb ~\""), [""; 0]);
 }
 
 #[test]
