@@ -326,13 +326,8 @@ fn work_items(sections: &mut Map<String, Value>) -> Result<Vec<WorkItem>, Progra
 /// # Errors
 /// What is wrong with it.
 pub fn after_ms(text: &str) -> Result<u64, String> {
-    // What the library says is about its types, and a day is none of its durations.
-    let duration: jiff::SignedDuration = text.parse().map_err(|_| {
-        format!(
-            "{text:?} is not a duration: hours `h`, minutes `m`, seconds `s` and milliseconds `ms` are known, a day is \
-             `24h`"
-        )
-    })?;
+    let duration: jiff::SignedDuration =
+        text.parse().map_err(|_| format!("{text:?} is not a duration: use h, m, s, ms; a day is 24h"))?;
     u64::try_from(duration.as_millis())
         .ok()
         .filter(|ms| *ms <= TIMER_MS_MAX)

@@ -246,8 +246,7 @@ fn durations_and_patterns_say_what_is_wanted() {
     assert_eq!(
         faults,
         [
-            "sagas/s.yaml@400d: \"400d\" is not a duration: hours `h`, minutes `m`, seconds `s` and milliseconds `ms` are \
-          known, a day is `24h` (for example `500ms`, `90s`, `15m` or `2h 30m`)"
+            "sagas/s.yaml@400d: \"400d\" is not a duration: use h, m, s, ms; a day is 24h (for example `500ms`, `90s`, `15m` or `2h 30m`)"
         ]
     );
     let cron = |pattern: &str| {
