@@ -3,21 +3,32 @@
 use crate::partition::Status;
 use cloudlysis_core::drain::Report;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// Resolves when the process is asked to end: SIGTERM or SIGINT.
-///
-/// # Errors
-/// When signals cannot be listened to.
-pub async fn requested() -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: draining"),
-        _ = interrupt.recv() => tracing::info!("SIGINT: draining"),
+/// What asks the process to end: SIGTERM and SIGINT. From when it is listened to, neither ends it at once.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Listens: before anybody can see that the process is up, and ask it to end.
+    ///
+    /// # Errors
+    /// When signals cannot be listened to.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Resolves when the process has been asked to end since.
+    pub async fn requested(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM: draining"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT: draining"),
+        }
+    }
 }
 
 /// Waits for a partition's drain to end; `None` when it did not within `deadline`, or the partition had stopped.

@@ -13,8 +13,9 @@ use crate::probes::{self, Probes};
 use crate::server;
 use crate::server::Openness;
 use crate::settings::{Key, NodeKind, Said, Settings};
+use crate::shutdown::Signals;
 use crate::token::{Guard, Token};
-use crate::{introspection, shutdown, telemetry};
+use crate::{introspection, telemetry};
 use cloudlysis_core::wire::stream::StreamRoom;
 use cloudlysis_io_nats::address::Address;
 use cloudlysis_io_nats::broker::Broker;
@@ -123,13 +124,18 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let reached = [gateway::GRPC_SERVICES, runner.grpc_services].concat();
     let about = introspection::router(&probes, &reached).await;
     let router = gateway::router(upstreams).merge(probes.router()).merge(admin).merge(grpc).merge(about);
+    let mut signals = Signals::listen().map_err(|source| CommandError::System { what: "signals", source })?;
     let edge_server =
         server::serve(gateway_listener, openness.around(gateway_address, router), stopping_edge);
     say(&format!("  gateway   {gateway_url}"));
     say(&format!("  loaded    {}", contents(&app)));
-    announce(&probes, started).await;
-
-    shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
+    let is_asked = tokio::select! {
+        () = announce(&probes, started) => false,
+        () = signals.requested() => true,
+    };
+    if !is_asked {
+        signals.requested().await;
+    }
     // First nothing new comes in, then what is under way ends, and the aggregates last: the others need them.
     stop_edge.send_replace(true);
     let [aggregate, projection, runner] = nodes;

@@ -5,7 +5,7 @@ use crate::broker::options::{JetStream, Listen, Options, SyncPolicy};
 use crate::broker::{self, Running, StartError};
 use crate::cli::BrokerArguments;
 use crate::server::ListenError;
-use crate::shutdown;
+use crate::shutdown::Signals;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -22,9 +22,10 @@ pub(super) async fn serve(arguments: &BrokerArguments) -> Result<(), CommandErro
     if !arguments.listen.ip().is_loopback() && !arguments.allow_unauthenticated {
         return Err(ListenError::Unauthenticated(arguments.listen).into());
     }
+    let mut signals = Signals::listen().map_err(|source| CommandError::System { what: "signals", source })?;
     let running = broker::start(options(arguments.listen, arguments.data.clone(), arguments.sync)).await?;
     say(&format!("cloudlysis {} broker   nats://{}", env!("CARGO_PKG_VERSION"), running.address));
-    shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
+    signals.requested().await;
     stop(running).await
 }
 

@@ -12,8 +12,9 @@ use crate::placement::Placed;
 use crate::probes::{self, Probes};
 use crate::server::Openness;
 use crate::settings::{Key, NodeKind, Settings};
+use crate::shutdown::Signals;
 use crate::token::Guard;
-use crate::{introspection, server, shutdown, telemetry};
+use crate::{introspection, server, telemetry};
 use cloudlysis_core::manifest::App;
 use cloudlysis_io_nats::broker::Broker;
 use cloudlysis_io_nats::connect::{Connection, Options};
@@ -132,9 +133,10 @@ async fn serve_partition(
     let admin = guard.around(node::operated(&[&node], deadline));
     let about = introspection::router(&probes, node.grpc_services).await;
     let router = node.services.clone().merge(admin).merge(probes.router()).merge(about);
+    let mut signals = Signals::listen().map_err(|source| CommandError::System { what: "signals", source })?;
     let server = server::serve(listener, openness.around(address, router), stopping);
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));
-    shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
+    signals.requested().await;
     stop.send_replace(true);
     let stopped = node.stop().await;
     server.abort();
@@ -218,9 +220,10 @@ async fn serve_gateway(settings: &Settings, app: &Arc<App>) -> Result<(), Comman
     let grpc = server::grpc(gateway::services(&upstreams));
     let about = introspection::router(&probes, gateway::GRPC_SERVICES).await;
     let router = gateway::router(upstreams).merge(probes.router()).merge(grpc).merge(about);
+    let mut signals = Signals::listen().map_err(|source| CommandError::System { what: "signals", source })?;
     let server = server::serve(listener, openness.around(address, router), stopping);
     say(&format!("cloudlysis {} gateway   http://{address}", env!("CARGO_PKG_VERSION")));
-    shutdown::requested().await.map_err(|source| CommandError::System { what: "signals", source })?;
+    signals.requested().await;
     stop.send_replace(true);
     // Requests under way may finish; the deadline of any of them is not longer than this.
     drop(tokio::time::timeout(settings.time(Key::CommandDeadlineMs), server).await);
