@@ -2,14 +2,14 @@
 
 use super::logs::Logs;
 use super::{Seen, Violation};
-use cloudlysis_core::jetstream::StoredMessage;
 use cloudlysis_core::quarantine::{Quarantine, QuarantineKey, Subject, Which};
+use cloudlysis_core::saga::Instance;
 use cloudlysis_core::store::scan_prefix;
 use cloudlysis_core::wire::envelope::EventMessage;
 use cloudlysis_core::wire::id::Name;
 use cloudlysis_core::wire::keys;
 use cloudlysis_core::wire::stream::PlatformStream;
-use cloudlysis_core::{Halt, Invariant, Table};
+use cloudlysis_core::{Halt, Invariant, Table, View};
 use cloudlysis_io_sim::store::Change;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -124,24 +124,25 @@ pub(super) fn check_overtaken(seen: &Seen<'_>, changes: &[Change]) -> Result<(),
 fn overtaken(seen: &Seen<'_>, stream_seq: u64, applied: &BTreeSet<&[u8]>) -> Option<String> {
     let stream = PlatformStream::AggregateEvents.name();
     let stored = seen.broker.log(stream, stream_seq).ok()?.into_iter().next()?;
-    let read = |own: &StoredMessage| {
-        EventMessage::decode(&own.subject, &own.headers.to_headers(), &own.payload, "oracle").ok()
-    };
-    let message = read(&stored)?;
-    // What was stored again was applied before, from where it stood first.
-    let is_first = |version: u64| {
-        let log = seen.broker.log(stream, 1).unwrap_or_default();
-        let earlier =
-            log.iter().take_while(|own| own.seq < stream_seq).filter(|own| own.subject == stored.subject);
-        let mut earlier = earlier.filter_map(read);
-        !earlier.any(|own| (own.version..).take(own.events.len()).any(|known| known == version))
-    };
+    let headers = stored.headers.to_headers();
+    let message = EventMessage::decode(&stored.subject, &headers, &stored.payload, "oracle").ok()?;
     let of_orders = ["checkout", "alarm"].map(|saga| Name::parse(saga).expect("a name"));
     (message.version..).take(message.events.len()).find_map(|version| {
         let cause = format!("event/{}/{}/{version}", message.aggregate, message.id.token());
-        let row = |saga| keys::saga_cause(&message.tenant, saga, &message.id, &cause);
-        let is_applied = of_orders.iter().any(|saga| applied.contains(&row(saga)[..]));
-        (is_applied && is_first(version)).then_some(cause)
+        // Who is restarted applies once more what it began with, though a copy of that was parked since.
+        let begins_again = |saga: &Name| {
+            let instance =
+                seen.rows.get(Table::Saga, &keys::saga(&message.tenant, saga, &message.id)).ok().flatten();
+            let instance = instance.and_then(|row| Instance::decode(row).ok());
+            instance.is_some_and(|own| {
+                own.restarts > 0 && own.began_with.is_some_and(|began| began.cause == cause)
+            })
+        };
+        let is_applied = |saga: &Name| {
+            let row = keys::saga_cause(&message.tenant, saga, &message.id, &cause);
+            applied.contains(&row[..]) && !begins_again(saga)
+        };
+        of_orders.iter().any(is_applied).then_some(cause)
     })
 }
 
