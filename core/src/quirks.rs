@@ -115,6 +115,7 @@ quirks! {
     RetentionTooSoon = "what has ended is removed in half the time it is to be kept";
     RetentionForgetsEffect = "a settled effect is not indexed, and kept for ever";
     DrainCallsOn = "a stopped runner begins calls";
+    DrainSendsOn = "the outbox of a runner that has reported its drain goes on";
     DrainClaimClean = "a drain reports clean with work in flight";
 }
 

@@ -26,6 +26,10 @@
 //! absolutely. In the disaster profile it loses what it acknowledged, and no node goes on as if nothing had happened
 //! (INV-DIV-1); after the runbook the world lives again.
 
+/// Worlds are made of small rows and JSON trees: the system's allocator takes an eighth of their time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub mod app;
 pub mod crashes;
 pub mod grid;

@@ -150,5 +150,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::RetentionTooSoon, Scenario::Calm, 300, &[Invariant::Keep1]),
     mutant(Quirk::RetentionForgetsEffect, Scenario::Calm, 100, &[Invariant::Keep1]),
     mutant(Quirk::DrainCallsOn, Scenario::Operators, 300, &[Invariant::Drn5]),
+    mutant(Quirk::DrainSendsOn, Scenario::Operators, 1_500, &[Invariant::Drn5]),
     mutant(Quirk::DrainClaimClean, Scenario::Operators, 300, &[Invariant::Drn2]),
 ];

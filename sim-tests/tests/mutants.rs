@@ -5,8 +5,9 @@ use sim_tests::mutants::MUTANTS;
 use sim_tests::report;
 use std::io;
 
-/// Worlds that show it have become rare since a second runner may be another partition: none in 1,500. The exam of the core
-/// catches it (`replay::what_is_held_back_stays_so`); row RUN-14 owes a world in which it is common again.
+/// An aggregate appends nothing behind what it cannot read, so an event that was never applied waits behind garbage only if
+/// somebody else appends too, which nobody does in a world: none in 1,500 shows it. The exam of the core catches it
+/// (`replay::what_is_held_back_stays_so`); row RUN-14 owes a world with a second producer.
 const TOO_RARE: [Quirk; 1] = [Quirk::SagaReplayOvertakes];
 
 #[test]

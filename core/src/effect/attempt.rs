@@ -28,14 +28,17 @@ const OUT_OF_TIME: &str = "its time is used up";
 const KEPT_WAITING: &str = "its time is used up: it waited for its turn under the limits of its key";
 
 /// How an attempt ended, for people.
-fn told(outcome: &Outcome<Answered, NotSent>) -> String {
-    match outcome {
+fn told(outcome: &Outcome<Answered, NotSent>, definition: &EffectDef) -> Option<String> {
+    Some(match outcome {
+        Outcome::Done(Answered { status, .. }) if definition.meaning(*status) == Meaning::Succeeded => {
+            return None;
+        }
         Outcome::Done(Answered { status, body: Value::Null }) => format!("status {status}"),
         Outcome::Done(Answered { status, body: Value::String(text) }) => format!("status {status}: {text}"),
         Outcome::Done(Answered { status, body }) => format!("status {status}: {body}"),
         Outcome::Refused(NotSent { detail, .. }) => format!("not sent: {detail}"),
         Outcome::Unknown => "no answer".to_owned(),
-    }
+    })
 }
 
 impl Effects {
@@ -104,7 +107,7 @@ impl Effects {
         let Some(definition) = self.config.definitions.get(&opened.row.effect).cloned() else {
             return Ok(None);
         };
-        opened.row.ended_with(told(&outcome));
+        opened.row.ended_with(told(&outcome, &definition));
         if let Some(upstream) = upstream {
             match &outcome {
                 Outcome::Done(Answered { status, .. }) => match definition.meaning(*status) {
@@ -120,7 +123,6 @@ impl Effects {
         match outcome {
             Outcome::Done(Answered { status, body }) => match definition.meaning(status) {
                 Meaning::Succeeded => {
-                    opened.row.last = None;
                     Ok(Some(self.settle(now, position, opened, EffectOutcome::Succeeded, body, cx)))
                 }
                 Meaning::Failed => {
@@ -251,7 +253,7 @@ impl Effects {
             return false;
         }
         row.phase = Phase::Open;
-        row.ended_with("the process ended while it was called".to_owned());
+        row.ended_with(Some("the process ended while it was called".to_owned()));
         row.ambiguous += u32::from(!self.config.quirks.has(Quirk::EffectForgetInterrupted));
         true
     }

@@ -123,10 +123,12 @@ impl LedgerRow {
         self.intervention.as_ref().is_some_and(|own| own.verb == Intervened::Settled)
     }
 
-    /// Remembers how an attempt ended.
-    pub(super) fn ended_with(&mut self, mut last: String) {
-        last.truncate(last.floor_char_boundary(LAST_BYTES_MAX));
-        self.last = Some(last);
+    /// Remembers how an attempt ended that is no success.
+    pub(super) fn ended_with(&mut self, last: Option<String>) {
+        self.last = last.map(|mut last| {
+            last.truncate(last.floor_char_boundary(LAST_BYTES_MAX));
+            last
+        });
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {

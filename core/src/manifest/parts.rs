@@ -22,19 +22,26 @@ use std::sync::Arc;
 pub(super) struct Kind<D> {
     /// What the field with the name is called.
     word: &'static str,
+    read: fn(&Node, &mut Reader<'_>) -> Option<D>,
+    name: fn(&D) -> &Name,
     defs: BTreeMap<Name, (String, Node, D)>,
     /// Names that files with faults would define.
     missed: BTreeSet<String>,
 }
 
 impl<D> Kind<D> {
-    const fn new(word: &'static str) -> Self {
-        Self { word, defs: BTreeMap::new(), missed: BTreeSet::new() }
+    const fn new(
+        word: &'static str,
+        read: fn(&Node, &mut Reader<'_>) -> Option<D>,
+        name: fn(&D) -> &Name,
+    ) -> Self {
+        Self { word, read, name, defs: BTreeMap::new(), missed: BTreeSet::new() }
     }
 
     /// Takes in what a file defines, or at least its name.
-    fn add(&mut self, found: Option<(Name, D)>, file: &SourceFile, node: Node, reader: &mut Reader<'_>) {
-        let Some((name, def)) = found else { return self.miss(file) };
+    fn add(&mut self, file: &SourceFile, node: Node, reader: &mut Reader<'_>) {
+        let Some(def) = (self.read)(&node, reader) else { return self.miss(file) };
+        let name = (self.name)(&def).clone();
         if let Some((other, _, _)) = self.defs.get(&name) {
             reader.fault(first_of(&node), format!("`{name}` is already defined in {other}"), None);
             return;
@@ -80,11 +87,11 @@ pub(super) struct Parts {
 impl Default for Parts {
     fn default() -> Self {
         Self {
-            aggregates: Kind::new("aggregate"),
-            projections: Kind::new("projection"),
-            sagas: Kind::new("saga"),
-            effects: Kind::new("effect"),
-            schedules: Kind::new("schedule"),
+            aggregates: Kind::new("aggregate", AggregateDef::read, |def| &def.name),
+            projections: Kind::new("projection", ProjectionDef::read, |def| &def.name),
+            sagas: Kind::new("saga", SagaDef::read, |def| &def.name),
+            effects: Kind::new("effect", EffectDef::read, |def| &def.name),
+            schedules: Kind::new("schedule", ScheduleDef::read, |def| &def.name),
         }
     }
 }
@@ -93,26 +100,11 @@ impl Parts {
     /// Reads a file as what its folder says.
     pub(super) fn read(&mut self, file: &SourceFile, node: Node, reader: &mut Reader<'_>) {
         match folder(file) {
-            "aggregates" => {
-                let def = AggregateDef::read(&node, reader).map(|def| (def.name.clone(), def));
-                self.aggregates.add(def, file, node, reader);
-            }
-            "projections" => {
-                let def = ProjectionDef::read(&node, reader).map(|def| (def.name.clone(), def));
-                self.projections.add(def, file, node, reader);
-            }
-            "sagas" => {
-                let def = SagaDef::read(&node, reader).map(|def| (def.name.clone(), def));
-                self.sagas.add(def, file, node, reader);
-            }
-            "effects" => {
-                let def = EffectDef::read(&node, reader).map(|def| (def.name.clone(), def));
-                self.effects.add(def, file, node, reader);
-            }
-            "schedules" => {
-                let def = ScheduleDef::read(&node, reader).map(|def| (def.name.clone(), def));
-                self.schedules.add(def, file, node, reader);
-            }
+            "aggregates" => self.aggregates.add(file, node, reader),
+            "projections" => self.projections.add(file, node, reader),
+            "sagas" => self.sagas.add(file, node, reader),
+            "effects" => self.effects.add(file, node, reader),
+            "schedules" => self.schedules.add(file, node, reader),
             folder => {
                 let help =
                     "manifests live in aggregates/, projections/, sagas/, schedules/ and effects/".to_owned();

@@ -39,6 +39,7 @@ pub(crate) mod tests;
 mod tick;
 
 pub use occurrence::OccurrenceEnded;
+pub use route::HAPPENED_MAX;
 pub use source::{Mode, Source};
 
 use crate::cx::{Cx, Machine, Tick};
@@ -276,7 +277,7 @@ impl Machine for Runner {
 
     /// What the events of one message are to instances, the timers that fire at once, and what a pause held, are applied in
     /// one step each.
-    const CASCADE_STEPS_MAX: usize = 1_024 + route::HAPPENED_MAX * (1 + WORK_MAX + 2 * TIMERS_MAX);
+    const CASCADE_STEPS_MAX: usize = 1_024 + HAPPENED_MAX * (1 + WORK_MAX + 2 * TIMERS_MAX);
 
     fn recover(config: Config, incarnation: u64, view: &dyn View) -> Result<Self, Halt> {
         let sagas = SagaConfig {
@@ -386,14 +387,13 @@ impl Machine for Runner {
 
     fn check(&self, view: &dyn View) -> Result<(), Halt> {
         self.gates.values().try_for_each(|gate| gate.check(view))?;
-        self.sagas.check(view)?;
+        self.check_sagas_and_retention(view)?;
         self.outbox.check(view)?;
         self.check_lanes(view)?;
         self.effects.check(view)?;
         self.schedule.check(view)?;
         self.recurring.check(view)?;
-        self.quarantine.check(view)?;
-        Self::check_retention(view)
+        self.quarantine.check(view)
     }
 }
 
@@ -469,7 +469,7 @@ impl Runner {
             if !self.config.quirks.has(Quirk::DrainCallsOn) {
                 self.effects.hold_calls();
             }
-            if self.drain.report().is_some() {
+            if self.drain.report().is_some() && !self.config.quirks.has(Quirk::DrainSendsOn) {
                 self.outbox.hold(true);
             }
             return;

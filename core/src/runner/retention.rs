@@ -186,8 +186,8 @@ impl Runner {
         Ok(true)
     }
 
-    /// INV-KEEP-1.
-    pub(super) fn check_retention(view: &dyn View) -> Result<(), Halt> {
+    /// INV-KEEP-1, and what the sagas check: both read every instance.
+    pub(super) fn check_sagas_and_retention(&self, view: &dyn View) -> Result<(), Halt> {
         let mut indexed = BTreeSet::new();
         try_scan(view, Table::Ended, b"", &mut |index, _| {
             if let Some((kind, _, row)) = keys::parse_ended(index) {
@@ -197,23 +197,14 @@ impl Runner {
             Ok(ControlFlow::Continue(()))
         })?;
         let mut ended = BTreeSet::new();
-        try_scan(view, Table::Saga, b"", &mut |key, row| {
-            let instance = Instance::decode(row)?;
-            if instance.status.is_final() {
-                ended.insert((EndedKind::Instance, key.to_vec()));
-                // What ended under a release that did not write down when has no time to agree with.
-                if let Some(at) = instance.ended_at {
-                    let index = keys::ended(EndedKind::Instance, at, key);
-                    let found = view.get(Table::Ended, &index)?.is_some();
-                    invariant!(
-                        found,
-                        Keep1,
-                        "{} is not indexed by when it ended",
-                        String::from_utf8_lossy(key)
-                    );
-                }
+        self.sagas.check(view, &mut |key, instance| {
+            ended.insert((EndedKind::Instance, key.to_vec()));
+            // What ended under a release that did not write down when has no time to agree with.
+            if let Some(at) = instance.ended_at {
+                let found = view.get(Table::Ended, &keys::ended(EndedKind::Instance, at, key))?.is_some();
+                invariant!(found, Keep1, "{} is not indexed by when it ended", String::from_utf8_lossy(key));
             }
-            Ok(ControlFlow::Continue(()))
+            Ok(())
         })?;
         try_scan(view, Table::Effect, b"", &mut |key, row| {
             if matches!(LedgerRow::decode(row)?.phase, Phase::Settled { .. }) {

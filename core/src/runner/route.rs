@@ -10,7 +10,7 @@ use crate::marks::Mark;
 use crate::outbox::{End, Entry, Origin, Settlement, WorkRef};
 use crate::program::Gas;
 use crate::quarantine::{Cause, Parked, QuarantineKey};
-use crate::saga::{self, Asked, Happened, Incoming, Reacted, Sagas, TimerFired, Wanted, WorkEnded};
+use crate::saga::{self, Asked, HELD_MAX, Happened, Incoming, Reacted, Sagas, TimerFired, Wanted, WorkEnded};
 use crate::store::View;
 use crate::time::{Now, Wall};
 use crate::wire::envelope::{
@@ -22,8 +22,10 @@ use crate::wire::subject::{Filter, Route};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// How often the events of one message may be for sagas; those of our own aggregates have a few.
-pub(super) const HAPPENED_MAX: usize = 10_000;
+/// Most that happens to instances in one step: how often the events of one message may be for sagas (those of our own
+/// aggregates have a few), timers that fire at once, what a pause held.
+pub const HAPPENED_MAX: usize = 10_000;
+const _: () = assert!(HELD_MAX <= HAPPENED_MAX);
 
 /// What a gate reads. The workflow streams are read whole: their messages expire, and a checkpoint that moves with
 /// every message shows whether any expired unseen.

@@ -68,6 +68,9 @@ fn read(hash: &str, row: &[u8], natives: &Natives) -> Result<SagaDef, Halt> {
     Ok(definition)
 }
 
+/// Looks at an instance that has ended, by its key.
+type LookAtFinished<'look> = &'look mut dyn FnMut(&[u8], &Instance) -> Result<(), Halt>;
+
 fn users(row: Option<&[u8]>) -> u64 {
     row.and_then(keys::parse_position).unwrap_or_default()
 }
@@ -172,18 +175,20 @@ impl Sagas {
     }
 
     /// INV-SAGA-8: every definition in use is kept, with the number of its users. INV-SAGA-4: what is in memory is what the
-    /// rows say.
+    /// rows say. `finished` is shown every instance that has ended, by its key.
     ///
     /// # Errors
-    /// [`Halt::Broken`] when it does not hold.
-    pub fn check(&self, view: &dyn View) -> Result<(), Halt> {
+    /// [`Halt::Broken`] when it does not hold, or what `finished` says.
+    pub fn check(&self, view: &dyn View, finished: LookAtFinished<'_>) -> Result<(), Halt> {
         let mut running = BTreeMap::<String, u64>::new();
         try_scan(view, Table::Saga, b"", &mut |key, row| {
             let instance = Instance::decode(row)?;
             let kept = self.kept.get(key);
             let agrees = kept.is_none_or(|kept| *kept == instance);
             invariant!(agrees, Saga4, "{} is {kept:?} in memory, its row says {instance:?}", text(key)?);
-            if !instance.status.is_final() {
+            if instance.status.is_final() {
+                finished(key, &instance)?;
+            } else {
                 *running.entry(instance.definition).or_default() += 1;
             }
             Ok(ControlFlow::Continue(()))

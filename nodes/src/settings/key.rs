@@ -2,6 +2,7 @@
 
 use super::kind::Kind;
 use cloudlysis_core::placement::PARTITION_MAX;
+use cloudlysis_core::runner::HAPPENED_MAX;
 use cloudlysis_core::saga::HandOver;
 use std::fmt;
 
@@ -201,7 +202,7 @@ AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Li
     EffectsCircuitPauseMs = "effects.circuit_pause_ms", RUNNER, number(PAUSE_MS), "1000", "How long it is left alone at first; at most `effects.circuit_pause_ms_max`.";
     // The longest that an upstream which is back goes unnoticed.
     EffectsCircuitPauseMsMax = "effects.circuit_pause_ms_max", RUNNER, number(PAUSE_MS), "30000", "How long it is left alone at most.";
-    ScheduleFiredMax = "schedule.fired_max", RUNNER, number((1, 10_000)), "256", "Timers that fire in one step.";
+    ScheduleFiredMax = "schedule.fired_max", RUNNER, number((1, HAPPENED_MAX as u64)), "256", "Timers that fire in one step.";
     ScheduleLookMsMax = "schedule.look_ms_max", RUNNER, number((10, 60_000)), "1000", "How often the wall clock is looked at while a timer is pending.";
 }
 

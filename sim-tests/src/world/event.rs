@@ -119,6 +119,13 @@ pub enum Event {
     Turn(NodeId),
     /// A node's process starts.
     NodeStarted(NodeId),
+    /// A process that has reported its drain ends.
+    DrainedEnded {
+        /// Which.
+        node: NodeId,
+        /// Which life of it.
+        life: u64,
+    },
     /// Tenants get another place.
     Placing(Placing),
     /// A node reaches the broker again.

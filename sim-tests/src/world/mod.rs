@@ -373,6 +373,7 @@ impl World {
                 self.turn::<Runner>(id, cause)
             }
             Event::NodeStarted(id) => self.on_node_started(id),
+            Event::DrainedEnded { node, life } => self.on_drained_ended(node, life),
             Event::Reconnected { node, connection } => {
                 self.on_reconnected(node, connection);
                 Ok(())

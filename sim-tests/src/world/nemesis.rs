@@ -230,7 +230,8 @@ impl World {
     /// Faults end: whatever is away comes back.
     pub(super) fn on_healed(&mut self) -> Result<(), Violation> {
         self.calm_down();
-        self.healed_at = Some(self.now_ns);
+        let ahead_ms = self.nodes.runners().map(|node| node.wall_ahead_ms_max).max().unwrap_or(0);
+        self.healed_at = Some(self.now_ns + ahead_ms * MS);
         self.on_broker_started()?;
         self.after(MS, Event::Looked);
         Ok(())

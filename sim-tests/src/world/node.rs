@@ -87,10 +87,14 @@ pub struct Node<M: Machine> {
     pub turn_at: Option<u64>,
     /// Whether somebody asked it to drain.
     pub draining: bool,
+    /// Whether it has reported that drain.
+    pub drained: bool,
     /// Facts that it is still to be told before it is told to drain.
     pub before_stop: Option<usize>,
     /// How far its wall clock is off, in milliseconds.
     pub wall_offset_ms: i64,
+    /// How far it ever was ahead, in milliseconds: timers may be due as much later when it is put right.
+    pub wall_ahead_ms_max: u64,
     /// Marks of its earlier lives.
     pub marks: MarkCounts,
     /// Turns in a row that did nothing.
@@ -143,8 +147,10 @@ where
             connected: false,
             turn_at: None,
             draining: false,
+            drained: false,
             before_stop: None,
             wall_offset_ms: 0,
+            wall_ahead_ms_max: 0,
             marks: MarkCounts::default(),
             idle_turns: 0,
             idle_since_ns: 0,
@@ -160,7 +166,7 @@ where
     /// When the machine cannot be recovered.
     pub fn start(&mut self, now_ns: u64) -> Result<(), Halt> {
         let clock = Clock::started(now_ns, self.wall_offset_ms);
-        self.draining = false;
+        (self.draining, self.drained) = (false, false);
         let driver = Driver::recover(self.config.clone(), &mut self.store, self.checks, self.quirks)?;
         self.store.take_changes();
         self.life = Some(Life { driver, clock });

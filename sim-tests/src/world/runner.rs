@@ -7,6 +7,7 @@ use super::{Nodes, World};
 use crate::app::{next_edition, shop};
 use crate::oracles::Violation;
 use crate::plan::{PARKED_MAX, Plan};
+use cloudlysis_core::Invariant;
 use cloudlysis_core::gate::Effect as GateEffect;
 use cloudlysis_core::outbox;
 use cloudlysis_core::placement::Tenants;
@@ -126,6 +127,10 @@ impl Shell for Runner {
                 let position = Source::ALL.iter().position(|own| *own == source);
                 let gate = position.and_then(|at| u8::try_from(at).ok()).unwrap_or(u8::MAX);
                 world.perform_gate(id, gate, effect)
+            }
+            Effect::Outbox(effect) if world.nodes.runner_of(id).drained => {
+                let detail = format!("{id} has reported its drain, and then asks for {effect:?}");
+                Err(Violation::new(Invariant::Drn5, detail))
             }
             Effect::Outbox(effect) => {
                 world.leave(id, effect);

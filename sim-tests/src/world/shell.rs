@@ -25,6 +25,8 @@ const IDLE_NS: u64 = 100 * MS;
 const RECOVER_PAUSE_NS: u64 = 1_000 * MS;
 /// A process is started again after this long, at least and at most.
 const RESTART_NS: (u64, u64) = (MS, 3_000 * MS);
+/// How long a process stays that has reported its drain.
+const DRAINED_NS: (u64, u64) = (MS, 30_000 * MS);
 
 /// What the world must know about a kind of node.
 pub(super) trait Shell: Machine<Input: Debug, Effect: Debug, Config: Clone> {
@@ -375,7 +377,7 @@ impl World {
         }
     }
 
-    /// INV-DRN-2 at the moment a drain is reported; then the process ends.
+    /// INV-DRN-2 at the moment a drain is reported; then the process ends, at once or while INV-DRN-5 is looked at.
     pub(super) fn on_drained<M: Shell>(&mut self, id: NodeId, report: Report) -> Result<(), Violation> {
         let node = M::node(&mut self.nodes, id);
         let in_flight = node.life.as_ref().map_or(0, |life| life.driver.machine().in_flight());
@@ -383,7 +385,20 @@ impl World {
             let detail = format!("{id} drained clean with {in_flight} requests in flight");
             return Err(Violation::new(Invariant::Drn2, detail));
         }
-        self.end_process(id)
+        let life = node.deaths;
+        if !id.is_runner() || self.dice.faults.one_in(2) {
+            return self.end_process(id);
+        }
+        M::node(&mut self.nodes, id).drained = true;
+        let (shortest, longest) = DRAINED_NS;
+        let stays = self.dice.faults.within(shortest, longest);
+        self.after(stays, Event::DrainedEnded { node: id, life });
+        Ok(())
+    }
+
+    pub(super) fn on_drained_ended(&mut self, id: NodeId, life: u64) -> Result<(), Violation> {
+        let node = self.nodes.runner_of(id);
+        if node.drained && node.life.is_some() && node.deaths == life { self.end_process(id) } else { Ok(()) }
     }
 
     pub(super) fn jump_clock(&mut self, id: NodeId, by_ms: i64) {
@@ -393,6 +408,8 @@ impl World {
     fn jump<M: Shell>(&mut self, id: NodeId, by_ms: i64) {
         let node = M::node(&mut self.nodes, id);
         node.wall_offset_ms += by_ms;
+        let ahead_ms = u64::try_from(node.wall_offset_ms).unwrap_or(0);
+        node.wall_ahead_ms_max = node.wall_ahead_ms_max.max(ahead_ms);
         if let Some(life) = &mut node.life {
             life.clock.jump(by_ms);
         }

@@ -42,6 +42,7 @@ pub(crate) const EXAM: Exam = &[
     (Quirk::SagaReplayForgets, replay::what_has_ended_does_not_begin_again_when_it_is_forgotten),
     (Quirk::SagaReplayOvertakes, replay::what_is_held_back_stays_so),
     (Quirk::DrainCallsOn, occurrence::a_stopped_runner_begins_no_call),
+    (Quirk::DrainSendsOn, occurrence::nothing_leaves_after_the_report_of_a_drain),
     (Quirk::EffectNeverHeld, occurrence::no_effect_is_called_before_the_streams_are_known_to_be_ours),
     (Quirk::RetentionForgetsEffect, retention::what_has_ended_is_kept_so_long_and_no_longer),
 ];

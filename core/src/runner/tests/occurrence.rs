@@ -124,6 +124,21 @@ pub(super) fn a_stopped_runner_begins_no_call() {
     assert_eq!(world.outside.of("acme/o-1"), ["charge_card"], "the next life does");
 }
 
+#[test]
+pub(super) fn nothing_leaves_after_the_report_of_a_drain() {
+    let mut world = not_bound(&["adds"], HandOver::Commit);
+    world.outside.is_mute = true;
+    world.run();
+    world.wait(10_000);
+    assert!(world.bench.machine().outbox().depth() > 0, "it waits to be tried again");
+    let mut asked = world.bench.turn([Input::Stopped { deadline_ms: 1 }]);
+    asked.extend(world.bench.advance(1));
+    let reported = asked.iter().position(|own| matches!(own, Effect::Drained(_))).expect("a report");
+    asked.extend(world.bench.advance(120_000));
+    let left = asked.split_off(reported).into_iter().find(|own| matches!(own, Effect::Outbox(_)));
+    assert_eq!(left, None, "INV-DRN-5");
+}
+
 /// Nobody would ever end it otherwise.
 #[test]
 fn a_schedule_whose_dead_letter_is_dropped_goes_on() {

@@ -9,7 +9,7 @@ use crate::marks::Mark;
 use crate::outbox;
 use crate::outcome::Outcome;
 use crate::runner::Effect;
-use crate::runner::route::HAPPENED_MAX;
+use crate::runner::HAPPENED_MAX;
 use crate::saga::HandOver;
 use crate::wire::answer::PublishRefused;
 use crate::wire::envelope::EffectCommand;
