@@ -13,6 +13,8 @@
 //! | [`oracles`] | what must hold, told apart from the machines that must hold it |
 //! | [`trace`] | what happened and why; its hash says whether two runs were the same |
 //! | [`run`] | one seed to its verdict, many on all cores, and the story of a failure |
+//! | [`script`] | scenarios as text: what is done to a world, and what must come of it |
+//! | [`shrink`] | a failing world made smaller, as a script |
 //! | [`mutants`] | every planted fault, with the oracle that must catch it |
 //! | [`grid`] | disasters, and how each kind of node came through them |
 //! | [`crashes`] | where processes died, and what that left behind |
@@ -38,5 +40,7 @@ pub mod oracles;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod script;
+pub mod shrink;
 pub mod trace;
 pub mod world;

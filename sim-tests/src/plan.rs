@@ -4,6 +4,7 @@
 //! extremes, and rates come in three modes. Without that, uniform noise never makes an outage.
 
 use crate::world::disaster::Disaster;
+use crate::world::scripted::Act;
 use cloudlysis_core::Checks;
 use cloudlysis_core::quirks::Quirks;
 use cloudlysis_core::saga::HandOver;
@@ -12,6 +13,7 @@ use cloudlysis_core::{aggregate, effect, gate, outbox, schedule};
 use cloudlysis_io_sim::network::Delays;
 use cloudlysis_io_sim::outside::Keys;
 use cloudlysis_io_sim::rng::Rng;
+use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 /// Which fault families may be on.
@@ -176,6 +178,26 @@ pub struct Faults {
     pub broker_clock: OneIn,
 }
 
+/// Which of the faults that the dice throw happen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Strikes {
+    /// All of them.
+    All,
+    /// These, by their number in the run, from one.
+    Only(BTreeSet<u64>),
+}
+
+impl Strikes {
+    /// Whether the fault of this number happens.
+    #[must_use]
+    pub fn has(&self, number: u64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(some) => some.contains(&number),
+        }
+    }
+}
+
 /// What kind of run it is.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -229,6 +251,10 @@ pub struct Plan {
     pub placement: bool,
     /// The disaster, and the stream that it happens to.
     pub disaster: Option<(Disaster, PlatformStream)>,
+    /// Which of the faults that the dice throw happen.
+    pub strikes: Strikes,
+    /// What is done beside them, and when in milliseconds.
+    pub acts: Vec<(u64, Act)>,
     /// How often what a node holds is compared with its disk.
     pub checks: Checks,
     /// The fault that is planted, if any.
@@ -344,6 +370,8 @@ impl Plan {
             deploys: disaster.is_none() && (scenario == Scenario::Operators || rng.fork("deploys").one_in(2)),
             placement: disaster.is_none() && rng.fork("placement").one_in(3),
             disaster,
+            strikes: Strikes::All,
+            acts: Vec::new(),
             checks: if rng.fork("checks").one_in(8) { Checks::EveryTurn } else { CHECKS_RARE },
             quirks,
         }

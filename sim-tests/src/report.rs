@@ -3,6 +3,7 @@
 use crate::grid::Grid;
 use crate::mutants::{self, Hunt, MUTANTS, Mutant};
 use crate::run::{self, Job, Verdict};
+use crate::shrink::Shrunk;
 use crate::trace::Keep;
 use crate::world::Stats;
 use cloudlysis_core::{Invariant, Mark, MarkCounts};
@@ -183,6 +184,16 @@ pub fn meta(out: &mut impl Write, jobs: &[Job]) -> io::Result<Vec<Job>> {
         differing.len()
     )?;
     Ok(differing)
+}
+
+/// Says how a failing world was made smaller.
+///
+/// # Errors
+/// When nobody can be told.
+pub fn shrunk(out: &mut impl Write, shrunk: &Shrunk) -> io::Result<()> {
+    let Shrunk { failure, faults: (before, after), runs, is_smallest, .. } = shrunk;
+    writeln!(out, "{failure}\nof {before} faults {after} are left, after {runs} runs")?;
+    if *is_smallest { Ok(()) } else { writeln!(out, "the time was over: there may be something smaller") }
 }
 
 /// Plants every fault. Returns those that no oracle named for them caught.

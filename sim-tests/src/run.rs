@@ -80,12 +80,19 @@ impl Job {
     /// The command that runs exactly this again.
     #[must_use]
     pub fn replay_command(&self) -> String {
+        format!("cargo run -p sim-tests --bin sim -- replay {}", self.arguments())
+    }
+
+    /// The command that looks for less that fails the same way, and writes it down as a script.
+    #[must_use]
+    pub fn shrink_command(&self) -> String {
+        format!("cargo run --release -p sim-tests --bin sim -- shrink {}", self.arguments())
+    }
+
+    fn arguments(&self) -> String {
         let Self { seed, scenario, quirk } = self;
         let quirk = quirk.map(|quirk| format!(" --quirk {quirk:?}")).unwrap_or_default();
-        format!(
-            "cargo run -p sim-tests --bin sim -- replay --scenario {} --seed {seed}{quirk}",
-            scenario.name()
-        )
+        format!("--scenario {} --seed {seed}{quirk}", scenario.name())
     }
 
     /// Runs it; the world is returned as it was at the end, unless it panicked.
@@ -96,16 +103,7 @@ impl Job {
             // Whoever reads what happened wants the turn that broke it.
             plan.checks = Checks::EveryTurn;
         }
-        let ran = catch_unwind(AssertUnwindSafe(|| {
-            let mut world = World::new(plan, keep)?;
-            let failure = world.run().err();
-            Ok::<_, Violation>((world, failure))
-        }));
-        let (world, failure) = match ran {
-            Ok(Ok((world, failure))) => (Some(world), failure.map(Failure::Violation)),
-            Ok(Err(violation)) => (None, Some(Failure::Violation(violation))),
-            Err(panic) => (None, Some(Failure::Panicked(message(panic.as_ref())))),
-        };
+        let (failure, world) = run_plan(plan, keep);
         let verdict = Verdict {
             job: self,
             failure,
@@ -116,6 +114,20 @@ impl Job {
             hash: world.as_ref().map_or(0, |world| world.trace().hash()),
         };
         (verdict, world)
+    }
+}
+
+/// Runs a plan; the world is returned as it was at the end, unless it panicked.
+pub(crate) fn run_plan(plan: Plan, keep: Keep) -> (Option<Failure>, Option<World>) {
+    let ran = catch_unwind(AssertUnwindSafe(|| {
+        let mut world = World::new(plan, keep)?;
+        let failure = world.run().err();
+        Ok::<_, Violation>((world, failure))
+    }));
+    match ran {
+        Ok(Ok((world, failure))) => (failure.map(Failure::Violation), Some(world)),
+        Ok(Err(violation)) => (Some(Failure::Violation(violation)), None),
+        Err(panic) => (Some(Failure::Panicked(message(panic.as_ref()))), None),
     }
 }
 
@@ -192,6 +204,7 @@ pub fn story(job: Job, causes_max: usize) -> String {
     }
     line(&failure.to_string());
     line("");
+    line(&job.shrink_command());
     out.push_str(&job.replay_command());
     out
 }

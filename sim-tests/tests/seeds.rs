@@ -28,28 +28,6 @@ fn everything_holds_in_every_scenario() {
     hold(&jobs(first_seed(), seeds(), &Scenario::CONTRACT, None));
 }
 
-/// Worlds that failed once.
-const FOUND: [(Scenario, u64, &str); 2] = [
-    (
-        Scenario::Everything,
-        205_529_722_039_349,
-        "a machine built anew heard that the connection was lost, and not that it was back",
-    ),
-    (
-        Scenario::Everything,
-        20_171,
-        "a lane was let go before the entries before it were read: those were passed over, or it was read again",
-    ),
-];
-
-#[test]
-fn what_failed_once_holds() {
-    for (scenario, seed, what) in FOUND {
-        let summary = report::run(&mut io::stdout(), &jobs(seed, 1, &[scenario], None));
-        assert!(summary.expect("standard output").failed.is_empty(), "{what}");
-    }
-}
-
 #[test]
 fn disasters_are_noticed() {
     hold(&jobs(first_seed(), seeds() / 7, &[Scenario::Disaster], None));

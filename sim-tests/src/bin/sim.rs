@@ -6,6 +6,8 @@
 //! sim grid [--seeds N]                  disaster x machine: detected, halted, quarantined; never silent, or it fails
 //! sim meta [--seeds N]                  every seed twice: the same hash of everything that happened, or it fails
 //! sim crashes [--seeds N]               where processes died, and what that left: machine × crash point × outcome
+//! sim script FILE...                     scenarios from text files: each holds, and shows the planted fault that it names
+//! sim shrink --scenario NAME --seed S [--quirk FAULT] [--emit FILE]     the same failure with as little as possible, as a script
 //! sim mutants [--only FAULT]            every planted fault: caught by its own oracle within its budget, or it fails
 //! ```
 
@@ -15,8 +17,13 @@ use sim_tests::grid;
 use sim_tests::plan::Scenario;
 use sim_tests::report::{self, Lines};
 use sim_tests::run::{Job, jobs};
-use std::io;
+use sim_tests::script::Script;
+use sim_tests::shrink::shrink;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Crashes, cuts and redelivers in a world of its own until something breaks.
 #[derive(Parser)]
@@ -65,6 +72,26 @@ enum Command {
         seeds: Seeds,
         #[command(flatten)]
         kind: Kind,
+    },
+    /// Runs scripts.
+    Script {
+        /// The files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Makes a failing run smaller.
+    Shrink {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        #[command(flatten)]
+        kind: Kind,
+        /// How long to look for something smaller, in seconds.
+        #[arg(long, default_value_t = 60)]
+        budget_s: u64,
+        /// Where the script goes; to standard output without.
+        #[arg(long)]
+        emit: Option<PathBuf>,
     },
     /// Plants every fault and looks who catches it.
     Mutants {
@@ -132,6 +159,19 @@ fn quirk(name: &str) -> Result<Quirk, String> {
     found.copied().ok_or_else(|| "`sim mutants` lists them".to_owned())
 }
 
+fn scripts(out: &mut impl Write, files: &[PathBuf]) -> io::Result<bool> {
+    let mut holds = true;
+    for file in files {
+        let checked = match Script::parse(&fs::read_to_string(file)?) {
+            Ok(script) => script.check(),
+            Err(wrong) => Err(wrong.to_string()),
+        };
+        holds &= checked.is_ok();
+        writeln!(out, "{}: {}", file.display(), checked.err().as_deref().unwrap_or("holds"))?;
+    }
+    Ok(holds)
+}
+
 fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout();
     let holds = match Arguments::parse().command {
@@ -154,6 +194,20 @@ fn main() -> io::Result<ExitCode> {
         Command::Meta { seeds: Seeds { seed, seeds }, kind } => {
             let jobs = jobs(seed, seeds, &kind.scenarios(), kind.quirk);
             report::meta(&mut out, &jobs)?.is_empty()
+        }
+        Command::Script { files } => scripts(&mut out, &files)?,
+        Command::Shrink { seed, kind: Kind { scenario, quirk, .. }, budget_s, emit } => {
+            let script = Script::of_seed(scenario.unwrap_or(Scenario::Everything), seed);
+            let Some(shrunk) = shrink(script, quirk, Duration::from_secs(budget_s)) else {
+                writeln!(out, "it does not fail")?;
+                return Ok(ExitCode::FAILURE);
+            };
+            report::shrunk(&mut io::stderr(), &shrunk)?;
+            match emit {
+                Some(file) => fs::write(file, shrunk.script.to_string())?,
+                None => write!(out, "{}", shrunk.script)?,
+            }
+            true
         }
         Command::Mutants { seed, only } => report::mutants(&mut out, seed, only.as_deref())?.is_empty(),
     };

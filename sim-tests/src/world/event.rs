@@ -2,6 +2,7 @@
 
 use crate::world::clients::Step;
 use crate::world::placement::Placing;
+use crate::world::scripted::Act;
 use cloudlysis_core::Outcome;
 use cloudlysis_core::Token;
 use cloudlysis_core::aggregate::Reply;
@@ -126,6 +127,8 @@ pub enum Event {
         /// Which life of it.
         life: u64,
     },
+    /// A script has something happen.
+    Scripted(Act),
     /// Tenants get another place.
     Placing(Placing),
     /// A node reaches the broker again.

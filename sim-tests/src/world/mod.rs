@@ -26,6 +26,7 @@ mod placement;
 pub mod projection;
 pub mod runbook;
 pub mod runner;
+pub mod scripted;
 pub mod settled;
 pub mod shell;
 pub mod stranger;
@@ -51,7 +52,7 @@ use cloudlysis_io_sim::replicas::Replicas;
 use cloudlysis_io_sim::rng::Rng;
 use disaster::{Calamity, Stage};
 use event::{Caller, Event, NodeId};
-use node::Node;
+use node::{Fate, Node};
 use operators::Operators;
 use placement::Placed;
 use runbook::Aftermath;
@@ -232,6 +233,8 @@ pub struct World {
     /// Nodes that stopped for good, and why.
     halted: BTreeMap<NodeId, String>,
     power_lost: bool,
+    /// How the next turn of a node ends, if a script says so.
+    fates: BTreeMap<NodeId, Fate>,
     /// Messages that a disaster made up.
     ghosts: u64,
     healed_at: Option<u64>,
@@ -306,6 +309,7 @@ impl World {
             held: BTreeMap::new(),
             halted: BTreeMap::new(),
             power_lost: false,
+            fates: BTreeMap::new(),
             ghosts: 0,
             healed_at: None,
             ended: false,
@@ -324,6 +328,7 @@ impl World {
         world.begin_clerks();
         world.begin_stranger();
         world.begin_placement();
+        world.begin_script();
         Ok(world)
     }
 
@@ -428,6 +433,7 @@ impl World {
                 self.on_amended();
                 Ok(())
             }
+            Event::Scripted(act) => self.on_scripted(act),
             Event::Placing(placing) => {
                 self.on_placing(placing);
                 Ok(())
@@ -450,13 +456,6 @@ impl World {
         let id = self.next_event;
         self.next_event += 1;
         self.queue.insert((at_ns, id), Scheduled { cause: self.current, event });
-    }
-
-    /// Whether a fault happens now; faults end for good when the world heals.
-    fn strikes(&mut self, one_in: u64) -> bool {
-        let strikes = self.dice.faults.one_in(one_in);
-        self.stats.faults += u64::from(strikes);
-        strikes
     }
 
     fn note(&mut self, text: impl FnOnce() -> String) {

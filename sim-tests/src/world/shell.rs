@@ -73,7 +73,7 @@ impl World {
         }
         node.turn_at = None;
         let (inputs, was_draining) = node.take_inputs(batch);
-        let fate = self.draw_fate();
+        let fate = self.fates.remove(&id).unwrap_or_else(|| self.draw_fate());
         self.stats.turns += 1;
         let event = self.current;
         self.trace.event(event, cause, now_ns, || format!("{id}: turn {fate:?} {inputs:?}"));
