@@ -6,7 +6,7 @@ use crate::proto::command::command_service_client::CommandServiceClient;
 use crate::proto::command::submit_response::Outcome as WireOutcome;
 use crate::proto::command::{self as wire, SubmitRequest};
 use crate::telemetry::unsettled::Unsettled;
-use crate::telemetry::{self, attention, traces};
+use crate::telemetry::{self, attention, carried, traces};
 use cloudlysis_core::drain::Report;
 use cloudlysis_core::effect::{self, NotSent};
 use cloudlysis_core::manifest::{App, BuiltinRequest, EffectRequest};
@@ -263,7 +263,10 @@ impl RunnerEdge {
                 traces::called(&span, &outcome);
                 return self.report_now(returned(token, outcome));
             }
-            other @ (EffectRequest::Http(_) | EffectRequest::Nats(_) | EffectRequest::Builtin(_)) => other,
+            mut other @ (EffectRequest::Http(_) | EffectRequest::Nats(_) | EffectRequest::Builtin(_)) => {
+                carried::take_along(&span, context.as_ref(), &mut other);
+                other
+            }
         };
         let application = self.targets.application.borrow().clone();
         let work = async move {

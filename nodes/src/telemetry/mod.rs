@@ -5,6 +5,7 @@
 //! the log's filter lets these through.
 
 pub(crate) mod attention;
+pub(crate) mod carried;
 pub mod catalogue;
 #[cfg_attr(not(feature = "otlp"), path = "otlp_absent.rs")]
 mod otlp;

@@ -7,6 +7,8 @@ use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+/// Of whoever orders.
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const APP: &str = "
 app: shop
 vars: { services: \"http://127.0.0.1:1\", services_host: \"127.0.0.1:1\" }
@@ -52,7 +54,7 @@ async fn effects_ask_services(world: World, hand_over: &str) {
     let app = app.to_str().expect("a path that is text");
     let mut node = world.start_dev_of(app, "data", &["--hand-over", hand_over]).await;
     node.ready().await;
-    let shop = node.shop();
+    let shop = node.shop().traced(TRACE);
     shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
     shop.accepted(&Command::place("acme", "o-1")).await;
     // Nobody listens yet: nobody got it, so it is asked again.
@@ -75,6 +77,11 @@ async fn effects_ask_services(world: World, hand_over: &str) {
     );
     let tenant = first.headers.as_ref().and_then(|headers| headers.get("x-tenant-id"));
     assert_eq!(tenant.map(|tenant| tenant.as_str()), Some("acme"));
+    let trace = first.headers.as_ref().and_then(|headers| headers.get("traceparent"));
+    assert!(
+        trace.is_some_and(|trace| trace.as_str().contains(TRACE)),
+        "the service goes on with it: {trace:?}"
+    );
     let answer = async |message: &Message, code: Option<&str>, body: &str| {
         let reply = message.reply.clone().expect("a reply subject");
         let mut headers = HeaderMap::new();

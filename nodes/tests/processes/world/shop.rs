@@ -92,13 +92,24 @@ impl Command {
 pub(crate) struct Shop {
     client: reqwest::Client,
     address: Address,
+    traceparent: Option<String>,
 }
 
 impl Shop {
+    /// One that asks at this URL.
+    pub(crate) fn of(url: String) -> Self {
+        Self::at(Address::new(url))
+    }
+
     pub(super) fn at(address: Address) -> Self {
         // Longer than the gateway's own deadlines.
         let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(45)).build();
-        Self { client: client.expect("a client"), address }
+        Self { client: client.expect("a client"), address, traceparent: None }
+    }
+
+    /// What is asked for from now on is part of this trace.
+    pub(crate) fn traced(self, trace_id: &str) -> Self {
+        Self { traceparent: Some(format!("00-{trace_id}-00f067aa0ba902b7-01")), ..self }
     }
 
     /// A plain GET: status and body.
@@ -125,6 +136,9 @@ impl Shop {
     async fn send(&self, tenant: &str, mut request: reqwest::RequestBuilder) -> Result<Answer, String> {
         if !tenant.is_empty() {
             request = request.header("x-tenant-id", tenant);
+        }
+        if let Some(traceparent) = &self.traceparent {
+            request = request.header("traceparent", traceparent);
         }
         let response = request.send().await.map_err(|error| format!("{error:?}"))?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
