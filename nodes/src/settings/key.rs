@@ -134,7 +134,7 @@ keys! {
 AllowUnauthenticated = "allow_unauthenticated", OPEN, Kind::Switch, "false", "Listen on an address that others can reach, although commands and queries are not authenticated.";
     AdminTokenFile = "admin.token_file", OWNERS, Kind::File, "", "The file with the token that `/admin` asks for; needed to listen on an address that others can reach.";
     AdminToken = "admin.token", OWNERS, Kind::Secret, "", "The token itself, for an environment that has secrets as variables.";
-    Broker = "broker", OWNERS, Kind::Broker, "nats://127.0.0.1:4222", "The NATS server, with JetStream enabled; nats://user:password@host or nats://token@host to one that asks who calls.";
+    Broker = "broker", OWNERS, Kind::Broker, "nats://127.0.0.1:4222", "The NATS server, with JetStream enabled; nats://user:password@host or nats://token@host to one that asks who calls. In the environment `NATS_URL` behind the node's prefix means it too.";
     BrokerCredentials = "broker_credentials", OWNERS, Kind::File, "", "The file with the JWT and the seed that the NATS server asks for, as `nsc` makes it.";
     Data = "data", OWNERS, Kind::Text, ".cloudlysis", "Where the node keeps its state.";
     Bootstrap = "bootstrap", OWNERS, Kind::Switch, "false", "Create missing streams.";

@@ -1,6 +1,6 @@
 //! Where settings come from, one layer over the other: defaults, a file, the environment, the command line.
 
-use super::fault::SettingsError;
+use super::fault::{Fault, SettingsError};
 use super::key::{Key, NodeKind};
 use cloudlysis_core::manifest::yaml;
 use cloudlysis_io_nats::address::Address;
@@ -28,6 +28,9 @@ const STRANGERS: [&str; 11] = [
     "RUNNER_WORKSPACE",
     "RUNNER_PERFLOG",
 ];
+
+/// The address of the broker, as it is called where several programs are told of one NATS.
+const NATS_URL: &str = "NATS_URL";
 
 /// Where a value comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -177,15 +180,31 @@ fn meant(name: &str, text: &str) -> Value {
     read.unwrap_or_else(|| Value::from(text))
 }
 
+/// The variables that say where the broker is: one, or two that might not agree.
+fn names_of_broker(node: NodeKind, env: &[(String, String)]) -> Vec<String> {
+    let names = [Key::Broker.variable(node), format!("{}{NATS_URL}", node.prefix())];
+    names.into_iter().filter(|name| env.iter().any(|(variable, _)| variable == name)).collect()
+}
+
 /// Lays the layers over each other.
 pub(super) fn merged(node: NodeKind, said: &Said) -> Result<Vec<Given>, SettingsError> {
     let own = Key::ALL.iter().filter(|key| key.is_of(node));
     let defaults = own.map(|key| (key.name().to_owned(), meant(key.name(), key.default())));
     let env = said.env.iter().filter(|(variable, _)| is_ours(variable, node)).map(|(variable, text)| {
-        let name = variable[node.prefix().len()..].replace("__", ".").to_lowercase();
+        let name = match &variable[node.prefix().len()..] {
+            NATS_URL => Key::Broker.name().to_owned(),
+            rest => rest.replace("__", ".").to_lowercase(),
+        };
         let value = meant(&name, text);
         (name, value)
     });
+    let names_of_broker = names_of_broker(node, &said.env);
+    if let [_, second] = &names_of_broker[..] {
+        let (name, origin) = (Key::Broker.name(), Origin::Env(second.clone()));
+        let rule = format!("left out, for {} says it", names_of_broker[0]);
+        let fault = Fault::Together { name, value: Value::from("***"), origin, rule };
+        return Err(SettingsError::Faults(vec![fault]));
+    }
     let flags = said.flags.iter().map(|(name, text)| (name.clone(), meant(name, text)));
     let layer = |name, values| Layer { metadata: Metadata::named(name), values };
     let mut figment = Figment::from(layer(DEFAULT, defaults.collect()));
@@ -200,7 +219,11 @@ pub(super) fn merged(node: NodeKind, said: &Said) -> Result<Vec<Given>, Settings
     };
     let Tagged::Dict(_, dict) = figment.find_value("").map_err(syntax)? else { return Ok(out) };
     leaves(&dict, "", &mut |name, value| {
-        let origin = origin(&figment, value.tag(), node, &name);
+        let variable = match names_of_broker.first().filter(|_| name == Key::Broker.name()) {
+            Some(variable) => variable.clone(),
+            None => format!("{}{}", node.prefix(), name.replace('.', "__").to_uppercase()),
+        };
+        let origin = origin(&figment, value.tag(), variable);
         let value = serde_json::to_value(value).unwrap_or(Value::Null);
         out.push(Given { name, value, origin });
     });
@@ -219,7 +242,7 @@ fn leaves(dict: &Dict, prefix: &str, visit: &mut impl FnMut(String, &Tagged)) {
     }
 }
 
-fn origin(figment: &Figment, tag: Tag, node: NodeKind, name: &str) -> Origin {
+fn origin(figment: &Figment, tag: Tag, variable: String) -> Origin {
     let metadata = figment.get_metadata(tag);
     match metadata.map(|metadata| metadata.name.as_ref()) {
         Some(FILE) => {
@@ -227,7 +250,7 @@ fn origin(figment: &Figment, tag: Tag, node: NodeKind, name: &str) -> Origin {
                 metadata.and_then(|metadata| metadata.source.as_ref()).and_then(|from| from.file_path());
             Origin::File(path.unwrap_or(Path::new("")).to_owned())
         }
-        Some(ENV) => Origin::Env(format!("{}{}", node.prefix(), name.replace('.', "__").to_uppercase())),
+        Some(ENV) => Origin::Env(variable),
         Some(FLAG) => Origin::Flag,
         Some(_) | None => Origin::Default,
     }

@@ -379,3 +379,18 @@ fn the_documentation_lists_every_setting_as_it_is() {
         );
     }
 }
+
+#[test]
+fn the_broker_goes_by_another_name_in_the_environment() {
+    let url = ("RUNNER_NATS_URL", "nats://broker.example:4222");
+    let settings = Settings::load(NodeKind::Runner, &env(&[url])).expect("settings");
+    let (_, value, origin) = settings.all().find(|(key, _, _)| *key == Key::Broker).expect("the broker");
+    assert_eq!((value, origin), (&json!("nats://broker.example:4222"), &Origin::Env(url.0.to_owned())));
+    let both = env(&[url, ("RUNNER_BROKER", "nats://user:password@other.example:4222")]);
+    assert_eq!(
+        faults(NodeKind::Runner, &both),
+        ["setting `broker` is \"***\" (env:RUNNER_NATS_URL); it must be left out, for RUNNER_BROKER says it"]
+    );
+    let gateway = env(&[("GATEWAY_NATS_URL", url.1)]);
+    assert!(faults(NodeKind::Gateway, &gateway)[0].contains("no setting `broker` (env:GATEWAY_NATS_URL)"));
+}
