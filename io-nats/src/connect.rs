@@ -4,7 +4,9 @@
 //! watch channel: nodes are not ready while it is away, and nothing is sent into a connection that is not there.
 
 use crate::address::Address;
+use crate::clock::Clock;
 use crate::servers::Servers;
+use cloudlysis_core::Wall;
 use cloudlysis_core::backoff::full_jitter_ms;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -87,8 +89,40 @@ pub enum ConnectError {
 pub struct Connection {
     client: async_nats::Client,
     connected: watch::Receiver<bool>,
+    history: Arc<History>,
+}
+
+/// What became of the connection so far.
+#[derive(Debug)]
+struct History {
     /// How often it came about.
-    connects: Arc<AtomicU64>,
+    connects: AtomicU64,
+    /// Since when it is as it is, in milliseconds since 1970.
+    since_ms: AtomicU64,
+}
+
+/// Writes down that the connection came or went.
+#[derive(Clone, Debug)]
+struct Recorder {
+    state: watch::Sender<bool>,
+    history: Arc<History>,
+}
+
+impl Recorder {
+    fn set(&self, connected: bool) {
+        self.state.send_if_modified(|known| {
+            let changes = *known != connected;
+            if changes {
+                self.history.since_ms.store(wall_ms(), Ordering::Relaxed);
+                *known = connected;
+            }
+            changes
+        });
+    }
+}
+
+fn wall_ms() -> u64 {
+    Clock::default().now().wall.as_ms()
 }
 
 impl Connection {
@@ -109,8 +143,9 @@ impl Connection {
             (None, None) => async_nats::ConnectOptions::new(),
         };
         let (state, connected) = watch::channel(false);
-        let connects = Arc::new(AtomicU64::new(0));
-        let events = (state.clone(), Arc::clone(&connects), url.clone());
+        let history = History { connects: AtomicU64::new(0), since_ms: AtomicU64::new(wall_ms()) };
+        let recorder = Recorder { state, history: Arc::new(history) };
+        let events = (recorder.clone(), url.clone());
         connect = connect
             .name(&name)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -121,8 +156,8 @@ impl Connection {
                 Duration::from_millis(full_jitter_ms(attempt, RECONNECT_MS, RECONNECT_MS_MAX, seed))
             })
             .event_callback(move |event| {
-                let (state, connects, broker) = events.clone();
-                async move { on_event(&event, &state, &connects, &broker) }
+                let (recorder, broker) = events.clone();
+                async move { on_event(&event, &recorder, &broker) }
             });
         if !fail_fast {
             connect = connect.retry_on_initial_connect();
@@ -136,9 +171,9 @@ impl Connection {
         })?;
         // The event that says so is delivered by a task that has not run yet.
         if client.connection_state() == async_nats::connection::State::Connected {
-            state.send_replace(true);
+            recorder.set(true);
         }
-        Ok(Self { client, connected, connects })
+        Ok(Self { client, connected, history: recorder.history })
     }
 
     /// Whether the broker is there now.
@@ -150,7 +185,13 @@ impl Connection {
     /// How often it was lost and came about again.
     #[must_use]
     pub fn reconnects(&self) -> u64 {
-        self.connects.load(Ordering::Relaxed).saturating_sub(1)
+        self.history.connects.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
+    /// Since when it is there, or away.
+    #[must_use]
+    pub fn since(&self) -> Wall {
+        Wall::from_ms(self.history.since_ms.load(Ordering::Relaxed))
     }
 
     /// Follows the state of the connection.
@@ -164,21 +205,21 @@ impl Connection {
     }
 }
 
-fn on_event(event: &async_nats::Event, state: &watch::Sender<bool>, connects: &AtomicU64, broker: &Address) {
+fn on_event(event: &async_nats::Event, recorder: &Recorder, broker: &Address) {
     match event {
         async_nats::Event::Connected => {
             tracing::info!(%broker, "connected to the broker");
-            connects.fetch_add(1, Ordering::Relaxed);
-            state.send_replace(true);
+            recorder.history.connects.fetch_add(1, Ordering::Relaxed);
+            recorder.set(true);
         }
         async_nats::Event::Disconnected => {
             tracing::warn!(%broker, "the broker is away");
-            state.send_replace(false);
+            recorder.set(false);
         }
         // By ourselves: reconnecting never ends.
         async_nats::Event::Closed => {
             tracing::debug!(%broker, "the connection is closed");
-            state.send_replace(false);
+            recorder.set(false);
         }
         async_nats::Event::SlowConsumer(id) => {
             tracing::warn!(subscription = id, "messages dropped by the client: they will be delivered again");

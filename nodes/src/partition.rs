@@ -60,7 +60,7 @@ pub struct Status {
 
 impl Status {
     /// Before its machine is recovered nobody knows whether it takes work: that is no reason to say it does.
-    fn starting() -> Self {
+    pub(crate) fn starting() -> Self {
         Self { not_ready: vec!["starting".to_owned()], halted: None, store_fault: None, drained: None }
     }
 }

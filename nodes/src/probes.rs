@@ -6,7 +6,8 @@
 //! | `/ready` | it takes work | it does not; `reasons` say why |
 //! | `/metrics`, `/info` | always | – |
 //!
-//! Health does not depend on the broker: its state is in the body. `/livez`, `/readyz` and `/healthz` are aliases.
+//! Both bodies have `storage` (`writable`, `failing`, or `none` of its own), `nats` (`connected` and `since` when, or `null` at
+//! a node without a broker), `uptime_s` and `version`. Health does not depend on the broker. `/livez`, `/readyz` and `/healthz` are aliases.
 
 use crate::partition::Status;
 use crate::telemetry;
@@ -40,6 +41,26 @@ struct Inner {
 impl Inner {
     fn is_connected(&self) -> bool {
         self.broker.as_ref().is_none_or(Connection::is_connected)
+    }
+
+    /// What `/health` and `/ready` both say.
+    fn state(&self) -> Value {
+        let refuses = |status: &watch::Receiver<Status>| status.borrow().store_fault.is_some();
+        let storage = match &self.partitions[..] {
+            [] => "none",
+            some if some.iter().any(|(_, status)| refuses(status)) => "failing",
+            _ => "writable",
+        };
+        let nats = self
+            .broker
+            .as_ref()
+            .map(|broker| json!({ "connected": broker.is_connected(), "since": broker.since().rfc3339() }));
+        json!({
+            "storage": storage,
+            "nats": nats,
+            "uptime_s": self.started.elapsed().as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
+        })
     }
 }
 
@@ -125,24 +146,18 @@ async fn health(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
         })
         .collect();
     let status = if faults.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
-        "status": if faults.is_empty() { "ok" } else { "failing" },
-        "faults": faults,
-        "nats": { "connected": inner.is_connected() },
-        "uptime_s": inner.started.elapsed().as_secs(),
-        "version": env!("CARGO_PKG_VERSION"),
-    });
+    let mut body = inner.state();
+    body["status"] = if faults.is_empty() { "ok" } else { "failing" }.into();
+    body["faults"] = faults.into();
     (status, Json(body))
 }
 
 async fn ready(State(probes): State<Probes>) -> (StatusCode, Json<Value>) {
     let reasons = probes.not_ready();
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = json!({
-        "ready": reasons.is_empty(),
-        "reasons": reasons,
-        "nats": { "connected": probes.inner.is_connected() },
-    });
+    let mut body = probes.inner.state();
+    body["ready"] = reasons.is_empty().into();
+    body["reasons"] = reasons.into();
     (status, Json(body))
 }
 

@@ -15,6 +15,7 @@ mod saga;
 mod schedule;
 mod serve;
 mod services;
+mod starting;
 mod stopped;
 mod tenant;
 mod validate;

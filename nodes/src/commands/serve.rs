@@ -2,6 +2,7 @@
 
 use super::embedded;
 use super::node::{self, Common, Node};
+use super::starting::Starting;
 use super::validate::contents;
 use super::{CommandError, say};
 use crate::admin::reload::Read;
@@ -105,21 +106,21 @@ async fn serve_partition(
         seed: u64::from(std::process::id()),
     })
     .await?;
-    let broker = Broker::new(connection.clone());
+    let mut signals = Signals::listen().map_err(|source| CommandError::System { what: "signals", source })?;
+    let (starting, listener) = Starting::answer(name, listener, (address, &openness), &connection, &metrics)?;
     let has_history = node::has_history(&store);
-    agree_on_streams(&connection, &broker, &settings, has_history).await?;
+    let agreed = tokio::select! {
+        agreed = agree(&connection, &settings, has_history, has_history && !node::is_placed(&store)) => agreed?,
+        () = signals.requested() => return Ok(()),
+    };
+    let (broker, placed) = agreed;
     let secrets =
         if settings.node() == NodeKind::Runner { secrets_of(&settings) } else { Secrets::new(None) };
     let (folder, vars) = (flags.application.app_dir.clone(), flags.application.overrides());
     let read: Read = Arc::new(move || application::load(&folder, &vars));
-    let placed = match settings.node() {
-        NodeKind::Projection | NodeKind::Runner => {
-            Placed::find(&settings, &broker, has_history && !node::is_placed(&store)).await?
-        }
-        NodeKind::Aggregate | NodeKind::Gateway => Placed::all(),
-    };
     let common = Common { app: Arc::clone(app), broker, settings, secrets, read: Some(read), placed };
     let node = start(&common, store)?;
+    drop(starting);
     let (stop, stopping) = watch::channel(false);
     let status = node.status.clone();
     let probes = Probes::new(probes::Parts {
@@ -133,7 +134,6 @@ async fn serve_partition(
     let admin = guard.around(node::operated(&[&node], deadline));
     let about = introspection::router(&probes, node.grpc_services).await;
     let router = node.services.clone().merge(admin).merge(probes.router()).merge(about);
-    let mut signals = Signals::listen().map_err(|source| CommandError::System { what: "signals", source })?;
     let server = server::serve(listener, openness.around(address, router), stopping);
     say(&format!("cloudlysis {} {name}   http://{address}   {}", env!("CARGO_PKG_VERSION"), contents(app)));
     signals.requested().await;
@@ -157,6 +157,22 @@ fn openness(settings: &Settings, admin: Option<&Guard>) -> Openness {
         NodeKind::Runner => None,
     };
     Openness { unauthenticated, admin: admin.cloned() }
+}
+
+/// Waits for the broker until the streams are there and the node knows whose work it does.
+async fn agree(
+    connection: &Connection,
+    settings: &Settings,
+    has_history: bool,
+    has_every_tenant: bool,
+) -> Result<(Broker, Placed), CommandError> {
+    let broker = Broker::new(connection.clone());
+    agree_on_streams(connection, &broker, settings, has_history).await?;
+    let placed = match settings.node() {
+        NodeKind::Projection | NodeKind::Runner => Placed::find(settings, &broker, has_every_tenant).await?,
+        NodeKind::Aggregate | NodeKind::Gateway => Placed::all(),
+    };
+    Ok((broker, placed))
 }
 
 /// Waits for the broker, then creates what may be created and validates what is there.

@@ -2,7 +2,9 @@
 
 use crate::audit::Books;
 use crate::workload::{Dice, Workload};
-use crate::world::{SOON, World, eventually, note};
+use crate::world::fleet::ROOM;
+use crate::world::shop::Shop;
+use crate::world::{SHOP, SOON, World, cloudlysis, eventually, note};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -48,4 +50,43 @@ pub(crate) async fn without_its_broker_a_node_waits_quietly_and_then_goes_on(mut
     let books = Books::close(&world, &node).await;
     note(&format!("{repeated} answers repeated; {books}"));
     books.assert_balanced(&workload);
+}
+
+pub(crate) async fn a_node_whose_broker_is_not_there_yet_answers_its_probes(mut world: World) {
+    world.stop_broker();
+    let data = world.data("data");
+    let data = data.to_str().expect("a path that is text");
+    let listen = ["serve", "aggregate", SHOP, "--data", data, "--listen", "127.0.0.1:0", "--bootstrap"];
+    let arguments = world.with_surroundings(&[&listen[..], &ROOM].concat());
+    for comes in [false, true] {
+        let mut process = cloudlysis("aggregate", &arguments, world.dir());
+        let url = eventually("it says where it listens", SOON, async || {
+            let log = process.log();
+            let waits = log.lines().find(|line| line.contains("waiting for the broker"));
+            let port = waits.and_then(|line| line.split_once("127.0.0.1:"));
+            let port = port.map(|(_, rest)| rest.split(|own: char| !own.is_ascii_digit()).next());
+            port.flatten().map(|port| format!("http://127.0.0.1:{port}")).ok_or(log)
+        })
+        .await;
+        let shop = Shop::of(url);
+        let (status, body) = shop.get("/health").await.expect("an answer");
+        assert_eq!((status, &body["nats"]["connected"]), (200, &false.into()), "{body}");
+        assert_eq!((&body["storage"], body["nats"]["since"].is_string()), (&"writable".into(), true));
+        let (status, body) = shop.get("/ready").await.expect("an answer");
+        assert_eq!(status, 503, "{body}");
+        assert_eq!(body["reasons"], serde_json::json!(["broker_disconnected", "aggregate: starting"]));
+        assert_eq!(shop.get("/admin/anything").await.map(|(status, _)| status), Ok(503));
+        if comes {
+            world.broker_process().restart().await;
+            eventually("the node is ready", SOON * 3, async || {
+                let (status, body) = shop.get("/ready").await?;
+                if status == 200 { Ok(()) } else { Err(body.to_string()) }
+            })
+            .await;
+            assert_eq!(shop.get("/admin/anything").await.map(|(status, _)| status), Ok(404));
+        }
+        process.signal("TERM");
+        let status = process.exit(SOON).await;
+        assert!(status.success(), "{status}\n{}", process.log());
+    }
 }

@@ -134,6 +134,7 @@ on_both_brokers!(
     crashes::killed_during_a_call,
     crashes::killed_during_redelivery,
     broker_away::without_its_broker_a_node_waits_quietly_and_then_goes_on,
+    broker_away::a_node_whose_broker_is_not_there_yet_answers_its_probes,
     dead_letters::a_command_that_nobody_answers_is_a_dead_letter_until_it_is_replayed,
     metrics::a_running_shop_says_what_is_documented,
     rolling::every_process_is_restarted_under_load_and_nothing_is_lost_or_in_doubt,
