@@ -1,7 +1,9 @@
 //! One listener per node: gRPC and HTTP on the same port.
 
+use crate::gateway::problem::or_problem;
 use crate::token::Guard;
 use axum::Router;
+use axum::middleware::from_fn;
 use axum::serve::{Listener, ListenerExt};
 use std::net::SocketAddr;
 use thiserror::Error;
@@ -87,6 +89,7 @@ pub fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bo
             // An error means that whoever could stop it is gone.
             drop(stop.wait_for(|stop| *stop).await);
         };
+        let router = router.layer(from_fn(or_problem));
         if let Err(error) = axum::serve(promptly(listener), router).with_graceful_shutdown(stopped).await {
             tracing::error!(%error, "the listener failed");
         }

@@ -9,7 +9,6 @@ use super::fields;
 use super::operator::Operator;
 use super::rows::{self, PAGE, PageOf};
 use crate::runner::Application;
-use cloudlysis_core::Outcome;
 use cloudlysis_core::manifest::{SagaDef, Trigger};
 use cloudlysis_core::outbox::lane_of_instance;
 use cloudlysis_core::quarantine::{Page, Quarantine, QuarantineKey, QuarantinedKey};
@@ -22,6 +21,7 @@ use cloudlysis_core::wire::envelope::{Occurrence, PAYLOAD_BYTES_MAX, WorkflowEve
 use cloudlysis_core::wire::headers;
 use cloudlysis_core::wire::id::{CommandId, EntityId, Name, TenantId};
 use cloudlysis_core::wire::stream::PlatformStream;
+use cloudlysis_core::{Halt, Outcome, View};
 use cloudlysis_io_nats::broker::{self, ApiAnswer, Broker, StoredMessage};
 use cloudlysis_io_nats::clock::Clock;
 use cloudlysis_io_nats::store::Snapshots;
@@ -68,6 +68,16 @@ impl Key {
     }
 }
 
+/// An instance in a list.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct InList {
+    /// How it stands.
+    #[serde(flatten)]
+    pub listed: Listed,
+    /// Whether something of it is held back.
+    pub quarantined: bool,
+}
+
 /// An instance, and what it waits for.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Shown {
@@ -105,6 +115,21 @@ pub struct Signalled {
     pub stream_seq: Option<u64>,
     /// It was there before.
     pub duplicate: bool,
+}
+
+/// What of an instance is held back: what comes for it, or what it asked for, which may be a dead letter.
+fn held_back(
+    view: &dyn View,
+    tenant: &TenantId,
+    saga: &Name,
+    correlation: &EntityId,
+) -> Result<Option<QuarantinedKey>, Halt> {
+    let own = QuarantineKey::instance(tenant, saga, correlation);
+    let own = own.map(|key| Quarantine::find(view, &key)).transpose()?.flatten();
+    match own {
+        Some(held) => Ok(Some(held)),
+        None => Quarantine::find(view, &QuarantineKey::lane(&lane_of_instance(tenant, saga, correlation))),
+    }
 }
 
 impl Sagas {
@@ -146,11 +171,18 @@ impl Sagas {
     ///
     /// # Errors
     /// When the rows cannot be read.
-    pub fn list(&self, which: &Which, page: &PageOf) -> Result<Page<Listed>, Fault> {
+    pub fn list(&self, which: &Which, page: &PageOf) -> Result<Page<InList>, Fault> {
         let limit = page.at_most(PAGE);
-        let look::Page { instances, next } =
-            rows::read(&self.snapshots, |view| look::list(view, which, page.after.as_bytes(), limit))?;
-        Ok(Page { items: instances, next: rows::next(next) })
+        let (items, next) = rows::read(&self.snapshots, |view| {
+            let look::Page { instances, next } = look::list(view, which, page.after.as_bytes(), limit)?;
+            let seen = |listed: Listed| {
+                let Listed { tenant_id, saga, correlation, .. } = &listed;
+                let quarantined = held_back(view, tenant_id, saga, correlation)?.is_some();
+                Ok(InList { listed, quarantined })
+            };
+            Ok((instances.into_iter().map(seen).collect::<Result<_, Halt>>()?, next))
+        })?;
+        Ok(Page { items, next: rows::next(next) })
     }
 
     /// One instance.
@@ -161,15 +193,7 @@ impl Sagas {
         let (instance, definition) = self.find(&key)?;
         let quarantined = rows::read(&self.snapshots, |view| {
             let Key { tenant, saga, correlation } = &key;
-            let held = QuarantineKey::instance(tenant, saga, correlation);
-            let held = held.map(|key| Quarantine::find(view, &key)).transpose()?.flatten();
-            match held {
-                Some(held) => Ok(Some(held)),
-                // What it asked for may be a dead letter.
-                None => {
-                    Quarantine::find(view, &QuarantineKey::lane(&lane_of_instance(tenant, saga, correlation)))
-                }
-            }
+            held_back(view, tenant, saga, correlation)
         })?;
         let waits_for = match definition {
             Some(own) => {

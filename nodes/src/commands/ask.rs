@@ -34,6 +34,12 @@ pub enum AskError {
     /// What was given is not JSON.
     #[error("--payload is not JSON: {0}")]
     Payload(serde_json::Error),
+    /// What was given is more than a node takes.
+    #[error("--payload is larger than {max} bytes")]
+    TooLarge {
+        /// The most.
+        max: usize,
+    },
     /// Nobody knows what became of a request that has a name.
     #[error("{source}; to ask again for the same, add --id {id}")]
     Repeatable {
@@ -65,7 +71,11 @@ impl AskError {
 
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
-            Self::Address { .. } | Self::Token(_) | Self::Payload(_) | Self::Refused { status: 400, .. } => 2,
+            Self::Address { .. }
+            | Self::Token(_)
+            | Self::Payload(_)
+            | Self::TooLarge { .. }
+            | Self::Refused { status: 400, .. } => 2,
             Self::Refused { status: 404, .. } => 3,
             Self::Refused { status: 409, .. } => 4,
             Self::Refused { status: 401 | 403, .. } => 5,

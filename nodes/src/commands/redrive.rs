@@ -6,6 +6,7 @@ use super::ask::{Address, AskError, ask};
 use super::{CommandError, progress, say};
 use crate::cli::{Keys, NodeArguments, Selected};
 use cloudlysis_core::Wall;
+use cloudlysis_core::quarantine::operate::EDITED_BYTES_MAX;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::io::Read;
@@ -127,12 +128,17 @@ pub(super) async fn edit(
     file: &Path,
     reason: &str,
 ) -> Result<(), CommandError> {
-    let mut payload = String::new();
-    let read = match file.as_os_str() == "-" {
-        true => std::io::stdin().read_to_string(&mut payload).map(drop),
-        false => std::fs::read_to_string(file).map(|text| payload = text),
+    let fault = |source| CommandError::System { what: "--payload cannot be read as text", source };
+    let from: Box<dyn Read> = match file.as_os_str() == "-" {
+        true => Box::new(std::io::stdin()),
+        false => Box::new(std::fs::File::open(file).map_err(fault)?),
     };
-    read.map_err(|source| CommandError::System { what: "--payload cannot be read as text", source })?;
+    let mut payload = Vec::new();
+    from.take(EDITED_BYTES_MAX as u64 + 1).read_to_end(&mut payload).map_err(fault)?;
+    if payload.len() > EDITED_BYTES_MAX {
+        return Err(AskError::TooLarge { max: EDITED_BYTES_MAX }.into());
+    }
+    let payload = String::from_utf8(payload).map_err(std::io::Error::other).map_err(fault)?;
     let what = json!({ "key": key, "position": position, "payload": payload, "reason": reason });
     told_of_key(node, &post(node, &["admin", "runner", "dlq", "edit"], &what).await?);
     Ok(())

@@ -113,11 +113,12 @@ async fn restart(node: &NodeArguments, instance: &SagaInstance, how: &Value) -> 
     Ok(())
 }
 
-/// `running`, or `running, paused`.
+/// `running`, or `running, paused`, or `running, quarantined`.
 fn standing(instance: &Value) -> String {
+    let is = |field: &str| instance[field].is_object() || instance[field] == true;
     let status = instance["status"].as_str().unwrap_or_default();
-    let paused = instance["paused"].is_object() || instance["paused"] == true;
-    if paused { format!("{status}, paused") } else { status.to_owned() }
+    let more = ["paused", "quarantined"].into_iter().filter(|field| is(field));
+    [status].into_iter().chain(more).collect::<Vec<_>>().join(", ")
 }
 
 fn path(instance: &SagaInstance) -> Vec<&str> {

@@ -22,12 +22,10 @@ use crate::proto::command::command_service_server::{self, CommandServiceServer};
 use crate::telemetry;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request};
-use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use cloudlysis_core::wire::envelope::PAYLOAD_BYTES_MAX;
-use problem::Problem;
 use projections::Projections;
 use std::time::{Duration, Instant};
 use tonic::service::Routes;
@@ -77,8 +75,6 @@ pub fn router(upstreams: Upstreams) -> Router {
         .route("/v1/commands/{kind}/{id}", post(commands::submit))
         .route("/v1/query/{view}", get(queries::list))
         .route("/v1/query/{view}/{id}", get(queries::one))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn(count))
         .with_state(gateway)
@@ -102,13 +98,4 @@ async fn count(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     telemetry::gateway_request(route, response.status().as_u16(), started.elapsed());
     response
-}
-
-async fn unknown_route() -> Response {
-    Problem::new(StatusCode::NOT_FOUND, "unknown_route", "there is nothing at this address").into_response()
-}
-
-async fn wrong_method() -> Response {
-    let detail = "this address takes another method";
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).into_response()
 }

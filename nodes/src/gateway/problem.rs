@@ -1,6 +1,8 @@
 //! RFC 9457 problem details: every refusal over HTTP.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -73,5 +75,80 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after_ms.div_ceil(1_000)));
         }
         response
+    }
+}
+/// Refusals that came about before anybody of ours was asked, in plain text or without a word: problems, too. What gRPC
+/// clients are told stays as it is.
+pub async fn or_problem(request: Request, next: Next) -> Response {
+    let begins = |headers: &HeaderMap, kind: &str| {
+        let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        value.is_some_and(|value| value.starts_with(kind))
+    };
+    let is_grpc = begins(request.headers(), "application/grpc");
+    let mut response = next.run(request).await;
+    let (code, detail) = match response.status() {
+        StatusCode::NOT_FOUND => (
+            "unknown_route",
+            "there is nothing at this address; another node, or the other half of a runner, may have it",
+        ),
+        StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this address takes another method"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("payload_too_large", "the body is larger than this address takes"),
+        _ => return response,
+    };
+    if is_grpc || begins(response.headers(), "application/") {
+        return response;
+    }
+    let allow = response.headers_mut().remove(header::ALLOW);
+    let mut problem = Problem::new(response.status(), code, detail).into_response();
+    problem.headers_mut().extend(allow.map(|allow| (header::ALLOW, allow)));
+    problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::{self, Openness};
+    use axum::Router;
+    use axum::extract::DefaultBodyLimit;
+    use axum::routing::post;
+    use tokio::sync::watch;
+
+    #[tokio::test]
+    async fn whatever_is_refused_is_a_problem() {
+        let own = async || Problem::new(StatusCode::NOT_FOUND, "no_such_saga", "none");
+        let router = Router::new()
+            .route("/own", post(own))
+            .route("/body", post(async |text: String| text))
+            .layer(DefaultBodyLimit::max(4));
+        let openness = Openness { unauthenticated: Some(true), admin: None };
+        let listener = server::bind("127.0.0.1:0", &openness).await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let (_stop, stopping) = watch::channel(false);
+        let _server = server::serve(listener, router, stopping);
+        cloudlysis_io_nats::install_tls_provider();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let ask = async |method: &str, path: &str, kind: &str, body: &'static str| {
+            let method = method.parse::<reqwest::Method>().expect("a method");
+            let request = client.request(method, format!("http://{address}{path}")).body(body);
+            request.header("content-type", kind).send().await.expect("an answer")
+        };
+        for (method, path, body, status, code) in [
+            ("POST", "/nowhere", "", 404, "unknown_route"),
+            ("GET", "/body", "", 405, "method_not_allowed"),
+            ("POST", "/body", "too long", 413, "payload_too_large"),
+            ("POST", "/own", "", 404, "no_such_saga"),
+        ] {
+            let response = ask(method, path, "text/plain", body).await;
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            assert_eq!(response.headers()["content-type"], "application/problem+json");
+            assert_eq!(response.headers().contains_key("allow"), status == 405);
+            let text = response.text().await.expect("a body");
+            assert!(text.contains(&format!("\"code\":\"{code}\"")), "{path}: {text}");
+        }
+        let response = ask("POST", "/body", "text/plain", "some").await;
+        assert_eq!(response.text().await.ok().as_deref(), Some("some"));
+        let response = ask("POST", "/nowhere", "application/grpc", "").await;
+        assert_eq!(response.status().as_u16(), 404);
+        assert_eq!(response.text().await.ok().as_deref(), Some(""), "as gRPC reads it");
     }
 }

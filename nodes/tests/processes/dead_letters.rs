@@ -43,6 +43,8 @@ pub(crate) async fn a_command_that_nobody_answers_is_a_dead_letter_until_it_is_r
     assert_eq!(runner_shop.get("/ready").await.map(|(status, _)| status), Ok(200), "others go on");
     let (code, why) = ask(&world, &runner, &["saga", "why", "checkout", "o-1", "--tenant", "acme"]).await;
     assert!(code == Some(0) && why.contains(LANE) && why.contains("given_up"), "{code:?} {why}");
+    let (_, list) = ask(&world, &runner, &["saga", "ls"]).await;
+    assert!(list.contains("running, quarantined"), "{list}");
 
     runner.kill();
     runner.restart().await;
@@ -59,6 +61,8 @@ pub(crate) async fn a_command_that_nobody_answers_is_a_dead_letter_until_it_is_r
         "{said}"
     );
     shop.order_becomes("acme", "o-1", "shipped").await;
+    let (_, list) = ask(&world, &runner, &["saga", "ls"]).await;
+    assert!(list.contains("o-1") && !list.contains("quarantined"), "{list}");
     let charges = world.services.operations().await.into_iter().filter(|own| own.kind == "charge").count();
     assert_eq!(charges, 1);
     runner.terminate();

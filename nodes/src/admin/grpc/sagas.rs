@@ -7,7 +7,7 @@ use crate::admin::fault::Fault;
 use crate::admin::fields;
 use crate::admin::replay::{Passed, Told};
 use crate::admin::restart::Again;
-use crate::admin::sagas::{Key, Sagas, Shown, Signal, Signalled};
+use crate::admin::sagas::{InList, Key, Sagas, Shown, Signal, Signalled};
 use crate::gateway::context;
 use cloudlysis_core::Wall;
 use cloudlysis_core::operator::Reason;
@@ -36,12 +36,15 @@ pub(super) fn list(sagas: &Sagas, request: wire::ListSagasRequest) -> Result<wir
     let saga = Some(saga).filter(|own| !own.is_empty());
     let saga = saga.map(|own| fields::name("saga", &own)).transpose()?;
     let found = sagas.list(&Which { tenant: tenant(tenant_id)?, saga, open }, &page(after, limit))?;
-    let listed = |Listed { tenant_id, saga, correlation, status, paused }| wire::ListedSaga {
-        tenant_id: tenant_id.to_string(),
-        saga: saga.to_string(),
-        correlation: correlation.to_string(),
-        status: status.to_owned(),
-        paused,
+    let listed = |InList { listed: Listed { tenant_id, saga, correlation, status, paused }, quarantined }| {
+        wire::ListedSaga {
+            tenant_id: tenant_id.to_string(),
+            saga: saga.to_string(),
+            correlation: correlation.to_string(),
+            status: status.to_owned(),
+            paused,
+            quarantined,
+        }
     };
     let instances = found.items.into_iter().map(listed).collect();
     Ok(wire::ListSagasResponse { instances, next: found.next.unwrap_or_default() })
