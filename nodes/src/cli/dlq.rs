@@ -78,6 +78,8 @@ pub enum Dlq {
         node: NodeArguments,
     },
     /// Apply again what is selected, first message first. What cannot be applied stays where it is.
+    #[command(override_usage = "cloudlysis dlq replay <SELECTION> [OPTIONS]\n       \
+                                cloudlysis dlq replay <--group ID|--key KEY|--all> --reason <REASON> [OPTIONS]")]
     Replay {
         /// Which node.
         #[command(flatten)]
@@ -93,6 +95,8 @@ pub enum Dlq {
         migrate: bool,
     },
     /// Drop what is selected.
+    #[command(override_usage = "cloudlysis dlq discard <SELECTION> [OPTIONS]\n       \
+                                cloudlysis dlq discard <--group ID|--key KEY|--all> --reason <REASON> [OPTIONS]")]
     Discard {
         /// Which node.
         #[command(flatten)]
