@@ -68,3 +68,49 @@ pub(crate) async fn a_command_that_nobody_answers_is_a_dead_letter_until_it_is_r
     runner.terminate();
     assert!(runner.exit(SOON).await.success(), "{}", runner.log());
 }
+
+pub(crate) async fn what_is_purged_is_gone_and_is_accounted_for(world: World) {
+    let mut fleet = Fleet::start(&world).await;
+    let shop = fleet.gateway.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    for order in ["o-1", "o-2"] {
+        shop.accepted(&Command::place("acme", order)).await;
+    }
+    fleet.aggregate.kill();
+    let mut runner = fleet.runner(&world, &IMPATIENT).await;
+    let runner_shop = runner.shop();
+    eventually("both are given up on", LATER, async || {
+        let (_, body) = runner_shop.get("/admin/runner/dlq").await?;
+        if body["keys"].as_array().is_some_and(|keys| keys.len() == 2) {
+            Ok(())
+        } else {
+            Err(body.to_string())
+        }
+    })
+    .await;
+    let purge = ["dlq", "purge", "--reason", "a rehearsal", "--json"];
+    let (code, said) = ask(&world, &runner, &purge).await;
+    assert!(code == Some(2) && said.contains("--yes"), "{code:?} {said}");
+    let (code, said) = ask(&world, &runner, &[&purge[..], &["--tenant", "globex", "--yes"]].concat()).await;
+    assert_eq!(code, Some(3), "nothing of theirs is held back: {said}");
+    assert_eq!(
+        runner_shop.get("/admin/runner/dlq").await.map(|(_, body)| body["keys"][1].is_object()),
+        Ok(true)
+    );
+    let (code, said) = ask(&world, &runner, &[&purge[..], &["--tenant", "acme", "--yes"]].concat()).await;
+    let selection: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).expect("JSON");
+    assert_eq!((code, &selection["discarded"]), (Some(0), &2.into()), "{said}");
+
+    // Gone for good, and who did it stays to be read.
+    runner.kill();
+    runner.restart().await;
+    runner.ready().await;
+    let runner_shop = runner.shop();
+    assert_eq!(
+        runner_shop.get("/admin/runner/dlq").await.map(|(_, body)| body["keys"][0].is_null()),
+        Ok(true)
+    );
+    let (_, told) = runner_shop.get("/admin/runner/dlq/selections").await.expect("an answer");
+    let last = told["selections"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
+    assert_eq!((&last["state"], &last["reason"]), (&"ended".into(), &"a rehearsal".into()), "{told}");
+}

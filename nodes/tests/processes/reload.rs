@@ -2,7 +2,8 @@
 
 use crate::audit::Books;
 use crate::workload::{Dice, Workload};
-use crate::world::{Fleet, Node, SOON, World, cloudlysis, note};
+use crate::world::shop::Command;
+use crate::world::{Fleet, Node, SOON, World, cloudlysis, eventually, note};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
@@ -97,4 +98,50 @@ pub(crate) async fn manifests_are_swapped_under_load_or_not_at_all(world: World)
     assert_eq!(ledger["doubtful"], json!([]), "no call was cut off: {ledger}");
     runner.terminate();
     assert!(runner.exit(SOON).await.success(), "{}", runner.log());
+}
+
+/// Two checkouts wait for their charge while the manifest changes: one goes on as it began, the other under today's.
+pub(crate) async fn an_instance_under_way_takes_up_todays_manifest_when_it_is_told_to(world: World) {
+    let folder = world.application_with(&[]);
+    let app = folder.to_str().expect("a path that is text");
+    let fleet = Fleet::start(&world).await;
+    let runner = fleet.runner_of(app, &world, &[]).await;
+    let (shop, sagas) = (fleet.gateway.shop(), runner.shop());
+    let instance = async |order: &str| {
+        let answer = sagas.get_as("acme", &format!("/admin/runner/sagas/checkout/{order}")).await;
+        answer.expect("an answer").body
+    };
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    world.services.pause();
+    for order in ["o-1", "o-2"] {
+        shop.accepted(&Command::place("acme", order)).await;
+        eventually("it waits for its charge", SOON, async || {
+            let waits = instance(order).await["waits_for"].clone();
+            if waits.to_string().contains("charge_card") { Ok(()) } else { Err(waits.to_string()) }
+        })
+        .await;
+    }
+    let (from, to) = ("charge: = event.payload.id", "charge: = event.payload.id, edition: two");
+    replace(&folder.join("sagas/checkout.yaml"), from, to);
+    assert_eq!(reload(&world, &runner).await.0, Some(0));
+    let url = runner.url();
+    let why = ["--reason", "the first edition forgot itself", "--tenant", "acme", "--node", &url];
+    for (already, stands) in
+        [(false, "checkout o-2 is running\n"), (true, "checkout o-2 is running, as before\n")]
+    {
+        let arguments = [&["saga", "migrate", "checkout", "o-2"][..], &why].concat().into_iter();
+        let arguments: Vec<String> = arguments.map(str::to_owned).collect();
+        let mut process = cloudlysis("saga migrate", &arguments, world.dir());
+        assert_eq!(process.exit(SOON).await.code(), Some(0), "{}", process.log());
+        assert_eq!(process.out(), stands, "already: {already}");
+    }
+    for (order, is_todays) in [("o-1", false), ("o-2", true)] {
+        let definition = instance(order).await["definition"].clone();
+        assert_eq!(definition["reacts_by"] == definition["today"], is_todays, "{order}: {definition}");
+    }
+    world.services.resume();
+    for (order, edition) in [("o-1", Value::Null), ("o-2", json!("two"))] {
+        shop.order_becomes("acme", order, "shipped").await;
+        assert_eq!(instance(order).await["state"]["edition"], edition, "{order}");
+    }
 }
