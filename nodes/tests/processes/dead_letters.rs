@@ -114,3 +114,54 @@ pub(crate) async fn what_is_purged_is_gone_and_is_accounted_for(world: World) {
     let last = told["selections"].as_array().and_then(|all| all.last()).cloned().unwrap_or_default();
     assert_eq!((&last["state"], &last["reason"]), (&"ended".into(), &"a rehearsal".into()), "{told}");
 }
+
+pub(crate) async fn a_replay_goes_on_after_its_process_was_killed(world: World) {
+    const ORDERS: [&str; 4] = ["o-1", "o-2", "o-3", "o-4"];
+    let mut fleet = Fleet::start(&world).await;
+    let shop = fleet.gateway.shop();
+    shop.accepted(&Command::add_stock("acme", "tea", 10)).await;
+    for order in ORDERS {
+        shop.accepted(&Command::place("acme", order)).await;
+    }
+    fleet.aggregate.kill();
+    let mut runner = fleet.runner(&world, &IMPATIENT).await;
+    let runner_shop = runner.shop();
+    eventually("all are given up on", LATER, async || {
+        let (_, body) = runner_shop.get("/admin/runner/dlq").await?;
+        let keys = body["keys"].as_array().map_or(0, Vec::len);
+        if keys == ORDERS.len() { Ok(()) } else { Err(body.to_string()) }
+    })
+    .await;
+    fleet.aggregate.restart().await;
+    fleet.aggregate.ready().await;
+    let slowly =
+        ["dlq", "replay", "--all", "--per-second", "1", "--detach", "--reason", "the aggregate is back"];
+    let (code, said) = ask(&world, &runner, &slowly).await;
+    assert_eq!(code, Some(0), "{said}");
+    let selection = async |runner: &Node| {
+        let (_, told) = runner.shop().get("/admin/runner/dlq/selections").await?;
+        let last = told["selections"].as_array().and_then(|all| all.last()).cloned();
+        last.ok_or_else(|| told.to_string())
+    };
+    eventually("the first has had its turn", LATER, async || {
+        let told = selection(&runner).await?;
+        if told["applied"].as_u64() >= Some(1) { Ok(()) } else { Err(told.to_string()) }
+    })
+    .await;
+    runner.kill();
+    runner.restart().await;
+    let told = selection(&runner).await.expect("it is durable");
+    assert_ne!(told["state"], "ended", "it was under way: {told}");
+    runner.ready().await;
+    let told = eventually("the selection has ended", LATER, async || {
+        let told = selection(&runner).await?;
+        if told["state"] == "ended" { Ok(told) } else { Err(told.to_string()) }
+    })
+    .await;
+    assert_eq!((&told["applied"], &told["released"]), (&ORDERS.len().into(), &ORDERS.len().into()), "{told}");
+    for order in ORDERS {
+        shop.order_becomes("acme", order, "shipped").await;
+    }
+    let charges = world.services.operations().await.into_iter().filter(|own| own.kind == "charge").count();
+    assert_eq!(charges, ORDERS.len());
+}

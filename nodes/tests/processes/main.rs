@@ -137,6 +137,7 @@ on_both_brokers!(
     broker_away::a_node_whose_broker_is_not_there_yet_answers_its_probes,
     dead_letters::a_command_that_nobody_answers_is_a_dead_letter_until_it_is_replayed,
     dead_letters::what_is_purged_is_gone_and_is_accounted_for,
+    dead_letters::a_replay_goes_on_after_its_process_was_killed,
     metrics::a_running_shop_says_what_is_documented,
     rolling::every_process_is_restarted_under_load_and_nothing_is_lost_or_in_doubt,
     drain::a_terminated_process_drains_and_the_next_one_goes_on,
