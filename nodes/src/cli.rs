@@ -412,7 +412,7 @@ pub struct DevArguments {
     #[arg(long, env = "CLOUDLYSIS_BROKER", hide_env_values = true)]
     pub broker: Option<Address>,
     /// The file with the JWT and the seed that the NATS server asks for.
-    #[arg(long, value_name = "FILE", env = "CLOUDLYSIS_BROKER_CREDENTIALS", requires = "broker")]
+    #[arg(long, value_name = "FILE", env = "CLOUDLYSIS_BROKER_CREDENTIALS")]
     pub broker_credentials: Option<PathBuf>,
     /// Where the broker of this process listens; the next free port is taken if this one is not.
     #[arg(

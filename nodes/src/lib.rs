@@ -10,6 +10,7 @@
 //! | [`gateway`] | HTTP at the edge, gRPC inside |
 //! | [`broker`] | an embedded NATS server with JetStream |
 //! | [`nats_server`] | a command that stands in for the real `nats-server` |
+//! | [`server`], [`problem`] | a listener, and what a refusal over it looks like |
 //! | [`settings`], [`token`], [`loopback`] | what a node is told, and by whom |
 //! | [`admin`] | what operators ask for, over HTTP and gRPC |
 //! | [`probes`], [`introspection`] | `/health`, `/ready`, `/metrics`, `/info`; `grpc.health.v1`, reflection |
@@ -34,6 +35,7 @@ pub mod nats_server;
 pub mod partition;
 pub mod placement;
 pub mod probes;
+pub mod problem;
 pub mod projection;
 pub mod runner;
 pub mod server;

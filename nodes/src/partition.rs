@@ -196,7 +196,6 @@ where
         };
         shell.halt(&why);
         shell.catch_up(&mut store.writer(commits));
-        runtime.block_on(shell.take_nothing());
     })?;
     Ok(Partition { inputs: sender, stop, reloads, status: watched, thread })
 }
@@ -295,8 +294,11 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         }
     }
 
-    /// Stopped for good: says why.
+    /// Stopped for good: says why. Who sends something from now on hears that nobody takes it, and who sent before is not left
+    /// to wait.
     fn halt(&mut self, why: &str) {
+        self.inputs.close();
+        while self.inputs.try_recv().is_ok() {}
         tracing::error!(partition = self.name, why, "stopped");
         self.status.send_modify(|status| {
             status.halted = Some(why.to_owned());
@@ -306,25 +308,35 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
         self.reload = None;
     }
 
-    /// Lets senders know that it is stopped, and lasts until the last of them has gone.
-    async fn take_nothing(&mut self) {
-        self.inputs.close();
-        while self.inputs.recv().await.is_some() {}
+    async fn turns(&mut self, mut driver: Driver<M>, store: &mut Writer<'_>, figures: &Figures) -> Ended {
+        let mut told = MarkCounts::default();
+        let ended = self.turn_by_turn(&mut driver, &mut told, store, figures).await;
+        self.tell_marks(&driver, &mut told);
+        ended
     }
 
-    async fn turns(&mut self, mut driver: Driver<M>, store: &mut Writer<'_>, figures: &Figures) -> Ended {
+    fn tell_marks(&self, driver: &Driver<M>, told: &mut MarkCounts) {
+        telemetry::marks(self.name, driver.marks());
+        attention::for_a_person(self.name, told, driver.marks());
+        told.clone_from(driver.marks());
+    }
+
+    async fn turn_by_turn(
+        &mut self,
+        driver: &mut Driver<M>,
+        told: &mut MarkCounts,
+        store: &mut Writer<'_>,
+        figures: &Figures,
+    ) -> Ended {
         let mut inputs = Vec::with_capacity(TURN_INPUTS_MAX);
         let mut told_to_stop = false;
-        let mut told = MarkCounts::default();
         let (stored, recovered) = (figures.stored(), Instant::now());
         let mut observed = Instant::now().checked_sub(OBSERVE_INTERVAL).unwrap_or_else(Instant::now);
         loop {
             if observed.elapsed() >= OBSERVE_INTERVAL {
                 observed = Instant::now();
                 self.edge.observe(driver.machine(), figures);
-                telemetry::marks(self.name, driver.marks());
-                attention::for_a_person(self.name, &told, driver.marks());
-                told.clone_from(driver.marks());
+                self.tell_marks(driver, told);
             }
             let drained = self.edge.drained();
             if let Some((report, reload)) = drained.zip(self.reload.take_if(|_| drained.is_some())) {
@@ -337,7 +349,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             if self.fault.is_some() && (figures.stored() > stored || recovered.elapsed() >= FAULT_QUIET) {
                 self.fault = None;
             }
-            self.publish_status(&driver, drained);
+            self.publish_status(driver, drained);
             if store.is_asked()
                 && let Err(fault) = metered::checkpoint(self.name, store)
             {
@@ -345,7 +357,7 @@ impl<M: Machine, E: Edge<M>, C: Fn() -> M::Config> Shell<M, E, C> {
             }
             inputs.clear();
             let asleep = Instant::now();
-            if !self.wait(&driver, store, observed, &mut inputs).await {
+            if !self.wait(driver, store, observed, &mut inputs).await {
                 return Ended::Closed;
             }
             if inputs.is_empty()

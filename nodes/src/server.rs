@@ -1,6 +1,6 @@
 //! One listener per node: gRPC and HTTP on the same port.
 
-use crate::gateway::problem::or_problem;
+use crate::problem::or_problem;
 use crate::token::Guard;
 use axum::Router;
 use axum::middleware::from_fn;
@@ -31,8 +31,7 @@ pub enum ListenError {
     Unauthenticated(SocketAddr),
     /// Anybody on the network could do what operators do.
     #[error(
-        "{0} is not a loopback address, and /admin would be open to everybody there: give a token with \
-         --admin-token-file"
+        "{0} may be reached by others, and /admin would be open to all of them: give a token with --admin-token-file"
     )]
     NoToken(SocketAddr),
 }
@@ -55,13 +54,14 @@ pub async fn bind(address: &str, openness: &Openness) -> Result<TcpListener, Lis
     let fault = |source| ListenError::Bind { address: address.to_owned(), source };
     let listener = TcpListener::bind(address).await.map_err(fault)?;
     let local = listener.local_addr().map_err(fault)?;
-    if !local.ip().is_loopback() {
-        if openness.unauthenticated == Some(false) {
-            return Err(ListenError::Unauthenticated(local));
-        }
-        if openness.admin.as_ref().is_some_and(|guard| !guard.asks()) {
-            return Err(ListenError::NoToken(local));
-        }
+    let is_loopback = local.ip().is_loopback();
+    if !is_loopback && openness.unauthenticated == Some(false) {
+        return Err(ListenError::Unauthenticated(local));
+    }
+    // Who insists has something in front that lets others in: a loopback address keeps nobody out then.
+    let is_open = !is_loopback || openness.unauthenticated == Some(true);
+    if is_open && openness.admin.as_ref().is_some_and(|guard| !guard.asks()) {
+        return Err(ListenError::NoToken(local));
     }
     Ok(listener)
 }
@@ -124,6 +124,11 @@ mod tests {
             assert!(anywhere(shut).await.is_ok());
         }
         assert!(bind("127.0.0.1:0", &openness(Some(false), Some(None))).await.is_ok());
+        let behind_a_proxy = bind("127.0.0.1:0", &openness(Some(true), Some(None))).await;
+        assert!(
+            matches!(behind_a_proxy, Err(ListenError::NoToken(_))),
+            "it lets others in: {behind_a_proxy:?}"
+        );
     }
 
     #[tokio::test]

@@ -191,9 +191,9 @@ pub fn meta(out: &mut impl Write, jobs: &[Job]) -> io::Result<Vec<Job>> {
 /// # Errors
 /// When nobody can be told.
 pub fn shrunk(out: &mut impl Write, shrunk: &Shrunk) -> io::Result<()> {
-    let Shrunk { failure, faults: (before, after), runs, is_smallest, .. } = shrunk;
+    let Shrunk { failure, faults: (before, after), runs, was_in_time, .. } = shrunk;
     writeln!(out, "{failure}\nof {before} faults {after} are left, after {runs} runs")?;
-    if *is_smallest { Ok(()) } else { writeln!(out, "the time was over: there may be something smaller") }
+    if *was_in_time { Ok(()) } else { writeln!(out, "the time was over: there may be something smaller") }
 }
 
 /// Plants every fault. Returns those that no oracle named for them caught.

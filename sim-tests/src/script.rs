@@ -16,12 +16,16 @@
 //!
 //! | step | what happens |
 //! |---|---|
-//! | `NODE dies C1`, `C2`, `C3`, `C3-landed`, `C4`, `C5` | its next turn ends at this crash point: before it, at the commit (refused, or without answer and landed or not), before or after its effects left |
+//! | `NODE dies C1`, `C2`, `C3`, `C3-landed`, `C4`, `C5` | its next turn ends at this crash point: before it, at the commit (the next that there is: refused, or without answer and landed or not), before or after its effects left |
 //! | `NODE dies` | between two turns (C6) |
 //! | `NODE drains 3s` | with this deadline |
 //! | `NODE loses-connection` | and connects again |
 //! | `NODE clock -600s` | its wall clock jumps |
 //! | `broker dies` | and comes back from its disk |
+//!
+//! What can be set: `tenants`, `orders`, `transfers`, `owners`; `halves`, `stranger`, `operators`, `deploys` and `placement` are
+//! 0 or 1. A remark has a line of its own. Without their lines it is `scenario calm`, `seed 1` and `strikes all`. The disaster
+//! of `scenario disaster` is no strike: it happens.
 //!
 //! Nodes are `aggregate0`, `aggregate1`, `projection`, `runner`, `effects` and `stranger`. `sim script FILE` runs one, `sim
 //! shrink` writes one.
@@ -264,7 +268,10 @@ impl Script {
             ["shows", quirk, "by", invariant] => self.shows = Some(shows(quirk, invariant)?),
             [name, value] => {
                 let setting = Setting::ALL.into_iter().find(|own| own.name() == name);
-                let setting = setting.ok_or_else(|| format!("`{name}` is nothing that can be set"))?;
+                let setting = setting.ok_or_else(|| {
+                    let names = Setting::ALL.map(Setting::name).join(", ");
+                    format!("`{name}` is nothing that can be set; there are {names}")
+                })?;
                 let (min, max) = setting.range();
                 let value = value.parse().ok().filter(|value| (min..=max).contains(value));
                 let value = value.ok_or_else(|| format!("`{name}` is a number from {min} to {max}"))?;

@@ -31,8 +31,8 @@ pub struct Shrunk {
     pub faults: (u64, u64),
     /// Worlds that were run.
     pub runs: u64,
-    /// Whether nothing smaller was left to try.
-    pub is_smallest: bool,
+    /// Whether the time was enough for all there was to try.
+    pub was_in_time: bool,
 }
 
 struct Shrink {
@@ -64,7 +64,7 @@ impl Shrink {
         true
     }
 
-    /// Nodes, people and orders: each as few as still fail.
+    /// Nodes, people and orders: each as few as fail, among none, one, two, four and so on.
     fn settle(&mut self) {
         for setting in Setting::ALL {
             let now = setting.of(&self.best.plan(None));
@@ -77,8 +77,7 @@ impl Shrink {
                 if self.fails(smaller) {
                     break;
                 }
-                // From the fewest towards what it was, in halves of what is between.
-                next += (now - next).div_ceil(2);
+                next = (2 * next).max(next + 1);
             }
         }
     }
@@ -132,12 +131,12 @@ pub fn shrink(script: Script, quirk: Option<Quirk>, budget: Duration) -> Option<
     shrink.spare();
     // With fewer faults fewer orders may do.
     shrink.settle();
-    let is_smallest = !shrink.is_over();
+    let was_in_time = !shrink.is_over();
     let Shrink { runs, mut best, failure, .. } = shrink;
     best.shows = quirk.zip(breaks);
     let kept = match &best.strikes {
         Strikes::All => thrown,
         Strikes::Only(some) => some.len() as u64,
     };
-    Some(Shrunk { script: best, failure, faults: (thrown, kept), runs, is_smallest })
+    Some(Shrunk { script: best, failure, faults: (thrown, kept), runs, was_in_time })
 }

@@ -19,7 +19,7 @@
 //! under [`CODE_METADATA`].
 
 use super::operator::NotDone;
-use crate::gateway::problem::Problem;
+use crate::problem::Problem;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use cloudlysis_core::operator::Refusal;

@@ -99,12 +99,12 @@ impl Found {
                 found.fault(&name, message, format!("rename it to `{MAIN}`"));
             } else if let Some(ours) = closest(&name.to_lowercase(), FOLDERS)
                 && path.is_dir()
-                && names(&path)?.iter().any(|inner| Ending::of(inner) != Ending::Other)
+                && names(&path).is_ok_and(|inner| inner.iter().any(|own| Ending::of(own) != Ending::Other))
             {
                 let message = format!("nothing is read from the folder `{name}`");
                 found.fault(&name, message, format!("did you mean `{ours}`?"));
             }
-            if found.files.len() > FILES_MAX {
+            if found.files.len() + found.faults.len() > FILES_MAX {
                 return Err(ApplicationError::TooMany(folder.to_owned()));
             }
         }
@@ -138,13 +138,13 @@ impl Found {
                         format!("`{file}` is not read: a manifest's name ends with `.yaml` or `.yml`");
                     self.fault(&file, message, "rename it, in lower case".into());
                 }
-                Ending::Other if path.is_dir() && !names(&path)?.is_empty() => {
+                Ending::Other if path.is_dir() && names(&path).is_ok_and(|inner| !inner.is_empty()) => {
                     let message = format!("`{file}` is not read: there are no folders in `{folder_name}`");
                     self.fault(&file, message, format!("move its manifests to `{folder_name}`"));
                 }
                 Ending::Other => {}
             }
-            if self.files.len() > FILES_MAX {
+            if self.files.len() + self.faults.len() > FILES_MAX {
                 break;
             }
         }

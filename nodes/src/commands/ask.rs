@@ -121,10 +121,8 @@ pub(super) async fn ask(
         request = request.bearer_auth(token.as_str());
     }
     // Its own words for where would have all of it.
-    let silent = |source: reqwest::Error| AskError::NoAnswer {
-        url: url.as_str().into(),
-        source: source.without_url(),
-    };
+    let silent =
+        |source: reqwest::Error| AskError::NoAnswer { url: node.node.clone(), source: source.without_url() };
     let response = with(request).send().await.map_err(silent)?;
     let status = response.status();
     let body = response.bytes().await.map_err(silent)?;

@@ -68,7 +68,7 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let broker_url = own.or(arguments.broker).expect("one or the other");
     let connection = Connection::open(&Options {
         url: broker_url.clone(),
-        credentials: arguments.broker_credentials,
+        credentials: arguments.broker_credentials.filter(|_| embedded.is_none()),
         name: "cloudlysis-dev".into(),
         fail_fast: true,
         seed: u64::from(std::process::id()),
@@ -95,10 +95,12 @@ pub(super) async fn run(arguments: DevArguments) -> Result<(), CommandError> {
     let (stop_edge, stopping_edge) = watch::channel(false);
     let aggregate = node::aggregate(&common, aggregate_store)?;
     let projection = node::projection(&common.under(projection_settings), projection_store)?;
-    let inner = server::bind("127.0.0.1:0", &Openness { unauthenticated: None, admin: None }).await?;
-    let inner_url = format!("http://{}", address(&inner)?);
+    let among_us = Openness { unauthenticated: Some(false), admin: None };
+    let inner = server::bind("127.0.0.1:0", &among_us).await?;
+    let inner_address = address(&inner)?;
+    let inner_url = format!("http://{inner_address}");
     let inner_router = aggregate.services.clone().merge(projection.services.clone());
-    let inner_server = server::serve(inner, inner_router, stopping_inner);
+    let inner_server = server::serve(inner, among_us.around(inner_address, inner_router), stopping_inner);
     let upstreams = Upstreams {
         aggregate: node::channel(&inner_url)?,
         projections: vec![node::channel(&inner_url)?],

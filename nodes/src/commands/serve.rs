@@ -187,11 +187,15 @@ async fn agree_on_streams(
     let mut missing_since = None;
     loop {
         tracing::debug!("waiting for the connection");
+        if !connection.is_connected() {
+            missing_since = None;
+        }
         // The sender lives as long as the connection does.
         drop(connected.wait_for(|up| *up).await);
         match streams::ensure(broker, settings.stream_room(), if_missing, |_| has_history).await {
             Err(StreamsError::NoAnswer(stream)) => {
                 tracing::info!(%stream, "waiting for the broker");
+                missing_since = None;
                 tokio::time::sleep(STREAMS_PAUSE).await;
             }
             Err(StreamsError::Missing(stream)) => {

@@ -9,6 +9,7 @@
 use super::CommandError;
 use crate::partition::Status;
 use crate::probes::{self, Probes};
+use crate::problem::Problem;
 use crate::server::{self, Openness};
 use axum::http::StatusCode;
 use cloudlysis_io_nats::connect::Connection;
@@ -18,6 +19,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// When it is worth to ask again: a broker is back within seconds, or much later.
+const AGAIN_AFTER_MS: u64 = 1_000;
 
 /// Answers until it is dropped; requests under way are finished then.
 pub(super) struct Starting {
@@ -50,7 +54,10 @@ impl Starting {
             metrics: metrics.clone(),
             info: Arc::new(move || json!({ "node": name, "starting": true })),
         });
-        let refuse = async || (StatusCode::SERVICE_UNAVAILABLE, "starting: /ready says what it waits for\n");
+        let refuse = async || {
+            let detail = "the node starts: /ready says what it waits for";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", detail).retryable(AGAIN_AFTER_MS)
+        };
         let router = probes.router().fallback(refuse);
         tracing::info!(%address, "listening: waiting for the broker");
         // It ends by itself when nobody can tell it to any more.

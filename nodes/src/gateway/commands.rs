@@ -10,7 +10,7 @@
 
 use super::Gateway;
 use super::context::RequestContext;
-use super::problem::Problem;
+use crate::problem::Problem;
 use crate::proto::command::submit_response::Outcome;
 use crate::proto::command::{self as wire, SubmitRequest};
 use crate::telemetry::traces;

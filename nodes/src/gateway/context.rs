@@ -1,6 +1,6 @@
 //! The context of an HTTP request: tenant, correlation, trace.
 
-use super::problem::Problem;
+use crate::problem::Problem;
 use axum::http::{HeaderMap, StatusCode};
 use cloudlysis_core::wire::context::{Context, TraceParent};
 use cloudlysis_core::wire::id::TenantId;

@@ -12,7 +12,6 @@
 
 mod commands;
 pub(crate) mod context;
-pub mod problem;
 mod projections;
 mod queries;
 mod relay;

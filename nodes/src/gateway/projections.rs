@@ -9,8 +9,8 @@
 //!
 //! Limit: [`KNOWN_MAX`] tenants are remembered; then all are forgotten, and asked for anew.
 
-use super::problem::Problem;
 use super::queries::problem;
+use crate::problem::Problem;
 use crate::proto::query::query_service_client::QueryServiceClient;
 use axum::http::StatusCode;
 use cloudlysis_core::wire::id::TenantId;

@@ -2,7 +2,7 @@
 
 use super::Gateway;
 use super::context::RequestContext;
-use super::problem::Problem;
+use crate::problem::Problem;
 use crate::proto::query::query_service_client::QueryServiceClient;
 use crate::proto::query::{GetRequest, ListRequest, Row};
 use axum::Json;

@@ -95,16 +95,16 @@ impl Kind {
     /// A value without its secrets.
     #[must_use]
     pub fn shown(self, value: &Value) -> Value {
-        match (self, value) {
-            (Self::Broker | Self::Node | Self::Nodes, Value::String(text)) => {
-                Value::from(Address::from(text.as_str()).to_string())
-            }
-            (Self::Broker | Self::Node | Self::Nodes, Value::Array(_) | Value::Object(_)) => {
-                Value::from(Address::from(value.to_string()).to_string())
-            }
-            (Self::Secret, Value::String(text)) if text.is_empty() => value.clone(),
-            (Self::Secret, _) => Value::from(Address::HIDDEN),
-            _ => value.clone(),
+        match self {
+            Self::Broker | Self::Node | Self::Nodes => match value {
+                Value::String(text) => Value::from(Address::from(text.as_str()).to_string()),
+                // Somebody took it apart: any part may be the password.
+                Value::Array(_) | Value::Object(_) => Value::from(Address::HIDDEN),
+                Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
+            },
+            Self::Secret if value.as_str() == Some("") => value.clone(),
+            Self::Secret => Value::from(Address::HIDDEN),
+            Self::Switch | Self::Text | Self::File | Self::Choice(_) | Self::Number { .. } => value.clone(),
         }
     }
 

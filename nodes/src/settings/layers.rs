@@ -139,7 +139,11 @@ impl File {
         let from_json = |value: Value| Tagged::serialize(value).map_err(|error| error.to_string());
         let read = match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => {
-                Toml::from_str::<Dict>(&text).map(Tagged::from).map_err(|error| error.to_string())
+                Toml::from_str::<Dict>(&text).map(Tagged::from).map_err(|error| {
+                    // Its own words have the whole line, and a token may be in it.
+                    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+                    format!("line {}: {}", before.matches('\n').count() + 1, error.message())
+                })
             }
             Some("yaml" | "yml") => yaml::parse(&path.display().to_string(), &text)
                 .map_err(|diagnostic| diagnostic.to_string())
@@ -186,6 +190,13 @@ fn names_of_broker(node: NodeKind, env: &[(String, String)]) -> Vec<String> {
     names.into_iter().filter(|name| env.iter().any(|(variable, _)| variable == name)).collect()
 }
 
+/// The broker goes by two names in the environment, and they might not agree.
+pub(super) fn broker_said_twice(node: NodeKind, said: &Said) -> Option<Fault> {
+    let [first, second] = <[String; 2]>::try_from(names_of_broker(node, &said.env)).ok()?;
+    let (name, value, origin) = (Key::Broker.name(), Value::from(Address::HIDDEN), Origin::Env(second));
+    Some(Fault::Together { name, value, origin, rule: format!("left out, for {first} says it") })
+}
+
 /// Lays the layers over each other.
 pub(super) fn merged(node: NodeKind, said: &Said) -> Result<Vec<Given>, SettingsError> {
     let own = Key::ALL.iter().filter(|key| key.is_of(node));
@@ -199,12 +210,6 @@ pub(super) fn merged(node: NodeKind, said: &Said) -> Result<Vec<Given>, Settings
         (name, value)
     });
     let names_of_broker = names_of_broker(node, &said.env);
-    if let [_, second] = &names_of_broker[..] {
-        let (name, origin) = (Key::Broker.name(), Origin::Env(second.clone()));
-        let rule = format!("left out, for {} says it", names_of_broker[0]);
-        let fault = Fault::Together { name, value: Value::from("***"), origin, rule };
-        return Err(SettingsError::Faults(vec![fault]));
-    }
     let flags = said.flags.iter().map(|(name, text)| (name.clone(), meant(name, text)));
     let layer = |name, values| Layer { metadata: Metadata::named(name), values };
     let mut figment = Figment::from(layer(DEFAULT, defaults.collect()));

@@ -62,7 +62,8 @@ impl Settings {
     /// # Errors
     /// The file that cannot be read, or every fault there is.
     pub fn load(node: NodeKind, said: &Said) -> Result<Self, SettingsError> {
-        let (mut values, mut faults) = (BTreeMap::new(), Vec::new());
+        let mut values = BTreeMap::new();
+        let mut faults: Vec<Fault> = layers::broker_said_twice(node, said).into_iter().collect();
         for given in layers::merged(node, said)? {
             match judged(node, given) {
                 Ok((key, value, origin)) => drop(values.insert(key, (value, origin))),

@@ -391,6 +391,18 @@ fn the_broker_goes_by_another_name_in_the_environment() {
         faults(NodeKind::Runner, &both),
         ["setting `broker` is \"***\" (env:RUNNER_NATS_URL); it must be left out, for RUNNER_BROKER says it"]
     );
+    let more = [("RUNNER_BROKER", "nats://other.example:4222"), ("RUNNER_GATE__BATCH", "0")];
+    assert_eq!(faults(NodeKind::Runner, &env(&[&[url][..], &more].concat())).len(), 2, "all at once");
     let gateway = env(&[("GATEWAY_NATS_URL", url.1)]);
     assert!(faults(NodeKind::Gateway, &gateway)[0].contains("no setting `broker` (env:GATEWAY_NATS_URL)"));
+}
+
+#[test]
+fn no_secret_is_quoted_from_what_cannot_be_read() {
+    let (_dir, said) = file("runner.toml", "partition = 1\n[admin]\ntoken = \"very-secret-token-of-mine\n");
+    let told = Settings::load(NodeKind::Runner, &said).expect_err("no such text").to_string();
+    assert!(told.contains("line 3: ") && !told.contains("very-secret"), "{told}");
+    let apart = env(&[("RUNNER_BROKER__PASSWORD", "very-secret")]);
+    let told = faults(NodeKind::Runner, &apart).concat();
+    assert!(told.contains("setting `broker` is \"***\"") && !told.contains("very-secret"), "{told}");
 }

@@ -75,7 +75,8 @@ pub(crate) async fn a_node_whose_broker_is_not_there_yet_answers_its_probes(mut 
         let (status, body) = shop.get("/ready").await.expect("an answer");
         assert_eq!(status, 503, "{body}");
         assert_eq!(body["reasons"], serde_json::json!(["broker_disconnected", "aggregate: starting"]));
-        assert_eq!(shop.get("/admin/anything").await.map(|(status, _)| status), Ok(503));
+        let (status, body) = shop.get("/admin/anything").await.expect("an answer");
+        assert_eq!((status, &body["code"], &body["retryable"]), (503, &"starting".into(), &true.into()));
         if comes {
             world.broker_process().restart().await;
             eventually("the node is ready", SOON * 3, async || {

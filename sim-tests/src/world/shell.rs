@@ -73,7 +73,8 @@ impl World {
         }
         node.turn_at = None;
         let (inputs, was_draining) = node.take_inputs(batch);
-        let fate = self.fates.remove(&id).unwrap_or_else(|| self.draw_fate());
+        let scripted = self.fates.remove(&id);
+        let fate = scripted.unwrap_or_else(|| self.draw_fate());
         self.stats.turns += 1;
         let event = self.current;
         self.trace.event(event, cause, now_ns, || format!("{id}: turn {fate:?} {inputs:?}"));
@@ -88,6 +89,12 @@ impl World {
         let was_idle = inputs.is_empty();
         let node = M::node(&mut self.nodes, id);
         let Some(report) = node.turn(now_ns, inputs, fate) else { return Ok(()) };
+        // A turn that commits nothing cannot die of its commit: the next one may.
+        if let Some(own @ Fate::Commit { .. }) = scripted
+            && !report.commit_failed
+        {
+            self.fates.insert(id, own);
+        }
         if let Fate::Commit { fate, .. } = fate
             && report.commit_failed
         {

@@ -77,6 +77,7 @@ impl IntoResponse for Problem {
         response
     }
 }
+
 /// Refusals that came about before anybody of ours was asked, in plain text or without a word: problems, too. What gRPC
 /// clients are told stays as it is.
 pub async fn or_problem(request: Request, next: Next) -> Response {
