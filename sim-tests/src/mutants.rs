@@ -104,7 +104,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Quirk::SagaFollowsManifest, Scenario::Crashes, 300, &[Invariant::Saga8]),
     mutant(Quirk::SagaRestartRepeats, Scenario::Operators, 300, &[Invariant::Saga9]),
     mutant(Quirk::SagaReplayForgets, Scenario::Network, 500, &[Invariant::Saga10]),
-    mutant(Quirk::SagaReplayOvertakes, Scenario::Operators, 1_500, &[Invariant::Qrn1]),
+    mutant(Quirk::SagaReplayOvertakes, Scenario::Operators, 50, &[Invariant::Qrn1]),
     mutant(Quirk::SagaUnpinsTooSoon, Scenario::Calm, 100, &[Invariant::Saga8]),
     mutant(Quirk::SagaHandOverAhead, Scenario::Calm, 100, &[Invariant::Saga5]),
     mutant(Quirk::EffectKeyPerAttempt, Scenario::Outside, 100, &[Invariant::Eff2]),

@@ -8,7 +8,7 @@
 //! strikes 4 17                       of the faults that the dice throw only these happen, by their number; `none`, `all`
 //! at 900ms runner dies C3-landed     its first turn from then on ends so
 //! at 2s runner drains 3s
-//! shows OutboxSkipLook by INV-OUT-1  with this fault planted, that invariant breaks
+//! shows OutboxDeleteOnUnknown by INV-OUT-2      with this fault planted, that invariant breaks
 //! ```
 //!
 //! Every script must hold as it is. Moments are those of the world, in `ms` or `s`. A step that finds nobody (the process is

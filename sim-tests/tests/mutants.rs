@@ -6,7 +6,7 @@ use sim_tests::report;
 use std::io;
 
 /// An aggregate appends nothing behind what it cannot read, so an event that was never applied waits behind garbage only if
-/// somebody else appends too, which nobody does in a world: none in 1,500 shows it. The exam of the core catches it
+/// somebody else appends too, which nobody does in a world: none in 1,500 showed it, and more than a few are not tried. The exam of the core catches it
 /// (`replay::what_is_held_back_stays_so`); row RUN-14 owes a world with a second producer.
 const TOO_RARE: [Quirk; 1] = [Quirk::SagaReplayOvertakes];
 

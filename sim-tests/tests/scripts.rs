@@ -64,7 +64,7 @@ fn what_is_misspelt_is_told_with_its_line() {
         ("at 3s runner dies C7", "`C7` is none of C1"),
         ("at 3s runner naps", "`runner naps` is no step"),
         ("shows Nothing by INV-DRN-5", "there is no planted fault `Nothing`"),
-        ("shows DrainSendsOn by INV-1", "there is no invariant `INV-1`"),
+        ("shows DrainSendsOn by INV-NONE", "there is no invariant `INV-NONE`"),
         ("holds", "`holds` says nothing"),
     ] {
         let wrong = Script::parse(&format!("seed 1\n\n{line}\n")).expect_err(line);
